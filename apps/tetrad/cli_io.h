@@ -1,0 +1,32 @@
+#pragma once
+
+// What the verbs share: JSON lines in and out, and errors for a person on stderr.
+
+#include <functional>
+#include <string>
+
+#include "base/error.h"
+#include "base/json.h"
+
+namespace tetrad {
+
+/// Exit statuses of the program.
+inline constexpr int kExitOk = 0;
+inline constexpr int kExitFailed = 1;  // something outside was wrong; said on stderr
+inline constexpr int kExitUsage = 2;   // the command line was wrong
+
+/// Prints "tetrad: <message>" to stderr and returns kExitFailed.
+int report(const Error& error);
+
+/// Reads JSON objects, one a line, from `path` ("-": standard input), skips blank lines, and writes
+/// what `handle` returns as one line to stdout. A bad line is reported with its number and becomes
+/// {"error": …} in the output, so that lines in and out keep their order; the exit status is then
+/// kExitFailed.
+int for_each_json_line(const std::string& path,
+                       const std::function<Result<json::object>(const json::object&)>& handle);
+
+/// The member `key` of `object` as text / ids, or an error that names the key and its kind.
+Result<std::string> string_field(const json::object& object, std::string_view key);
+Result<std::vector<int32_t>> ids_field(const json::object& object, std::string_view key);
+
+}  // namespace tetrad

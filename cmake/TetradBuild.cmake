@@ -1,0 +1,83 @@
+# Project-wide compile settings and the two functions every folder uses:
+#   tetrad_library(<name> MAY_INCLUDE <folders...> LIBRARIES <external targets...>)
+#   tetrad_test(<name> SOURCES ... LIBRARIES ...)
+
+set(CMAKE_CXX_STANDARD 20)
+set(CMAKE_CXX_STANDARD_REQUIRED ON)
+set(CMAKE_CXX_EXTENSIONS OFF)
+set(CMAKE_EXPORT_COMPILE_COMMANDS ON)
+set(CMAKE_POSITION_INDEPENDENT_CODE ON)
+if(NOT CMAKE_BUILD_TYPE)
+  set(CMAKE_BUILD_TYPE Release CACHE STRING "" FORCE)
+endif()
+
+find_program(TETRAD_CCACHE ccache)
+if(TETRAD_CCACHE AND NOT CMAKE_CXX_COMPILER_LAUNCHER)
+  set(CMAKE_CXX_COMPILER_LAUNCHER "${TETRAD_CCACHE}")
+endif()
+
+find_package(Threads REQUIRED)
+find_package(PkgConfig REQUIRED)
+find_package(Boost 1.81 EXACT REQUIRED COMPONENTS json)
+find_package(fmt REQUIRED)
+find_package(spdlog REQUIRED)
+find_package(tl-expected REQUIRED)
+find_package(CLI11 REQUIRED)
+if(TETRAD_BUILD_TESTS)
+  enable_testing()
+  find_package(GTest REQUIRED)
+  include(GoogleTest)
+endif()
+
+add_library(tetrad_options INTERFACE)
+target_compile_options(tetrad_options INTERFACE
+  -Wall -Wextra -Wpedantic -Wshadow -Wnon-virtual-dtor -Woverloaded-virtual -Werror
+  # Results must not depend on whether the compiler may fuse a multiply and an add:
+  # kernels that want an FMA ask for it.
+  -ffp-contract=off)
+target_include_directories(tetrad_options INTERFACE "${CMAKE_SOURCE_DIR}/src")
+target_compile_definitions(tetrad_options INTERFACE TETRAD_VERSION="${PROJECT_VERSION}")
+if(TETRAD_SANITIZE)
+  add_compile_options(-fsanitize=${TETRAD_SANITIZE} -fno-omit-frame-pointer -fno-sanitize-recover=all)
+  add_link_options(-fsanitize=${TETRAD_SANITIZE})
+endif()
+
+# One static library for the folder it is called in, made of every .cpp below it that is not a test.
+# Its *_test.cpp files become one GoogleTest program beside it.
+function(tetrad_library name)
+  cmake_parse_arguments(ARG "" "" "MAY_INCLUDE;LIBRARIES;TEST_LIBRARIES" ${ARGN})
+  file(GLOB_RECURSE all_files CONFIGURE_DEPENDS "${CMAKE_CURRENT_SOURCE_DIR}/*.cpp"
+       "${CMAKE_CURRENT_SOURCE_DIR}/*.h")
+  set(sources ${all_files})
+  list(FILTER sources EXCLUDE REGEX "_test\\.cpp$")
+  add_library(tetrad_${name} STATIC ${sources})
+  list(TRANSFORM ARG_MAY_INCLUDE PREPEND tetrad_ OUTPUT_VARIABLE folder_targets)
+  target_link_libraries(tetrad_${name} PUBLIC tetrad_options ${folder_targets} ${ARG_LIBRARIES})
+
+  set(stamp "${CMAKE_CURRENT_BINARY_DIR}/includes_checked")
+  add_custom_command(OUTPUT "${stamp}"
+    COMMAND "${CMAKE_COMMAND}" "-DFOLDER=${name}" "-DROOT=${CMAKE_SOURCE_DIR}"
+            "-DMAY_INCLUDE=${ARG_MAY_INCLUDE}" -P "${CMAKE_SOURCE_DIR}/cmake/check_includes.cmake"
+    COMMAND "${CMAKE_COMMAND}" -E touch "${stamp}"
+    DEPENDS ${all_files} "${CMAKE_SOURCE_DIR}/cmake/check_includes.cmake"
+    COMMENT "Checking the include table for src/${name}" VERBATIM)
+  add_custom_target(tetrad_${name}_includes DEPENDS "${stamp}")
+  add_dependencies(tetrad_${name} tetrad_${name}_includes)
+
+  if(TETRAD_BUILD_TESTS)
+    set(tests ${all_files})
+    list(FILTER tests INCLUDE REGEX "_test\\.cpp$")
+    if(tests)
+      tetrad_test(${name}_test SOURCES ${tests} LIBRARIES tetrad_${name} ${ARG_TEST_LIBRARIES})
+    endif()
+  endif()
+endfunction()
+
+# A GoogleTest program. TETRAD_SOURCE_DIR lets a test find models/ and tests/golden/.
+function(tetrad_test name)
+  cmake_parse_arguments(ARG "" "" "SOURCES;LIBRARIES" ${ARGN})
+  add_executable(${name} ${ARG_SOURCES})
+  target_link_libraries(${name} PRIVATE ${ARG_LIBRARIES} GTest::gtest_main GTest::gmock)
+  target_compile_definitions(${name} PRIVATE TETRAD_SOURCE_DIR="${CMAKE_SOURCE_DIR}")
+  gtest_discover_tests(${name} DISCOVERY_TIMEOUT 60 PROPERTIES TIMEOUT 900)
+endfunction()

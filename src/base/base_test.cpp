@@ -1,0 +1,133 @@
+#include <gtest/gtest.h>
+
+#include <atomic>
+#include <cmath>
+#include <cstring>
+#include <filesystem>
+#include <fstream>
+#include <numeric>
+
+#include "base/checked_math.h"
+#include "base/dtype.h"
+#include "base/json.h"
+#include "base/mapped_file.h"
+#include "base/thread_pool.h"
+
+namespace tetrad {
+namespace {
+
+TEST(Dtype, EveryF16SurvivesTheRoundTrip) {
+  for (uint32_t bits = 0; bits < 0x10000; ++bits) {
+    const auto half = static_cast<uint16_t>(bits);
+    const float value = f16_to_float(half);
+    // The compiler's own binary16 is the oracle.
+    _Float16 oracle;
+    std::memcpy(&oracle, &half, sizeof half);
+    if (std::isnan(static_cast<float>(oracle))) {
+      EXPECT_TRUE(std::isnan(value));
+      continue;
+    }
+    ASSERT_EQ(value, static_cast<float>(oracle)) << bits;
+    ASSERT_EQ(float_to_f16(value), half) << bits;
+  }
+}
+
+TEST(Dtype, FloatToF16RoundsAsTheCompilerDoes) {
+  for (uint64_t bits = 0; bits < 0x100000000ull; bits += 9973) {
+    const float value = std::bit_cast<float>(static_cast<uint32_t>(bits));
+    if (std::isnan(value)) continue;
+    const auto oracle = static_cast<_Float16>(value);
+    uint16_t expected = 0;
+    std::memcpy(&expected, &oracle, sizeof expected);
+    ASSERT_EQ(float_to_f16(value), expected) << value;
+  }
+}
+
+TEST(Dtype, E4m3HasTheValuesOfItsSpecification) {
+  EXPECT_EQ(f8_e4m3_to_float(0x7E), 448.0f);
+  EXPECT_EQ(f8_e4m3_to_float(0xFE), -448.0f);
+  EXPECT_EQ(f8_e4m3_to_float(0x01), std::ldexp(1.0f, -9));
+  EXPECT_EQ(f8_e4m3_to_float(0x08), std::ldexp(1.0f, -6));
+  EXPECT_EQ(f8_e4m3_to_float(0x38), 1.0f);
+  EXPECT_TRUE(std::isnan(f8_e4m3_to_float(0x7F)));
+}
+
+TEST(Dtype, Bf16RoundsToNearestEven) {
+  EXPECT_EQ(float_to_bf16(1.0f), 0x3F80);
+  EXPECT_EQ(float_to_bf16(std::bit_cast<float>(0x3F808000u)), 0x3F80);
+  EXPECT_EQ(float_to_bf16(std::bit_cast<float>(0x3F818000u)), 0x3F82);
+  EXPECT_TRUE(std::isnan(bf16_to_float(float_to_bf16(std::nanf("")))));
+}
+
+TEST(CheckedMath, OverflowIsNoNumber) {
+  EXPECT_EQ(checked_add(1, 2), 3u);
+  EXPECT_FALSE(checked_add(UINT64_MAX, 1));
+  EXPECT_FALSE(checked_mul(1ull << 40, 1ull << 40));
+  const int64_t huge[] = {1ll << 40, 1ll << 40};
+  const int64_t negative[] = {-1, 2};
+  EXPECT_FALSE(checked_num_elements(huge));
+  EXPECT_FALSE(checked_num_elements(negative));
+  EXPECT_EQ(checked_num_elements({}), 1u);
+}
+
+TEST(Json, ErrorsNameTheOffset) {
+  const auto broken = parse_json(R"({"a": 1, )");
+  ASSERT_FALSE(broken);
+  EXPECT_NE(broken.error().message.find("byte"), std::string::npos);
+}
+
+TEST(Json, RefusesWhatReadersDisagreeAbout) {
+  EXPECT_FALSE(parse_json(R"({"a": 1, "a": 2})"));
+  EXPECT_FALSE(parse_json(R"([{"x": {"": 1, "": 2}}])"));
+  EXPECT_FALSE(parse_json("1 2"));
+  EXPECT_FALSE(parse_json(std::string(100'000, '[')));
+  EXPECT_FALSE(parse_json("\"\xff\""));
+  EXPECT_TRUE(parse_json(R"({"a": {"b": 1}, "b": {"a": 1}})"));
+  EXPECT_TRUE(parse_json(" [1] \n"));
+}
+
+TEST(MappedFile, TellsWhatIsMissing) {
+  const auto missing = MappedFile::open("/nonexistent/model.safetensors");
+  ASSERT_FALSE(missing);
+  EXPECT_EQ(missing.error().code, ErrorCode::not_found);
+  EXPECT_NE(missing.error().message.find("/nonexistent/model.safetensors"), std::string::npos);
+  EXPECT_FALSE(MappedFile::open("/tmp"));
+}
+
+TEST(MappedFile, ShowsTheBytesOfTheFile) {
+  const auto path = std::filesystem::path(testing::TempDir()) / "mapped_file_test";
+  std::ofstream(path) << "tetrad";
+  auto file = MappedFile::open(path);
+  ASSERT_TRUE(file);
+  ASSERT_EQ(file->bytes().size(), 6u);
+  const MappedFile moved = std::move(*file);
+  EXPECT_EQ(std::memcmp(moved.bytes().data(), "tetrad", 6), 0);
+  EXPECT_EQ(read_text_file(path).value(), "tetrad");
+  EXPECT_FALSE(read_text_file(path, 3));
+}
+
+TEST(ThreadPool, CoversTheRangeExactlyOnceWhateverTheNumberOfThreads) {
+  for (const int threads : {1, 2, 3, 7}) {
+    ThreadPool pool(threads);
+    for (const int64_t count : {0, 1, 5, 64, 1000}) {
+      std::vector<std::atomic<int>> hits(static_cast<size_t>(count));
+      pool.parallel_for(count, 16, [&](int64_t begin, int64_t end, int) {
+        for (int64_t i = begin; i < end; ++i)
+          hits[static_cast<size_t>(i)].fetch_add(1);
+      });
+      for (const auto& hit : hits)
+        EXPECT_EQ(hit.load(), 1);
+    }
+  }
+}
+
+TEST(ThreadPool, ManyShortRuns) {
+  ThreadPool pool(3);
+  std::atomic<int64_t> sum{0};
+  for (int i = 0; i < 2000; ++i)
+    pool.run([&](int thread) { sum.fetch_add(thread); });
+  EXPECT_EQ(sum.load(), 2000 * 3);
+}
+
+}  // namespace
+}  // namespace tetrad

@@ -1,0 +1,56 @@
+#pragma once
+
+// Element types as safetensors spells them, and the small floating-point formats in scalar form.
+
+#include <bit>
+#include <cstdint>
+#include <optional>
+#include <string_view>
+
+namespace tetrad {
+
+enum class DType : uint8_t {
+  f64,
+  f32,
+  f16,
+  bf16,
+  f8_e4m3,
+  f8_e5m2,
+  f8_e8m0,
+  i64,
+  i32,
+  i16,
+  i8,
+  u64,
+  u32,
+  u16,
+  u8,
+  boolean
+};
+
+/// Bytes of one element.
+size_t dtype_size(DType dtype);
+/// The safetensors spelling: "F32", "BF16", "F8_E4M3", …
+std::string_view dtype_name(DType dtype);
+std::optional<DType> dtype_from_name(std::string_view name);
+
+inline float bf16_to_float(uint16_t bits) {
+  return std::bit_cast<float>(static_cast<uint32_t>(bits) << 16);
+}
+
+/// Round to nearest, ties to even; NaN stays NaN.
+inline uint16_t float_to_bf16(float value) {
+  const uint32_t bits = std::bit_cast<uint32_t>(value);
+  if ((bits & 0x7FFFFFFFu) > 0x7F800000u) return static_cast<uint16_t>((bits >> 16) | 0x40u);
+  return static_cast<uint16_t>((bits + 0x7FFFu + ((bits >> 16) & 1u)) >> 16);
+}
+
+/// IEEE binary16, subnormals included: MXFP4-16 scales below 2^-14 are ordinary.
+float f16_to_float(uint16_t bits);
+/// Round to nearest, ties to even; overflow gives infinity.
+uint16_t float_to_f16(float value);
+
+/// E4M3FN: bias 7, no infinities, 0x7F and 0xFF are NaN, largest finite value 448.
+float f8_e4m3_to_float(uint8_t bits);
+
+}  // namespace tetrad

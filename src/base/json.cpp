@@ -1,0 +1,117 @@
+#include "base/json.h"
+
+#include <boost/json/basic_parser_impl.hpp>
+#include <unordered_set>
+#include <vector>
+
+namespace tetrad {
+namespace {
+
+/// A Boost.JSON handler that builds nothing and only looks for a key repeated within one object.
+/// It runs as a second pass over text that the DOM parser has already accepted.
+class DuplicateKeyFinder {
+ public:
+  static constexpr size_t max_object_size = SIZE_MAX;
+  static constexpr size_t max_array_size = SIZE_MAX;
+  static constexpr size_t max_key_size = SIZE_MAX;
+  static constexpr size_t max_string_size = SIZE_MAX;
+
+  std::string duplicate;
+
+  bool on_document_begin(json::error_code&) { return true; }
+  bool on_document_end(json::error_code&) { return true; }
+  bool on_object_begin(json::error_code&) {
+    open_objects_.emplace_back();
+    return true;
+  }
+  bool on_object_end(size_t, json::error_code&) {
+    open_objects_.pop_back();
+    return true;
+  }
+  bool on_array_begin(json::error_code&) { return true; }
+  bool on_array_end(size_t, json::error_code&) { return true; }
+  bool on_key_part(json::string_view part, size_t, json::error_code&) {
+    key_.append(part.data(), part.size());
+    return true;
+  }
+  bool on_key(json::string_view part, size_t, json::error_code& ec) {
+    key_.append(part.data(), part.size());
+    if (!open_objects_.back().insert(key_).second) {
+      duplicate = std::move(key_);
+      ec = json::error::syntax;
+      return false;
+    }
+    key_.clear();
+    return true;
+  }
+  bool on_string_part(json::string_view, size_t, json::error_code&) { return true; }
+  bool on_string(json::string_view, size_t, json::error_code&) { return true; }
+  bool on_number_part(json::string_view, json::error_code&) { return true; }
+  bool on_int64(int64_t, json::string_view, json::error_code&) { return true; }
+  bool on_uint64(uint64_t, json::string_view, json::error_code&) { return true; }
+  bool on_double(double, json::string_view, json::error_code&) { return true; }
+  bool on_bool(bool, json::error_code&) { return true; }
+  bool on_null(json::error_code&) { return true; }
+  bool on_comment_part(json::string_view, json::error_code&) { return true; }
+  bool on_comment(json::string_view, json::error_code&) { return true; }
+
+ private:
+  std::vector<std::unordered_set<std::string>> open_objects_;
+  std::string key_;
+};
+
+json::parse_options options(JsonLimits limits) {
+  json::parse_options result;
+  result.max_depth = limits.max_depth;
+  return result;
+}
+
+}  // namespace
+
+Result<json::value> parse_json(std::string_view text, JsonLimits limits) {
+  json::error_code ec;
+  json::stream_parser parser({}, options(limits));
+  const size_t consumed = parser.write_some(text.data(), text.size(), ec);
+  if (!ec) parser.finish(ec);
+  if (ec) {
+    return fail(ErrorCode::corrupt_data, "not valid JSON at byte {}: {}", consumed, ec.message());
+  }
+  for (size_t i = consumed; i < text.size(); ++i) {
+    if (std::string_view(" \t\r\n").find(text[i]) == std::string_view::npos) {
+      return fail(ErrorCode::corrupt_data, "not valid JSON at byte {}: text after the value", i);
+    }
+  }
+  json::basic_parser<DuplicateKeyFinder> finder(options(limits));
+  finder.write_some(false, text.data(), text.size(), ec);
+  if (const std::string& key = finder.handler().duplicate; !key.empty() || ec) {
+    return fail(ErrorCode::corrupt_data, "the key \"{}\" appears twice in one JSON object", key);
+  }
+  return parser.release();
+}
+
+std::string_view json_kind_name(const json::value& value) {
+  switch (value.kind()) {
+    case json::kind::null:
+      return "null";
+    case json::kind::bool_:
+      return "a boolean";
+    case json::kind::int64:
+    case json::kind::uint64:
+      return "an integer";
+    case json::kind::double_:
+      return "a number";
+    case json::kind::string:
+      return "a string";
+    case json::kind::array:
+      return "an array";
+    case json::kind::object:
+      return "an object";
+  }
+  return "an unknown value";
+}
+
+std::string to_json_text(const json::value& value) {
+  return json::serialize(value);
+}
+
+}  // namespace tetrad

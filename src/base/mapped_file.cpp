@@ -1,0 +1,105 @@
+#include "base/mapped_file.h"
+
+#include <fcntl.h>
+#include <sys/mman.h>
+#include <sys/stat.h>
+#include <unistd.h>
+
+#include <cerrno>
+#include <cstring>
+#include <utility>
+
+namespace tetrad {
+namespace {
+
+/// A file descriptor that closes itself.
+class Descriptor {
+ public:
+  explicit Descriptor(int fd) : fd_(fd) {}
+  Descriptor(const Descriptor&) = delete;
+  Descriptor& operator=(const Descriptor&) = delete;
+  ~Descriptor() {
+    if (fd_ >= 0) ::close(fd_);
+  }
+  int get() const { return fd_; }
+
+ private:
+  int fd_;
+};
+
+struct OpenedFile {
+  int fd;
+  size_t size;
+};
+
+tl::unexpected<Error> system_error(const std::filesystem::path& path, const char* action) {
+  const int number = errno;
+  const ErrorCode code = number == ENOENT ? ErrorCode::not_found : ErrorCode::io;
+  return fail(code, "cannot {} {}: {}", action, path.string(), std::strerror(number));
+}
+
+/// Opens a regular file and tells its size; the caller owns the descriptor.
+Result<OpenedFile> open_regular(const std::filesystem::path& path) {
+  const int fd = ::open(path.c_str(), O_RDONLY | O_CLOEXEC);
+  if (fd < 0) return system_error(path, "open");
+  struct stat info{};
+  if (::fstat(fd, &info) != 0) {
+    auto error = system_error(path, "read the size of");
+    ::close(fd);
+    return error;
+  }
+  if (!S_ISREG(info.st_mode)) {
+    ::close(fd);
+    return fail(ErrorCode::io, "{} is not a regular file", path.string());
+  }
+  return OpenedFile{fd, static_cast<size_t>(info.st_size)};
+}
+
+}  // namespace
+
+Result<MappedFile> MappedFile::open(const std::filesystem::path& path) {
+  TETRAD_ASSIGN(const OpenedFile opened, open_regular(path));
+  const Descriptor descriptor(opened.fd);
+  MappedFile file;
+  if (opened.size == 0) return file;  // mmap refuses an empty range; an empty view says the same
+  void* address = ::mmap(nullptr, opened.size, PROT_READ, MAP_SHARED, descriptor.get(), 0);
+  if (address == MAP_FAILED) return system_error(path, "map");
+  file.data_ = static_cast<const std::byte*>(address);
+  file.size_ = opened.size;
+  return file;
+}
+
+MappedFile::MappedFile(MappedFile&& other) noexcept
+    : data_(std::exchange(other.data_, nullptr)), size_(std::exchange(other.size_, 0)) {}
+
+MappedFile& MappedFile::operator=(MappedFile&& other) noexcept {
+  std::swap(data_, other.data_);
+  std::swap(size_, other.size_);
+  return *this;
+}
+
+MappedFile::~MappedFile() {
+  if (data_ != nullptr) ::munmap(const_cast<std::byte*>(data_), size_);
+}
+
+Result<std::string> read_text_file(const std::filesystem::path& path, size_t max_bytes) {
+  TETRAD_ASSIGN(const OpenedFile opened, open_regular(path));
+  const Descriptor descriptor(opened.fd);
+  if (opened.size > max_bytes) {
+    return fail(ErrorCode::resource_exhausted, "{} has {} bytes, more than the {} allowed",
+                path.string(), opened.size, max_bytes);
+  }
+  std::string text(opened.size, '\0');
+  size_t done = 0;
+  while (done < text.size()) {
+    const ssize_t got = ::read(descriptor.get(), text.data() + done, text.size() - done);
+    if (got < 0 && errno == EINTR) continue;
+    if (got < 0) return system_error(path, "read");
+    if (got == 0) break;  // the file shrank since fstat
+    done += static_cast<size_t>(got);
+  }
+  text.resize(done);
+  return text;
+}
+
+}  // namespace tetrad

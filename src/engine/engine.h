@@ -1,0 +1,62 @@
+#pragma once
+
+// Owns the running requests and the thread that computes them (see CONTRACT.md).
+
+#include <cstdint>
+#include <memory>
+#include <vector>
+
+#include "base/error.h"
+#include "engine/request.h"
+#include "model/minimax_m2.h"
+#include "text/tokenizer.h"
+
+namespace tetrad {
+
+struct EngineOptions {
+  int64_t max_model_len = 0;  // 0: the model's max_position_embeddings
+  int64_t max_num_seqs = 16;
+  int64_t max_num_batched_tokens = 512;
+  int64_t max_waiting = 256;  // requests beyond this are refused
+  int64_t num_kv_blocks =
+      0;  // 0: enough for one sequence of max_model_len and max_num_seqs short ones
+  DType kv_cache_dtype = DType::bf16;
+  std::vector<TokenId> eos_token_ids;
+};
+
+class Engine {
+ public:
+  /// Starts the engine's thread. The model and tokenizer must outlive the engine.
+  static Result<std::unique_ptr<Engine>> start(MiniMaxM2& model, const Tokenizer& tokenizer,
+                                               EngineOptions options);
+  /// Cancels what runs, each request with its last event, and joins the thread.
+  ~Engine();
+  Engine(const Engine&) = delete;
+  Engine& operator=(const Engine&) = delete;
+
+  /// Checks the request against the model (empty prompt, ids out of range, a prompt plus max_tokens
+  /// that exceeds max_model_len, sampling values out of range) and queues it. max_tokens is clamped
+  /// to what fits behind the prompt. Thread-safe.
+  Result<RequestId> submit(GenerationRequest request, std::shared_ptr<EventSink> sink);
+
+  /// Ends a request within one step; its sink gets a last event with FinishReason::cancelled.
+  /// Unknown and finished ids are ignored. Thread-safe.
+  void cancel(RequestId id);
+
+  const EngineOptions& options() const;
+  /// Steps computed and requests held, for tests and /metrics.
+  struct Stats {
+    uint64_t steps = 0;
+    int64_t running = 0;
+    int64_t waiting = 0;
+    int64_t free_kv_blocks = 0;
+  };
+  Stats stats() const;
+
+ private:
+  class Impl;
+  explicit Engine(std::unique_ptr<Impl> impl);
+  std::unique_ptr<Impl> impl_;
+};
+
+}  // namespace tetrad
