@@ -1,3 +1,5 @@
+cmake_minimum_required(VERSION 3.25)
+
 # Fails the build when a file of src/<FOLDER> includes a header of a folder that the table in
 # docs/architecture.md does not allow, or a socket library outside src/http.
 # Usage: cmake -DFOLDER=text -DROOT=... "-DMAY_INCLUDE=base" -P check_includes.cmake
