@@ -10,6 +10,12 @@
 
 namespace tetrad {
 
+/// Deleter of an anonymous mapping.
+struct UnmapPages {
+  size_t bytes = 0;
+  void operator()(std::byte* memory) const;
+};
+
 /// The memory of the paged KV cache, all layers. Which block belongs to whom is the engine's
 /// business; here a block is an index.
 class KvCache {
@@ -25,11 +31,7 @@ class KvCache {
   DType dtype() const { return dtype_; }
 
  private:
-  struct Unmap {
-    size_t bytes = 0;
-    void operator()(std::byte* memory) const;
-  };
-  std::unique_ptr<std::byte[], Unmap> memory_;
+  std::unique_ptr<std::byte[], UnmapPages> memory_;
   std::vector<KvCacheLayer> layers_;
   int64_t num_blocks_ = 0;
   DType dtype_ = DType::f32;

@@ -15,19 +15,48 @@
 namespace tetrad {
 
 /// Sees the tensors of a forward pass as they come into being; `layer` is -1 outside the layers.
-/// Names: embed, attn_out, router_logits, moe_out, out (of the layer), final_norm.
-/// Router choices come as router_index (ids as floats) and router_weights.
+/// Names: embed, attn_out, router_logits, router_index (ids as floats), router_weights, moe_out,
+/// out (of the layer), final_norm. The memory is the model's own and changes after the call.
 using Observer = std::function<void(std::string_view name, int64_t layer, Activations tensor)>;
+
+/// One decoder layer. Vectors are float32, matrices stay as the checkpoint packs them.
+struct MiniMaxM2Layer {
+  std::vector<float> input_layernorm;           // [hidden_size]
+  std::vector<float> post_attention_layernorm;  // [hidden_size]
+  WeightMatrix q_proj;                          // [q_size, hidden_size]
+  WeightMatrix k_proj;                          // [kv_size, hidden_size]
+  WeightMatrix v_proj;                          // [kv_size, hidden_size]
+  WeightMatrix o_proj;                          // [hidden_size, q_size]
+  std::vector<float> q_norm;                    // [q_size]: one mean over all heads
+  std::vector<float> k_norm;                    // [kv_size]
+  WeightMatrix router;                          // [num_local_experts, hidden_size]
+  std::vector<float> routing_bias;              // [num_local_experts], for the choice only
+  std::vector<WeightMatrix> w1;  // num_local_experts x [intermediate_size, hidden_size]
+  std::vector<WeightMatrix> w3;  // num_local_experts x [intermediate_size, hidden_size]
+  std::vector<WeightMatrix> w2;  // num_local_experts x [hidden_size, intermediate_size]
+
+  ExpertWeights experts() const { return {.w1 = w1, .w3 = w3, .w2 = w2}; }
+};
+
+struct MiniMaxM2Weights {
+  WeightMatrix embed_tokens;  // [vocab_size, hidden_size]
+  WeightMatrix lm_head;       // [vocab_size, hidden_size]
+  std::vector<float> norm;    // [hidden_size]
+  std::vector<MiniMaxM2Layer> layers;
+
+  /// Checks every tensor's presence, format and shape against the config.
+  static Result<MiniMaxM2Weights> load(const Checkpoint& checkpoint);
+};
 
 class MiniMaxM2 {
  public:
-  /// Checks every tensor's presence, format and shape; the weights stay in the checkpoint's
-  /// mapping.
+  /// The weights stay in the checkpoint's mapping, which the model keeps alive.
   static Result<std::unique_ptr<MiniMaxM2>> load(std::shared_ptr<const Checkpoint> checkpoint,
                                                  std::shared_ptr<Kernels> kernels);
+  ~MiniMaxM2();
 
   const ModelConfig& config() const { return checkpoint_->config(); }
-  Kernels& kernels() const { return *kernels_; }
+  const Kernels& kernels() const { return *kernels_; }
 
   /// Computes one batch: writes its keys and values to `cache` and returns the logits of
   /// batch.logits_rows, [logits_rows.size(), vocab_size], valid until the next call.
@@ -35,35 +64,17 @@ class MiniMaxM2 {
   Activations forward(const Batch& batch, const KvCache& cache, const Observer* observer = nullptr);
 
  private:
-  struct Layer {
-    std::vector<float> input_layernorm;           // [hidden_size]
-    std::vector<float> post_attention_layernorm;  // [hidden_size]
-    WeightMatrix q_proj;                          // [q_size, hidden_size]
-    WeightMatrix k_proj, v_proj;                  // [kv_size, hidden_size]
-    WeightMatrix o_proj;                          // [hidden_size, q_size]
-    std::vector<float> q_norm;                    // [q_size]: one mean over all heads
-    std::vector<float> k_norm;                    // [kv_size]
-    WeightMatrix router;                          // [num_local_experts, hidden_size]
-    std::vector<float> routing_bias;              // [num_local_experts], for the choice only
-    std::vector<WeightMatrix> w1, w2, w3;         // one each expert
-  };
   struct Workspace;
 
-  MiniMaxM2(std::shared_ptr<const Checkpoint> checkpoint, std::shared_ptr<Kernels> kernels);
-  Result<Layer> load_layer(int64_t index) const;
-  void attention(const Layer& layer, const Batch& batch, const KvCacheLayer& cache);
-  void mixture_of_experts(const Layer& layer, const Batch& batch);
+  MiniMaxM2(std::shared_ptr<const Checkpoint> checkpoint, std::shared_ptr<Kernels> kernels,
+            MiniMaxM2Weights weights);
+  void attention(const MiniMaxM2Layer& layer, const Batch& batch, const KvCacheLayer& cache);
+  void mixture_of_experts(const MiniMaxM2Layer& layer, int64_t index, const Observer* observer);
 
   std::shared_ptr<const Checkpoint> checkpoint_;
   std::shared_ptr<Kernels> kernels_;
-  WeightMatrix embed_tokens_;  // [vocab_size, hidden_size]
-  WeightMatrix lm_head_;       // [vocab_size, hidden_size]
-  std::vector<float> norm_;    // [hidden_size]
-  std::vector<Layer> layers_;
+  MiniMaxM2Weights weights_;
   std::unique_ptr<Workspace> workspace_;
-
- public:
-  ~MiniMaxM2();
 };
 
 }  // namespace tetrad

@@ -1,0 +1,62 @@
+#include <fmt/core.h>
+
+#include "model/minimax_m2.h"
+
+namespace tetrad {
+namespace {
+
+/// Module names: minimax-m2 spec, section 2.2.
+Result<MiniMaxM2Layer> load_layer(const Checkpoint& checkpoint, int64_t index) {
+  const ModelConfig& config = checkpoint.config();
+  const int64_t hidden = config.hidden_size;
+  const std::string prefix = fmt::format("model.layers.{}.", index);
+  const std::string attention = prefix + "self_attn.";
+  const std::string moe = prefix + "block_sparse_moe.";
+
+  MiniMaxM2Layer layer;
+  TETRAD_ASSIGN(layer.input_layernorm,
+                checkpoint.vector(prefix + "input_layernorm.weight", hidden));
+  TETRAD_ASSIGN(layer.post_attention_layernorm,
+                checkpoint.vector(prefix + "post_attention_layernorm.weight", hidden));
+  TETRAD_ASSIGN(layer.q_proj, checkpoint.matrix(attention + "q_proj", config.q_size(), hidden));
+  TETRAD_ASSIGN(layer.k_proj, checkpoint.matrix(attention + "k_proj", config.kv_size(), hidden));
+  TETRAD_ASSIGN(layer.v_proj, checkpoint.matrix(attention + "v_proj", config.kv_size(), hidden));
+  TETRAD_ASSIGN(layer.o_proj, checkpoint.matrix(attention + "o_proj", hidden, config.q_size()));
+  TETRAD_ASSIGN(layer.q_norm, checkpoint.vector(attention + "q_norm.weight", config.q_size()));
+  TETRAD_ASSIGN(layer.k_norm, checkpoint.vector(attention + "k_norm.weight", config.kv_size()));
+  TETRAD_ASSIGN(layer.router, checkpoint.matrix(moe + "gate", config.num_local_experts, hidden));
+  TETRAD_ASSIGN(layer.routing_bias,
+                checkpoint.vector(moe + "e_score_correction_bias", config.num_local_experts));
+  for (int64_t expert = 0; expert < config.num_local_experts; ++expert) {
+    const std::string module = fmt::format("{}experts.{}.", moe, expert);
+    TETRAD_ASSIGN(WeightMatrix w1,
+                  checkpoint.matrix(module + "w1", config.intermediate_size, hidden));
+    TETRAD_ASSIGN(WeightMatrix w3,
+                  checkpoint.matrix(module + "w3", config.intermediate_size, hidden));
+    TETRAD_ASSIGN(WeightMatrix w2,
+                  checkpoint.matrix(module + "w2", hidden, config.intermediate_size));
+    layer.w1.push_back(w1);
+    layer.w3.push_back(w3);
+    layer.w2.push_back(w2);
+  }
+  return layer;
+}
+
+}  // namespace
+
+Result<MiniMaxM2Weights> MiniMaxM2Weights::load(const Checkpoint& checkpoint) {
+  const ModelConfig& config = checkpoint.config();
+  MiniMaxM2Weights weights;
+  TETRAD_ASSIGN(weights.embed_tokens,
+                checkpoint.matrix("model.embed_tokens", config.vocab_size, config.hidden_size));
+  TETRAD_ASSIGN(weights.lm_head,
+                checkpoint.matrix("lm_head", config.vocab_size, config.hidden_size));
+  TETRAD_ASSIGN(weights.norm, checkpoint.vector("model.norm.weight", config.hidden_size));
+  for (int64_t index = 0; index < config.num_hidden_layers; ++index) {
+    TETRAD_ASSIGN(MiniMaxM2Layer layer, load_layer(checkpoint, index));
+    weights.layers.push_back(std::move(layer));
+  }
+  return weights;
+}
+
+}  // namespace tetrad
