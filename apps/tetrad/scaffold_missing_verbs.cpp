@@ -10,4 +10,4 @@ __attribute__((weak)) void add_verb_eval(CLI::App&, int&) {}
 __attribute__((weak)) void add_verb_tokenize(CLI::App&, int&) {}
 __attribute__((weak)) void add_verb_render(CLI::App&, int&) {}
 __attribute__((weak)) void add_verb_logits(CLI::App&, int&) {}
-}
+}  // namespace tetrad
