@@ -2,33 +2,41 @@
 
 #include <filesystem>
 #include <map>
-#include <memory>
-#include <optional>
 #include <string>
 #include <string_view>
 #include <vector>
 
 #include "base/error.h"
+#include "base/mapped_file.h"
 #include "checkpoint/config.h"
+#include "checkpoint/quantization_config.h"
 #include "checkpoint/safetensors.h"
 #include "checkpoint/weight.h"
 
 namespace tetrad {
 
-/// A checkpoint folder: config.json, generation_config.json (optional) and sharded safetensors,
-/// mapped. Every view it hands out lives as long as the Checkpoint.
+/// A checkpoint folder: config.json, generation_config.json (optional) and safetensors, either the
+/// shards that model.safetensors.index.json names or a single model.safetensors, mapped. Every view
+/// it hands out lives as long as the Checkpoint.
 class Checkpoint {
  public:
+  /// Opens and checks everything but the data: each header, and that index and shards agree. What
+  /// is wrong is told with file, tensor and offset.
   static Result<Checkpoint> open(const std::filesystem::path& folder);
 
   const std::filesystem::path& folder() const { return folder_; }
   const ModelConfig& config() const { return config_; }
+  const QuantizationConfig& quantization() const { return quantization_; }
   const GenerationDefaults& generation_defaults() const { return generation_defaults_; }
 
   /// All tensors of all shards by name.
-  const std::map<std::string, TensorView>& tensors() const { return tensors_; }
-  /// The file a tensor came from, for error texts.
+  const TensorMap& tensors() const { return tensors_; }
+  /// File names of the shards, sorted.
+  const std::vector<std::string>& shards() const { return shards_; }
+  /// The file a tensor came from, for error texts; "" for a tensor that does not exist.
   std::string shard_of(std::string_view tensor) const;
+  /// Where in its file the data of a tensor of this checkpoint begins, in bytes.
+  size_t file_offset_of(std::string_view tensor) const;
 
   const TensorView* find(std::string_view name) const;
 
@@ -39,14 +47,24 @@ class Checkpoint {
   /// A small tensor (norm, bias) of `size` elements, converted to float.
   Result<std::vector<float>> vector(std::string_view tensor, int64_t size) const;
 
+  /// Oddities that do not keep the checkpoint from being read, one sentence each: tensors the index
+  /// does not name.
+  const std::vector<std::string>& oddities() const { return oddities_; }
+
  private:
+  Result<void> open_shards();
+  Result<void> add_shard(const std::string& file_name);
+  Error located(Error error, std::string_view tensor) const;
+
   std::filesystem::path folder_;
   ModelConfig config_;
+  QuantizationConfig quantization_;
   GenerationDefaults generation_defaults_;
-  std::vector<MappedFile> files_;
-  std::map<std::string, TensorView> tensors_;
-  std::map<std::string, std::string, std::less<>> shard_of_;
-  Codebook codebook_ = kIq4NlCodebook;
+  std::vector<std::string> shards_;
+  std::vector<MappedFile> files_;  // one for each of shards_
+  TensorMap tensors_;
+  std::map<std::string, size_t, std::less<>> shard_index_of_;
+  std::vector<std::string> oddities_;
 };
 
 }  // namespace tetrad

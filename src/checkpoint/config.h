@@ -29,6 +29,8 @@ struct ModelConfig {
   double rope_theta = 0;
   double rms_norm_eps = 0;
   int64_t max_position_embeddings = 0;
+  /// Layers model.layers.{num_hidden_layers + k}, k < num_mtp_modules, are drafts: not loaded.
+  int64_t num_mtp_modules = 0;
 
   int64_t q_size() const { return num_attention_heads * head_dim; }
   int64_t kv_size() const { return num_key_value_heads * head_dim; }

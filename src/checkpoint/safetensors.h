@@ -2,6 +2,7 @@
 
 #include <cstdint>
 #include <filesystem>
+#include <functional>
 #include <map>
 #include <span>
 #include <string>
@@ -20,10 +21,12 @@ struct TensorView {
   std::span<const std::byte> bytes;
 };
 
+using TensorMap = std::map<std::string, TensorView, std::less<>>;
+
 /// Parses the header of one safetensors file held in memory. Never trusts a declared size over the
 /// real length: header length, offsets, shape products, gaps, overlaps and trailing bytes are all
 /// checked with overflow-safe arithmetic, and errors name the tensor and the offset.
-Result<std::map<std::string, TensorView>> parse_safetensors(std::span<const std::byte> file);
+Result<TensorMap> parse_safetensors(std::span<const std::byte> file);
 
 struct TensorToWrite {
   std::string name;

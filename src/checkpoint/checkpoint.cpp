@@ -1,0 +1,241 @@
+#include "checkpoint/checkpoint.h"
+
+#include <fmt/format.h>
+
+#include <cstring>
+#include <optional>
+#include <set>
+#include <system_error>
+#include <utility>
+
+#include "checkpoint/module_tensors.h"
+#include "checkpoint/shard_index.h"
+
+namespace tetrad {
+namespace {
+
+constexpr const char* kIndexName = "model.safetensors.index.json";
+constexpr const char* kSingleName = "model.safetensors";
+
+bool file_exists(const std::filesystem::path& path) {
+  std::error_code ignored;
+  return std::filesystem::exists(path, ignored);
+}
+
+Result<json::value> read_json_file(const std::filesystem::path& path) {
+  TETRAD_ASSIGN(const std::string text, read_text_file(path));
+  auto parsed = parse_json(text);
+  if (!parsed) return tl::unexpected(std::move(parsed.error()).in(path.string()));
+  return parsed;
+}
+
+/// Reads a JSON file of the folder with `parse`; errors name the file.
+template <class Parse>
+auto read_config_file(const std::filesystem::path& path, Parse parse)
+    -> decltype(parse(std::declval<const json::value&>())) {
+  TETRAD_ASSIGN(const json::value value, read_json_file(path));
+  auto parsed = parse(value);
+  if (!parsed) return tl::unexpected(std::move(parsed.error()).in(path.string()));
+  return parsed;
+}
+
+Result<void> check_folder(const std::filesystem::path& folder) {
+  std::error_code error;
+  const std::filesystem::file_status status = std::filesystem::status(folder, error);
+  if (!std::filesystem::exists(status)) {
+    return fail(ErrorCode::not_found, "there is no checkpoint folder {}", folder.string());
+  }
+  if (!std::filesystem::is_directory(status)) {
+    return fail(ErrorCode::invalid_argument,
+                "{} is not a folder; give the folder that holds config.json", folder.string());
+  }
+  if (!file_exists(folder / "config.json")) {
+    return fail(ErrorCode::not_found, "{} has no config.json, so it is not a checkpoint folder",
+                folder.string());
+  }
+  return {};
+}
+
+/// What to say when neither an index nor model.safetensors exists.
+tl::unexpected<Error> no_weights(const std::filesystem::path& folder) {
+  size_t shards = 0;
+  std::error_code error;
+  for (const auto& entry : std::filesystem::directory_iterator(folder, error))
+    shards += entry.path().extension() == ".safetensors" ? 1u : 0u;
+  if (shards > 0) {
+    return fail(ErrorCode::not_found,
+                "{} has {} .safetensors files but neither {}, which would say what belongs to the "
+                "model, nor {}",
+                folder.string(), shards, kIndexName, kSingleName);
+  }
+  return fail(ErrorCode::not_found, "{} has no weights: neither {} nor {}", folder.string(),
+              kIndexName, kSingleName);
+}
+
+Result<ShardIndex> read_index(const std::filesystem::path& folder) {
+  TETRAD_ASSIGN(ShardIndex index, read_config_file(folder / kIndexName, parse_shard_index));
+  if (!file_exists(folder / kSingleName)) return index;
+  for (const auto& [tensor, file] : index) {
+    if (file == kSingleName) return index;
+  }
+  return fail(ErrorCode::corrupt_data,
+              "{} has both {} and a {} that the index does not name; remove the one that is not "
+              "meant",
+              folder.string(), kIndexName, kSingleName);
+}
+
+/// One element of a dense dtype; `at` need not be aligned.
+std::optional<float> element_to_float(DType dtype, const std::byte* at) {
+  uint16_t half = 0;
+  float single = 0;
+  switch (dtype) {
+    case DType::f32:
+      std::memcpy(&single, at, sizeof single);
+      return single;
+    case DType::f16:
+      std::memcpy(&half, at, sizeof half);
+      return f16_to_float(half);
+    case DType::bf16:
+      std::memcpy(&half, at, sizeof half);
+      return bf16_to_float(half);
+    default:
+      return std::nullopt;
+  }
+}
+
+Result<std::vector<float>> to_floats(std::string_view name, const TensorView& tensor,
+                                     int64_t size) {
+  if (tensor.shape != std::vector<int64_t>{size}) {
+    return fail(ErrorCode::corrupt_data, "tensor \"{}\" has shape [{}] where [{}] is needed", name,
+                fmt::join(tensor.shape, ", "), size);
+  }
+  std::vector<float> values;
+  values.reserve(static_cast<size_t>(size));
+  for (size_t offset = 0; offset < tensor.bytes.size(); offset += dtype_size(tensor.dtype)) {
+    const std::optional<float> value = element_to_float(tensor.dtype, &tensor.bytes[offset]);
+    if (!value) {
+      return fail(ErrorCode::unsupported,
+                  "tensor \"{}\" has dtype {}; a vector must be F32, F16 or BF16", name,
+                  dtype_name(tensor.dtype));
+    }
+    values.push_back(*value);
+  }
+  return values;
+}
+
+}  // namespace
+
+Result<Checkpoint> Checkpoint::open(const std::filesystem::path& folder) {
+  TETRAD_TRY(check_folder(folder));
+  Checkpoint checkpoint;
+  checkpoint.folder_ = folder;
+  const std::filesystem::path config_path = folder / "config.json";
+  TETRAD_ASSIGN(checkpoint.config_, read_config_file(config_path, ModelConfig::parse));
+  auto quantization = QuantizationConfig::parse(checkpoint.config_.raw);
+  if (!quantization) {
+    return tl::unexpected(std::move(quantization.error()).in(config_path.string()));
+  }
+  checkpoint.quantization_ = std::move(*quantization);
+  if (const auto path = folder / "generation_config.json"; file_exists(path)) {
+    TETRAD_ASSIGN(checkpoint.generation_defaults_,
+                  read_config_file(path, GenerationDefaults::parse));
+  }
+  TETRAD_TRY(checkpoint.open_shards());
+  return checkpoint;
+}
+
+Result<void> Checkpoint::open_shards() {
+  if (!file_exists(folder_ / kIndexName)) {
+    if (!file_exists(folder_ / kSingleName)) return no_weights(folder_);
+    return add_shard(kSingleName);
+  }
+  TETRAD_ASSIGN(const ShardIndex index, read_index(folder_));
+  std::set<std::string> names;
+  for (const auto& [tensor, file] : index)
+    names.insert(file);
+  for (const std::string& name : names) {
+    if (!file_exists(folder_ / name)) {
+      return fail(ErrorCode::not_found, "{} is missing, though {} names it",
+                  (folder_ / name).string(), kIndexName);
+    }
+    TETRAD_TRY(add_shard(name));
+  }
+  for (const auto& [tensor, file] : index) {
+    if (shard_of(tensor) == file) continue;
+    return fail(ErrorCode::corrupt_data, "{}: tensor \"{}\" is missing, though {} names it",
+                (folder_ / file).string(), tensor, kIndexName);
+  }
+  for (const auto& [tensor, view] : tensors_) {
+    if (index.contains(tensor)) continue;
+    oddities_.push_back(
+        fmt::format("{}: tensor \"{}\" is not in {}", shard_of(tensor), tensor, kIndexName));
+  }
+  return {};
+}
+
+Result<void> Checkpoint::add_shard(const std::string& file_name) {
+  const std::string path = (folder_ / file_name).string();
+  TETRAD_ASSIGN(MappedFile file, MappedFile::open(path));
+  auto tensors = parse_safetensors(file.bytes());
+  if (!tensors) return tl::unexpected(std::move(tensors.error()).in(path));
+  for (auto& [name, view] : *tensors) {
+    const auto [placed, is_new] = shard_index_of_.emplace(name, shards_.size());
+    if (!is_new) {
+      return fail(ErrorCode::corrupt_data, "{}: tensor \"{}\" is in {} too", path, name,
+                  shards_[placed->second]);
+    }
+    tensors_.emplace(name, std::move(view));
+  }
+  shards_.push_back(file_name);
+  files_.push_back(std::move(file));
+  return {};
+}
+
+std::string Checkpoint::shard_of(std::string_view tensor) const {
+  const auto found = shard_index_of_.find(tensor);
+  return found == shard_index_of_.end() ? std::string() : shards_[found->second];
+}
+
+size_t Checkpoint::file_offset_of(std::string_view tensor) const {
+  const TensorView* view = find(tensor);
+  const auto shard = shard_index_of_.find(tensor);
+  if (view == nullptr || shard == shard_index_of_.end()) return 0;
+  return static_cast<size_t>(view->bytes.data() - files_[shard->second].bytes().data());
+}
+
+const TensorView* Checkpoint::find(std::string_view name) const {
+  const auto found = tensors_.find(name);
+  return found == tensors_.end() ? nullptr : &found->second;
+}
+
+Error Checkpoint::located(Error error, std::string_view tensor) const {
+  return std::move(error).in((folder_ / shard_of(tensor)).string());
+}
+
+Result<WeightMatrix> Checkpoint::matrix(std::string_view module, int64_t rows, int64_t cols) const {
+  const ModuleTensors tensors = tensors_of_module(tensors_, module);
+  if (tensors.empty()) {
+    return fail(ErrorCode::not_found, "{} has no tensor of the module \"{}\" [{}, {}]",
+                folder_.string(), module, rows, cols);
+  }
+  auto matrix = weight_matrix_of(tensors, rows, cols, quantization_.codebook);
+  if (!matrix) {
+    Error error = std::move(matrix.error()).in(fmt::format("module \"{}\"", module));
+    return tl::unexpected(
+        located(std::move(error), fmt::format("{}.{}", module, tensors.begin()->first)));
+  }
+  return matrix;
+}
+
+Result<std::vector<float>> Checkpoint::vector(std::string_view tensor, int64_t size) const {
+  const TensorView* view = find(tensor);
+  if (view == nullptr) {
+    return fail(ErrorCode::not_found, "{} has no tensor \"{}\" [{}]", folder_.string(), tensor,
+                size);
+  }
+  auto values = to_floats(tensor, *view, size);
+  if (!values) return tl::unexpected(located(std::move(values.error()), tensor));
+  return values;
+}
+
+}  // namespace tetrad

@@ -1,0 +1,135 @@
+#include "checkpoint/quantization_config.h"
+
+#include <fmt/format.h>
+
+#include <algorithm>
+#include <array>
+#include <cmath>
+#include <optional>
+
+#include "checkpoint/json_fields.h"
+
+namespace tetrad {
+namespace {
+
+constexpr std::array<std::string_view, 4> kKnownMethods = {"mxfp4_16", "mxfp416", "fp8",
+                                                           "compressed_tensors"};
+
+std::string normalised(std::string text) {
+  for (char& c : text) {
+    if (c >= 'A' && c <= 'Z') c = static_cast<char>(c - 'A' + 'a');
+    if (c == '-') c = '_';
+  }
+  return text;
+}
+
+Result<int8_t> read_level(const json::value& item, std::string_view where) {
+  const double level = item.is_number() ? item.to_number<double>() : std::nan("");
+  if (!(level >= -128 && level <= 127) || level != std::trunc(level)) {
+    return fail(ErrorCode::unsupported,
+                "\"{}\" holds {}: the levels of a codebook must be integers of 8 bits", where,
+                to_json_text(item));
+  }
+  return static_cast<int8_t>(level);
+}
+
+Result<Codebook> read_codebook(const json::value& value, std::string_view where) {
+  if (!value.is_array() || value.get_array().size() != std::tuple_size_v<Codebook>) {
+    return fail(ErrorCode::unsupported, "\"{}\" must be a list of 16 integers, it is {}", where,
+                value.is_array() ? fmt::format("a list of {}", value.get_array().size())
+                                 : std::string(json_kind_name(value)));
+  }
+  Codebook codebook{};
+  for (size_t i = 0; i < codebook.size(); ++i) {
+    TETRAD_ASSIGN(codebook[i], read_level(value.get_array()[i], where));
+  }
+  return codebook;
+}
+
+/// Walks the whole object, since the writers of this format put these members at different places.
+class Walk {
+ public:
+  Result<void> visit(const json::value& value, const std::string& path) {
+    if (const json::object* object = value.if_object()) {
+      for (const auto& [key, inner] : *object) {
+        const std::string where = fmt::format("{}.{}", path, std::string_view(key));
+        TETRAD_TRY(check_member(key, inner, where));
+        TETRAD_TRY(visit(inner, where));
+      }
+    } else if (const json::array* array = value.if_array()) {
+      for (size_t i = 0; i < array->size(); ++i)
+        TETRAD_TRY(visit((*array)[i], fmt::format("{}[{}]", path, i)));
+    }
+    return {};
+  }
+
+  Codebook codebook() const { return codebook_.value_or(kIq4NlCodebook); }
+
+ private:
+  Result<void> check_member(std::string_view key, const json::value& value,
+                            const std::string& where) {
+    if (value.is_null()) return {};
+    if (key == "rotation") {
+      return fail(ErrorCode::unsupported,
+                  "\"{}\" is {}: rotated weights are not implemented, and without their rotation "
+                  "they mean something else",
+                  where, to_json_text(value));
+    }
+    if (key == "nibble_order" && value != json::string("low_first")) {
+      return fail(ErrorCode::unsupported, "\"{}\" is {}; only \"low_first\" is implemented", where,
+                  to_json_text(value));
+    }
+    if (key == "codebook") return add_codebook(value, where);
+    return {};
+  }
+
+  Result<void> add_codebook(const json::value& value, const std::string& where) {
+    TETRAD_ASSIGN(const Codebook found, read_codebook(value, where));
+    if (codebook_ && *codebook_ != found) {
+      return fail(ErrorCode::unsupported,
+                  "\"{}\" and \"{}\" differ: one codebook for all modules is implemented",
+                  codebook_path_, where);
+    }
+    codebook_ = found;
+    codebook_path_ = where;
+    return {};
+  }
+
+  std::optional<Codebook> codebook_;
+  std::string codebook_path_;
+};
+
+Result<void> check_block_size(const JsonFields& fields) {
+  TETRAD_ASSIGN(const json::array* const block, fields.array("weight_block_size"));
+  if (block == nullptr || *block == json::array{kFp8BlockSize, kFp8BlockSize}) return {};
+  return fail(ErrorCode::unsupported, "\"{}\" is {}; only [{}, {}] is implemented",
+              fields.name("weight_block_size"), to_json_text(*block), kFp8BlockSize, kFp8BlockSize);
+}
+
+}  // namespace
+
+Result<QuantizationConfig> QuantizationConfig::parse(const json::object& model_config) {
+  QuantizationConfig result;
+  const JsonFields outer(model_config);
+  TETRAD_ASSIGN(const json::object* const object, outer.object("quantization_config"));
+  if (object == nullptr) return result;
+
+  const JsonFields fields(*object, "quantization_config.");
+  TETRAD_ASSIGN(const std::optional<std::string> method, fields.text("quant_method"));
+  if (!method) {
+    return fail(ErrorCode::corrupt_data, "\"{}\" is missing", fields.name("quant_method"));
+  }
+  result.quant_method = normalised(*method);
+  if (std::find(kKnownMethods.begin(), kKnownMethods.end(), result.quant_method) ==
+      kKnownMethods.end()) {
+    return fail(ErrorCode::unsupported, "\"{}\" is \"{}\"; known are {}",
+                fields.name("quant_method"), *method, fmt::join(kKnownMethods, ", "));
+  }
+  TETRAD_TRY(check_block_size(fields));
+  Walk walk;
+  TETRAD_TRY(walk.visit(*object, "quantization_config"));
+  result.codebook = walk.codebook();
+  return result;
+}
+
+}  // namespace tetrad

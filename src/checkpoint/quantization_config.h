@@ -1,0 +1,25 @@
+#pragma once
+
+#include <string>
+
+#include "base/error.h"
+#include "base/json.h"
+#include "checkpoint/weight.h"
+
+namespace tetrad {
+
+/// What `quantization_config` of config.json adds to the tensors. It never decides the format of a
+/// module: the tensors present do (mxfp4_16 spec, section 6).
+struct QuantizationConfig {
+  /// Lower case, '-' as '_'; "" where the model is not quantized.
+  std::string quant_method;
+  /// The one 16-entry `codebook` list anywhere in the object, else IQ4_NL.
+  Codebook codebook = kIq4NlCodebook;
+
+  /// `model_config` is the whole config.json. Refuses what would be read wrongly without a sound:
+  /// an unknown method, rotated weights, an FP8 block that is not 128x128, high-nibble-first
+  /// packing, a codebook that is not 16 integers of 8 bits, or two codebooks that differ.
+  static Result<QuantizationConfig> parse(const json::object& model_config);
+};
+
+}  // namespace tetrad
