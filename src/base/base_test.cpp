@@ -11,6 +11,7 @@
 #include "base/dtype.h"
 #include "base/json.h"
 #include "base/mapped_file.h"
+#include "base/pending_file.h"
 #include "base/thread_pool.h"
 
 namespace tetrad {
@@ -104,6 +105,30 @@ TEST(MappedFile, ShowsTheBytesOfTheFile) {
   EXPECT_EQ(std::memcmp(moved.bytes().data(), "tetrad", 6), 0);
   EXPECT_EQ(read_text_file(path).value(), "tetrad");
   EXPECT_FALSE(read_text_file(path, 3));
+}
+
+TEST(PendingFile, AppearsWhenItIsCompleteAndReplacesWhatWasThere) {
+  const auto folder = std::filesystem::path(testing::TempDir()) / "pending_file_test";
+  std::filesystem::remove_all(folder);
+  std::filesystem::create_directory(folder);
+  const auto path = folder / "file";
+  std::ofstream(path) << "old";
+  {
+    auto file = PendingFile::create(path);
+    ASSERT_TRUE(file);
+    ASSERT_TRUE(file->write("new", 3));
+    EXPECT_EQ(read_text_file(path).value(), "old");
+    ASSERT_TRUE(file->commit());
+  }
+  EXPECT_EQ(read_text_file(path).value(), "new");
+  {
+    auto abandoned = PendingFile::create(path);
+    ASSERT_TRUE(abandoned);
+    ASSERT_TRUE(abandoned->write("half", 4));
+  }
+  EXPECT_EQ(read_text_file(path).value(), "new");
+  EXPECT_EQ(std::distance(std::filesystem::directory_iterator(folder), {}), 1);
+  EXPECT_FALSE(write_text_file(folder / "missing" / "file", "text"));
 }
 
 TEST(ThreadPool, CoversTheRangeExactlyOnceWhateverTheNumberOfThreads) {

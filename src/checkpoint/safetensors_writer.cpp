@@ -1,18 +1,15 @@
-#include <fcntl.h>
 #include <fmt/format.h>
-#include <unistd.h>
 
 #include <algorithm>
-#include <cerrno>
 #include <cstring>
 #include <optional>
 #include <set>
 #include <string>
-#include <utility>
 #include <vector>
 
 #include "base/checked_math.h"
 #include "base/json.h"
+#include "base/pending_file.h"
 #include "checkpoint/safetensors.h"
 
 namespace tetrad {
@@ -73,76 +70,6 @@ std::string make_header(std::span<const TensorToWrite* const> order) {
   std::memcpy(file_start.data(), &length, sizeof length);
   return file_start + text;
 }
-
-tl::unexpected<Error> system_error(const std::filesystem::path& path, std::string_view action) {
-  return fail(ErrorCode::io, "cannot {} {}: {}", action, path.string(), std::strerror(errno));
-}
-
-/// A new file beside its final name, which it takes in commit(); without one it is removed.
-class PendingFile {
- public:
-  static Result<PendingFile> create(const std::filesystem::path& path) {
-    PendingFile file;
-    file.path_ = path;
-    file.temporary_ = path.string() + ".tmp";
-    file.fd_ = ::open(file.temporary_.c_str(),
-                      O_WRONLY | O_CREAT | O_TRUNC | O_CLOEXEC | O_NOFOLLOW, 0666);
-    if (file.fd_ < 0) return system_error(file.temporary_, "create");
-    return file;
-  }
-
-  PendingFile(PendingFile&& other) noexcept
-      : path_(std::move(other.path_)),
-        temporary_(std::move(other.temporary_)),
-        fd_(std::exchange(other.fd_, -1)) {}
-  PendingFile& operator=(PendingFile&&) = delete;
-  PendingFile(const PendingFile&) = delete;
-  PendingFile& operator=(const PendingFile&) = delete;
-  ~PendingFile() {
-    if (fd_ < 0) return;
-    ::close(fd_);
-    ::unlink(temporary_.c_str());
-  }
-
-  Result<void> write(const void* data, size_t size) {
-    const char* next = static_cast<const char*>(data);
-    while (size > 0) {
-      const ssize_t written = ::write(fd_, next, size);
-      if (written < 0 && errno == EINTR) continue;
-      if (written < 0) return system_error(temporary_, "write");
-      next += written;
-      size -= static_cast<size_t>(written);
-    }
-    return {};
-  }
-
-  Result<void> commit() {
-    if (::fsync(fd_) != 0) return system_error(temporary_, "flush");
-    if (::rename(temporary_.c_str(), path_.c_str()) != 0) {
-      return system_error(path_, "rename the finished file to");
-    }
-    ::close(std::exchange(fd_, -1));
-    return flush_folder();
-  }
-
- private:
-  PendingFile() = default;
-
-  /// Makes the new name survive a power cut.
-  Result<void> flush_folder() const {
-    const std::filesystem::path folder = path_.has_parent_path() ? path_.parent_path() : ".";
-    const int fd = ::open(folder.c_str(), O_RDONLY | O_DIRECTORY | O_CLOEXEC);
-    if (fd < 0) return system_error(folder, "open");
-    const bool flushed = ::fsync(fd) == 0;
-    ::close(fd);
-    if (!flushed) return system_error(folder, "flush");
-    return {};
-  }
-
-  std::filesystem::path path_;
-  std::filesystem::path temporary_;
-  int fd_ = -1;
-};
 
 }  // namespace
 
