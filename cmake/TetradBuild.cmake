@@ -31,7 +31,7 @@ endif()
 
 add_library(tetrad_options INTERFACE)
 target_compile_options(tetrad_options INTERFACE
-  -Wall -Wextra -Wpedantic -Wshadow -Wnon-virtual-dtor -Woverloaded-virtual -Werror
+  -Wall -Wextra -Wno-missing-field-initializers -Wpedantic -Wshadow -Wnon-virtual-dtor -Woverloaded-virtual -Werror
   # Results must not depend on whether the compiler may fuse a multiply and an add:
   # kernels that want an FMA ask for it.
   -ffp-contract=off)

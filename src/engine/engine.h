@@ -14,12 +14,13 @@
 namespace tetrad {
 
 struct EngineOptions {
-  int64_t max_model_len = 0;  // 0: the model's max_position_embeddings
-  int64_t max_num_seqs = 16;
-  int64_t max_num_batched_tokens = 512;
-  int64_t max_waiting = 256;  // requests beyond this are refused
-  int64_t num_kv_blocks =
-      0;  // 0: enough for one sequence of max_model_len and max_num_seqs short ones
+  int64_t max_model_len = 0;  // tokens of prompt and answer; 0: the model's max_position_embeddings
+  int64_t max_num_seqs = 16;  // sequences computed together
+  int64_t max_num_batched_tokens = 512;  // tokens of one step; at least max_num_seqs
+  int64_t max_waiting = 256;             // queued requests; more are refused
+  /// 0: room for max_num_seqs sequences of max_model_len, but at most a quarter of this machine's
+  /// memory.
+  int64_t num_kv_blocks = 0;
   DType kv_cache_dtype = DType::bf16;
   std::vector<TokenId> eos_token_ids;
 };
@@ -34,9 +35,9 @@ class Engine {
   Engine(const Engine&) = delete;
   Engine& operator=(const Engine&) = delete;
 
-  /// Checks the request against the model (empty prompt, ids out of range, a prompt plus max_tokens
-  /// that exceeds max_model_len, sampling values out of range) and queues it. max_tokens is clamped
-  /// to what fits behind the prompt. Thread-safe.
+  /// Checks the request against the model and queues it. Errors: an empty prompt, ids outside the
+  /// vocabulary, sampling values out of range, a prompt (with max_tokens, if given) longer than
+  /// max_model_len or than the whole KV cache, a full queue. Thread-safe.
   Result<RequestId> submit(GenerationRequest request, std::shared_ptr<EventSink> sink);
 
   /// Ends a request within one step; its sink gets a last event with FinishReason::cancelled.

@@ -21,7 +21,7 @@ struct SamplingParams {
   float min_p = 0.0f;        // 0: off
   /// Without a seed the engine draws one; with one, a request gives the same tokens every time.
   std::optional<uint64_t> seed;
-  int64_t max_tokens = 16;
+  int64_t max_tokens = 0;               // 0: as many as fit behind the prompt
   std::vector<std::string> stop;        // never part of the text
   std::vector<TokenId> stop_token_ids;  // besides the model's end tokens
   bool ignore_eos = false;

@@ -1,0 +1,34 @@
+#pragma once
+
+#include <optional>
+#include <string>
+#include <vector>
+
+#include "text/tokenizer.h"
+
+namespace tetrad {
+
+/// The text of one answer as it grows: decodes tokens and watches for stop strings. Text that may
+/// still turn out to be the beginning of a stop string is held back until it is certain.
+class OutputText {
+ public:
+  /// `stop`: no empty strings.
+  OutputText(const Tokenizer& tokenizer, std::vector<std::string> stop, bool skip_special_tokens);
+
+  struct Step {
+    std::string text;
+    std::optional<std::string> stopped_by;  // the stop string found; `text` ends before it
+  };
+  Step push(TokenId id);
+  /// The held-back rest. It may complete a stop string no more than push() would have seen.
+  Step finish();
+
+ private:
+  Step release(bool at_end);
+
+  StreamingDecoder decoder_;
+  std::vector<std::string> stop_;
+  std::string held_;
+};
+
+}  // namespace tetrad
