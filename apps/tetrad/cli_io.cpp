@@ -1,22 +1,78 @@
 #include "cli_io.h"
 
+#include <condition_variable>
 #include <cstdio>
+#include <deque>
 #include <fstream>
 #include <iostream>
+#include <mutex>
+#include <thread>
+#include <utility>
 
 namespace tetrad {
 namespace {
 
-Result<json::object> handle_line(
-    const std::string& line,
-    const std::function<Result<json::object>(const json::object&)>& handle) {
-  TETRAD_ASSIGN(const json::value value, parse_json(line));
+Result<json::object> parse_line(const std::string& line) {
+  TETRAD_ASSIGN(json::value value, parse_json(line));
   if (!value.is_object()) {
     return fail(ErrorCode::invalid_argument, "each line must be a JSON object, this one is {}",
                 json_kind_name(value));
   }
-  return handle(value.get_object());
+  return std::move(value.get_object());
 }
+
+/// Writes answers in the order of their lines, on a thread of its own: a caller that sends one line
+/// and waits for its answer gets it, whatever may still be read ahead.
+class OrderedWriter {
+ public:
+  explicit OrderedWriter(size_t capacity) : capacity_(capacity), thread_([this] { run(); }) {}
+  ~OrderedWriter() { close(); }
+  OrderedWriter(const OrderedWriter&) = delete;
+  OrderedWriter& operator=(const OrderedWriter&) = delete;
+
+  /// Blocks while `capacity` answers are outstanding.
+  void add(PendingAnswer answer) {
+    std::unique_lock lock(mutex_);
+    changed_.wait(lock, [this] { return pending_.size() < capacity_; });
+    pending_.push_back(std::move(answer));
+    changed_.notify_all();
+  }
+
+  /// Waits until everything is written.
+  void close() {
+    {
+      const std::scoped_lock lock(mutex_);
+      closed_ = true;
+    }
+    changed_.notify_all();
+    if (thread_.joinable()) thread_.join();
+  }
+
+ private:
+  void run() {
+    while (true) {
+      PendingAnswer next;
+      {
+        std::unique_lock lock(mutex_);
+        changed_.wait(lock, [this] { return closed_ || !pending_.empty(); });
+        if (pending_.empty()) return;
+        next = pending_.front();
+      }
+      fmt::print("{}\n", to_json_text(next()));
+      std::fflush(stdout);
+      const std::scoped_lock lock(mutex_);
+      pending_.pop_front();  // only now: it counts as outstanding until it is written
+      changed_.notify_all();
+    }
+  }
+
+  const size_t capacity_;
+  std::mutex mutex_;
+  std::condition_variable changed_;
+  std::deque<PendingAnswer> pending_;
+  bool closed_ = false;
+  std::thread thread_;
+};
 
 }  // namespace
 
@@ -25,28 +81,39 @@ int report(const Error& error) {
   return kExitFailed;
 }
 
-int for_each_json_line(const std::string& path,
-                       const std::function<Result<json::object>(const json::object&)>& handle) {
+int for_each_json_line_ahead(
+    const std::string& path, size_t ahead,
+    const std::function<Result<PendingAnswer>(const json::object&)>& begin) {
   std::ifstream file;
   if (path != "-") {
     file.open(path);
     if (!file) return report(Error{ErrorCode::io, "cannot open " + path, ""});
   }
   std::istream& input = path == "-" ? std::cin : file;
+  OrderedWriter writer(ahead);
   int status = kExitOk;
   int64_t number = 0;
   for (std::string line; std::getline(input, line);) {
     ++number;
     if (line.find_first_not_of(" \t\r") == std::string::npos) continue;
-    Result<json::object> answer = handle_line(line, handle);
+    Result<PendingAnswer> answer = parse_line(line).and_then(begin);
     if (!answer) {
       status = report(std::move(answer.error()).in(fmt::format("line {}", number)));
-      answer = json::object{{"error", answer.error().message}};
+      answer = [message = answer.error().message] { return json::object{{"error", message}}; };
     }
-    fmt::print("{}\n", to_json_text(*answer));
-    std::fflush(stdout);
+    writer.add(std::move(*answer));
   }
+  writer.close();
   return status;
+}
+
+int for_each_json_line(const std::string& path,
+                       const std::function<Result<json::object>(const json::object&)>& handle) {
+  return for_each_json_line_ahead(path, 1, [&handle](const json::object& line) {
+    return handle(line).map([](json::object& answer) {
+      return PendingAnswer([answer = std::move(answer)] { return answer; });
+    });
+  });
 }
 
 Result<std::string> string_field(const json::object& object, std::string_view key) {
@@ -58,15 +125,19 @@ Result<std::string> string_field(const json::object& object, std::string_view ke
   return std::string(value->get_string());
 }
 
-Result<std::vector<int32_t>> ids_field(const json::object& object, std::string_view key) {
+Result<json::array> array_field(const json::object& object, std::string_view key) {
   const json::value* value = object.if_contains(key);
   if (value == nullptr) return fail_param(key, "the field \"{}\" is missing", key);
   if (!value->is_array()) {
-    return fail_param(key, "\"{}\" must be an array of token ids, not {}", key,
-                      json_kind_name(*value));
+    return fail_param(key, "\"{}\" must be an array, not {}", key, json_kind_name(*value));
   }
+  return value->get_array();
+}
+
+Result<std::vector<int32_t>> ids_field(const json::object& object, std::string_view key) {
+  TETRAD_ASSIGN(const json::array items, array_field(object, key));
   std::vector<int32_t> ids;
-  for (const json::value& item : value->get_array()) {
+  for (const json::value& item : items) {
     json::error_code ec;
     const auto id = item.to_number<int32_t>(ec);
     if (ec || item.is_double()) {

@@ -25,8 +25,17 @@ int report(const Error& error);
 int for_each_json_line(const std::string& path,
                        const std::function<Result<json::object>(const json::object&)>& handle);
 
-/// The member `key` of `object` as text / ids, or an error that names the key and its kind.
+/// The answer to a line that is still being computed; calling it waits for it.
+using PendingAnswer = std::function<json::object()>;
+
+/// As for_each_json_line, with up to `ahead` lines begun before the answer to the first is written.
+int for_each_json_line_ahead(
+    const std::string& path, size_t ahead,
+    const std::function<Result<PendingAnswer>(const json::object&)>& begin);
+
+/// The member `key` of `object` as text, array or ids, or an error that names the key and its kind.
 Result<std::string> string_field(const json::object& object, std::string_view key);
+Result<json::array> array_field(const json::object& object, std::string_view key);
 Result<std::vector<int32_t>> ids_field(const json::object& object, std::string_view key);
 
 }  // namespace tetrad

@@ -1,0 +1,30 @@
+#include "sampling_flags.h"
+
+#include <algorithm>
+
+namespace tetrad {
+
+SamplingParams SamplingFlags::resolve(const GenerationDefaults& defaults) const {
+  SamplingParams params;
+  params.temperature = temperature.value_or(static_cast<float>(defaults.temperature.value_or(1.0)));
+  params.top_k = std::max<int64_t>(0, top_k.value_or(defaults.top_k.value_or(0)));
+  params.top_p = top_p.value_or(static_cast<float>(defaults.top_p.value_or(1.0)));
+  params.min_p = min_p.value_or(static_cast<float>(defaults.min_p.value_or(0.0)));
+  params.seed = seed;
+  params.max_tokens = max_tokens;
+  params.stop = stop;
+  return params;
+}
+
+void add_sampling_flags(CLI::App& verb, SamplingFlags& flags) {
+  verb.add_option("--temperature", flags.temperature, "0: always the likeliest token");
+  verb.add_option("--top-k", flags.top_k, "sample among the k likeliest; 0: off");
+  verb.add_option("--top-p", flags.top_p, "sample among the likeliest that hold this probability");
+  verb.add_option("--min-p", flags.min_p, "drop tokens below this share of the best's probability");
+  verb.add_option("--seed", flags.seed, "the same seed gives the same answer");
+  verb.add_option("--max-tokens", flags.max_tokens, "longest answer; 0: what the context allows")
+      ->check(CLI::NonNegativeNumber);
+  verb.add_option("--stop", flags.stop, "end the answer before this text; may be repeated");
+}
+
+}  // namespace tetrad

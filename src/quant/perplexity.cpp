@@ -1,0 +1,60 @@
+#include "quant/perplexity.h"
+
+#include <algorithm>
+#include <cmath>
+
+#include "model/sequence_runner.h"
+
+namespace tetrad {
+namespace {
+
+/// Tokens whose logits are in memory at once: 128 rows of a vocabulary of 200,064 are 100 MB.
+constexpr int64_t kChunk = 128;
+
+/// -log softmax(logits)[target], in double.
+double negative_log_likelihood(std::span<const float> logits, int32_t target) {
+  const float largest = *std::max_element(logits.begin(), logits.end());
+  double sum = 0;
+  for (const float logit : logits)
+    sum += std::exp(static_cast<double>(logit) - largest);
+  return std::log(sum) + largest - logits[static_cast<size_t>(target)];
+}
+
+}  // namespace
+
+double Perplexity::perplexity() const {
+  return std::exp(mean_nll);
+}
+
+Result<Perplexity> evaluate_perplexity(MiniMaxM2& model, DType kv_cache_dtype,
+                                       std::span<const int32_t> ids, int64_t window) {
+  if (window < 2 || window > model.config().max_position_embeddings) {
+    return fail_param("--window", "the window must be between 2 and the model's {} positions",
+                      model.config().max_position_embeddings);
+  }
+  const auto total = static_cast<int64_t>(ids.size());
+  if (total < 2) return fail(ErrorCode::invalid_argument, "the text has fewer than 2 tokens");
+  TETRAD_ASSIGN(SequenceRunner runner, SequenceRunner::create(model, kv_cache_dtype, window));
+
+  Perplexity result;
+  double sum = 0;
+  for (int64_t start = 0; start < total; start += window) {
+    const int64_t end = std::min(total, start + window);
+    runner.reset();
+    for (int64_t begin = start; begin + 1 < end; begin += kChunk) {
+      // The window's last token has nothing to predict.
+      const int64_t count = std::min(kChunk, end - 1 - begin);
+      TETRAD_ASSIGN(const Activations logits, runner.append(ids.subspan(static_cast<size_t>(begin),
+                                                                        static_cast<size_t>(count)),
+                                                            SequenceRunner::Logits::every_token));
+      for (int64_t i = 0; i < count; ++i) {
+        sum += negative_log_likelihood(logits.row_span(i), ids[static_cast<size_t>(begin + i + 1)]);
+      }
+      result.num_tokens += count;
+    }
+  }
+  result.mean_nll = sum / static_cast<double>(result.num_tokens);
+  return result;
+}
+
+}  // namespace tetrad

@@ -1,0 +1,24 @@
+#pragma once
+
+#include <cstdint>
+#include <span>
+
+#include "base/dtype.h"
+#include "base/error.h"
+#include "model/minimax_m2.h"
+
+namespace tetrad {
+
+struct Perplexity {
+  double mean_nll = 0;     // nats a token
+  int64_t num_tokens = 0;  // tokens predicted
+  double perplexity() const;
+};
+
+/// Cuts `ids` into consecutive windows, runs each alone from position 0, and averages -log p over
+/// every token but the first of each window; a last window of one token predicts nothing.
+/// Errors: fewer than 2 tokens, a window outside [2, max_position_embeddings].
+Result<Perplexity> evaluate_perplexity(MiniMaxM2& model, DType kv_cache_dtype,
+                                       std::span<const int32_t> ids, int64_t window);
+
+}  // namespace tetrad
