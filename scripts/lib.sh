@@ -1,0 +1,72 @@
+# What the scripts share; sourced, not run.
+
+root=$(cd "$(dirname "${BASH_SOURCE[0]}")/.." && pwd)
+
+die() {
+  printf '%s\n' "error: $*" >&2
+  exit 1
+}
+
+say() { printf '\n== %s\n' "$*"; }
+
+# install_packages NAME...: whatever is missing of these Debian packages.
+install_packages() {
+  local missing=() name
+  for name in "$@"; do
+    dpkg-query -W -f='${Status}' "$name" 2>/dev/null | grep -q 'ok installed' || missing+=("$name")
+  done
+  [ ${#missing[@]} -eq 0 ] && return 0
+  command -v apt-get >/dev/null || die "this script installs Debian packages with apt-get, which is not here.
+Install the equivalents of: ${missing[*]}"
+  local sudo=""
+  if [ "$(id -u)" -ne 0 ]; then
+    sudo=$(command -v sudo) || die "installing ${missing[*]} needs root, and sudo is not here; run as root once"
+  fi
+  say "Installing ${missing[*]}"
+  local log
+  log=$(mktemp)
+  if ! { $sudo apt-get update -q &&
+         $sudo env DEBIAN_FRONTEND=noninteractive \
+           apt-get install -q -y --no-install-recommends "${missing[@]}"; } >"$log" 2>&1; then
+    tail -n 15 "$log" >&2
+    die "apt-get could not install ${missing[*]} (the lines above say why).
+Without a network this cannot work: connect it, or install these packages by hand and run again."
+  fi
+  rm -f "$log"
+}
+
+# Memory a build needs: one file of src/http takes about 800 MB to compile.
+check_memory() {
+  local available_mib
+  available_mib=$(awk '/MemAvailable/ {print int($2 / 1024)}' /proc/meminfo)
+  if [ "${available_mib:-99999}" -lt 1500 ]; then
+    die "only ${available_mib} MiB of memory are available; building needs about 1500 MiB. Close something or add swap."
+  fi
+}
+
+build_packages=(cmake ninja-build g++ ccache pkg-config libboost1.81-dev libboost-json1.81-dev
+  libcli11-dev libedit-dev libexpected-dev libfmt-dev libpcre2-dev libspdlog-dev)
+test_packages=(libgtest-dev libgmock-dev librapidcheck-dev python3 python3-jinja2 python3-numpy nodejs npm curl)
+
+# build PRESET [cmake arguments...]: configures and builds build/PRESET.
+build() {
+  local preset=$1
+  shift
+  check_memory
+  cd "$root"
+  say "Building the $preset preset"
+  local log
+  log=$(mktemp)
+  if ! cmake --preset "$preset" "$@" >"$log" 2>&1; then
+    cat "$log" >&2
+    die "cmake could not configure the $preset preset"
+  fi
+  # Two compilers at once where memory is small, else one for each processor.
+  local jobs
+  jobs=$(nproc)
+  cmake --build --preset "$preset" -j "$jobs" >"$log" 2>&1 || {
+    grep -E -A 20 'FAILED|error' "$log" | head -n 80 >&2
+    die "the build failed; the lines above are its first errors"
+  }
+  rm -f "$log"
+}
