@@ -1,0 +1,46 @@
+#include "api/api_keys.h"
+
+#include <algorithm>
+#include <cctype>
+
+namespace tetrad::api {
+namespace {
+
+bool equal_in_constant_time(std::string_view key, std::string_view given) {
+  if (key.empty()) return false;
+  unsigned difference = key.size() == given.size() ? 0 : 1;
+  for (size_t i = 0; i < given.size(); ++i) {
+    difference |=
+        static_cast<unsigned char>(given[i]) ^ static_cast<unsigned char>(key[i % key.size()]);
+  }
+  return difference == 0;
+}
+
+/// The token of "Bearer <token>", "" for anything else.
+std::string_view bearer_token(std::string_view authorization) {
+  constexpr std::string_view kScheme = "bearer ";
+  const auto same_letter = [](char a, char b) {
+    return std::tolower(static_cast<unsigned char>(a)) == b;
+  };
+  if (authorization.size() < kScheme.size() ||
+      !std::equal(kScheme.begin(), kScheme.end(), authorization.begin(),
+                  [&](char lower, char given) { return same_letter(given, lower); })) {
+    return "";
+  }
+  authorization.remove_prefix(kScheme.size());
+  const size_t begin = authorization.find_first_not_of(' ');
+  return begin == std::string_view::npos ? "" : authorization.substr(begin);
+}
+
+}  // namespace
+
+bool ApiKeys::admit(std::string_view authorization) const {
+  if (keys_.empty()) return true;
+  const std::string_view given = bearer_token(authorization);
+  bool known = false;
+  for (const std::string& key : keys_)
+    known |= equal_in_constant_time(key, given);
+  return known;
+}
+
+}  // namespace tetrad::api

@@ -1,0 +1,90 @@
+#pragma once
+
+// The OpenAI-compatible API over one engine. Transport-free: see transport.h.
+
+#include <cstdint>
+#include <memory>
+#include <mutex>
+#include <set>
+#include <string>
+#include <vector>
+
+#include "api/answer.h"
+#include "api/answer_format.h"
+#include "api/api_keys.h"
+#include "api/chat_request.h"
+#include "api/completion_request.h"
+#include "api/error_response.h"
+#include "api/router.h"
+#include "api/transport.h"
+#include "chat/template.h"
+#include "engine/engine.h"
+#include "text/tokenizer.h"
+
+namespace tetrad::api {
+
+struct ServiceOptions {
+  /// Names the model answers to; the first is the one used where a request names none.
+  std::vector<std::string> model_names;
+  std::vector<std::string> api_keys;
+  SamplingDefaults defaults;
+  ReasoningMode reasoning_mode = ReasoningMode::split;
+  json::object version;  // what GET /version says
+  std::string system_fingerprint;
+};
+
+/// Names a bounded number of unknown request fields in the log, each once.
+class UnknownFieldLog {
+ public:
+  void note(const std::vector<std::string>& names);
+
+ private:
+  std::mutex mutex_;
+  std::set<std::string> seen_;
+};
+
+class Service final : public RequestHandler {
+ public:
+  /// The engine, tokenizer and template must outlive the service.
+  Service(Engine& engine, const Tokenizer& tokenizer, const ChatTemplate& chat_template,
+          ServiceOptions options);
+
+  std::optional<JsonResponse> refuse(const RequestHead& head) const override;
+  void handle(HttpRequest request, std::shared_ptr<ResponseWriter> writer) override;
+
+ private:
+  using Writer = std::shared_ptr<ResponseWriter>;
+
+  struct Prompt {
+    std::vector<TokenId> ids;
+    ReasoningMode mode = ReasoningMode::plain;
+    bool starts_in_reasoning = false;
+  };
+
+  ApiResult<void> chat(const std::string& body, const Writer& writer);
+  ApiResult<void> complete(const std::string& body, const Writer& writer);
+  /// Hands the request to the engine; its answer goes to `writer`.
+  ApiResult<void> generate(const CommonRequest& request, Prompt prompt, AnswerHeader header,
+                           const Writer& writer);
+
+  Result<std::string> choose_model(const std::optional<std::string>& name) const;
+  ApiResult<SamplingParams> fit_sampling(const SamplingRequest& request, int64_t num_prompt_tokens,
+                                         std::string_view prompt_field) const;
+  AnswerHeader answer_header(Dialect dialect, std::string model,
+                             const CommonRequest& request) const;
+
+  json::object model_object(const std::string& name) const;
+  JsonResponse models() const;
+  JsonResponse model(const std::string& name) const;
+  JsonResponse load() const;
+
+  Engine& engine_;
+  const Tokenizer& tokenizer_;
+  const ChatTemplate& chat_template_;
+  const ServiceOptions options_;
+  const ApiKeys api_keys_;
+  const int64_t started_;  // seconds since 1970
+  UnknownFieldLog unknown_fields_;
+};
+
+}  // namespace tetrad::api
