@@ -1,0 +1,76 @@
+#include "quant/quantized_config.h"
+
+#include <gtest/gtest.h>
+
+#include "quant/pretty_json.h"
+
+namespace tetrad {
+namespace {
+
+json::object parsed(std::string_view text) {
+  return parse_json(text).value().get_object();
+}
+
+TEST(QuantizedConfig, SaysWhatTheFormatAsksFor) {
+  const json::object config = quantized_config(parsed(R"({"hidden_size": 384})"), false);
+  // mxfp4_16 spec, section 4.1.
+  EXPECT_EQ(config.at("quantization_config"), parse_json(R"({
+    "quant_method": "mxfp4_16",
+    "format": "mxfp4_16-pack-quantized",
+    "quantization_status": "compressed",
+    "config_groups": {"group_0": {
+        "targets": ["Linear"], "format": "mxfp4_16-pack-quantized",
+        "input_activations": null, "output_activations": null,
+        "weights": {"num_bits": 4, "type": "float", "group_size": 16, "symmetric": false,
+                    "grid": "iq4_nl", "codebook": [-127, -104, -83, -65, -49, -35, -22, -10,
+                                                   1, 13, 25, 38, 53, 69, 89, 113],
+                    "scale_dtype": "torch.float16", "scale_encoding": "fp16_per_group"}}},
+    "kv_cache_scheme": null,
+    "ignore": ["lm_head", "re:.*embed_tokens.*", "re:.*block_sparse_moe\\.gate$"]
+  })")
+                                                  .value());
+}
+
+TEST(QuantizedConfig, KeepsTheRestInItsOrder) {
+  const json::object source = parsed(R"({"model_type": "minimax_m2",
+      "quantization_config": {"quant_method": "fp8", "weight_block_size": [128, 128]},
+      "rope_theta": 5000000, "pad_token_id": null})");
+  json::object config = quantized_config(source, false);
+  EXPECT_FALSE(config["quantization_config"].get_object().contains("weight_block_size"));
+  config["quantization_config"] = source.at("quantization_config");
+  EXPECT_EQ(to_json_text(config), to_json_text(source));
+}
+
+TEST(QuantizedConfig, TellsOfKvScales) {
+  const json::object config = quantized_config({}, true);
+  EXPECT_EQ(config.at("quantization_config").at("kv_cache_scheme"),
+            parse_json(R"({"num_bits": 8, "type": "float", "strategy": "tensor",
+                           "dynamic": false, "symmetric": true})")
+                .value());
+}
+
+TEST(PrettyJson, IsReadableAndMeansTheSame) {
+  const json::value value =
+      parse_json(
+          R"({"a": {"b\n": [1, 2.5, null, "x"], "e": {}, "f": []}, "c": [{"d": true}, [1]]})")
+          .value();
+  const std::string text = to_pretty_json(value);
+  EXPECT_EQ(text, R"({
+  "a": {
+    "b\n": [1, 2.5E0, null, "x"],
+    "e": {},
+    "f": []
+  },
+  "c": [
+    {
+      "d": true
+    },
+    [1]
+  ]
+}
+)");
+  EXPECT_EQ(parse_json(text).value(), value);
+}
+
+}  // namespace
+}  // namespace tetrad

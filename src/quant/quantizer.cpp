@@ -1,0 +1,127 @@
+#include "quant/quantizer.h"
+
+#include <list>
+#include <utility>
+
+#include "base/pending_file.h"
+#include "checkpoint/checkpoint.h"
+#include "quant/destination.h"
+#include "quant/pretty_json.h"
+#include "quant/quantize_plan.h"
+#include "quant/quantized_config.h"
+
+namespace tetrad {
+namespace {
+
+class Quantizer {
+ public:
+  Quantizer(const Checkpoint& source, const std::filesystem::path& destination,
+            const QuantizePlan& plan, const QuantizeOptions& options)
+      : source_(source),
+        destination_(destination),
+        plan_(plan),
+        options_(options),
+        pool_(options.num_threads) {}
+
+  /// The index comes last: it makes the folder a checkpoint.
+  Result<std::vector<MatrixLoss>> run() {
+    progress_.total_parameters = plan_.quantized_parameters;
+    progress_.num_shards = static_cast<int64_t>(plan_.shards.size());
+    for (const PlannedShard& shard : plan_.shards) {
+      ++progress_.shard;
+      TETRAD_TRY(write_shard(shard));
+    }
+    const json::object index = {{"metadata", {{"total_size", plan_.bytes}}},
+                                {"weight_map", std::move(weight_map_)}};
+    TETRAD_TRY(write_text_file(destination_ / kIndexFileName, to_pretty_json(index)));
+    return std::move(losses_);
+  }
+
+ private:
+  Result<void> write_shard(const PlannedShard& shard) {
+    std::vector<TensorToWrite> tensors;
+    std::list<QuantizedMatrix> quantized;  // what `tensors` points into
+    for (const PlannedModule& module : shard.modules) {
+      for (const std::string& name : module.carried_tensors) {
+        const TensorView& view = *source_.find(name);
+        tensors.push_back({name, view.dtype, view.shape, view.bytes});
+      }
+      if (!module.source) continue;
+      TETRAD_ASSIGN(QuantizedMatrix matrix, quantize(module));
+      quantized.push_back(std::move(matrix));
+      add_tensors(module, quantized.back(), tensors);
+    }
+    const std::string file =
+        fmt::format("model-{:05}-of-{:05}.safetensors", progress_.shard, progress_.num_shards);
+    for (const TensorToWrite& tensor : tensors)
+      weight_map_[tensor.name] = file;
+    return write_safetensors(destination_ / file, tensors);
+  }
+
+  Result<QuantizedMatrix> quantize(const PlannedModule& module) {
+    auto matrix = quantize_matrix(module.name, *module.source, pool_);
+    if (!matrix) {
+      const std::string shard = source_.shard_of(module.name + ".weight");
+      return tl::unexpected(std::move(matrix.error()).in((source_.folder() / shard).string()));
+    }
+    losses_.push_back({module.name, module.role, matrix->loss});
+    progress_.quantized_parameters += module.source->rows * module.source->cols;
+    progress_.module = module.name;
+    if (options_.on_progress) options_.on_progress(progress_);
+    return matrix;
+  }
+
+  static void add_tensors(const PlannedModule& module, const QuantizedMatrix& matrix,
+                          std::vector<TensorToWrite>& tensors) {
+    const int64_t rows = module.source->rows;
+    const int64_t cols = module.source->cols;
+    tensors.push_back({module.name + ".weight_packed", DType::u8, {rows, cols / 2}, matrix.packed});
+    tensors.push_back(
+        {module.name + ".weight_scale", DType::f16, {rows, cols / kMxfp4GroupSize}, matrix.scales});
+  }
+
+  const Checkpoint& source_;
+  const std::filesystem::path& destination_;
+  const QuantizePlan& plan_;
+  const QuantizeOptions& options_;
+  ThreadPool pool_;
+  QuantizeProgress progress_;
+  json::object weight_map_;
+  std::vector<MatrixLoss> losses_;
+};
+
+QuantizeReport report_of(const QuantizePlan& plan) {
+  QuantizeReport report;
+  report.quantized_matrices = plan.quantized_matrices;
+  report.quantized_parameters = plan.quantized_parameters;
+  report.carried_tensors = plan.carried_tensors;
+  report.carried_parameters = plan.carried_parameters;
+  report.source_bytes = plan.source_bytes;
+  report.bytes = plan.bytes;
+  report.num_shards = static_cast<int64_t>(plan.shards.size());
+  report.unknown_tensors = plan.unknown_tensors;
+  return report;
+}
+
+}  // namespace
+
+Result<QuantizeReport> quantize_checkpoint(const std::filesystem::path& source,
+                                           const std::filesystem::path& destination,
+                                           const QuantizeOptions& options) {
+  TETRAD_ASSIGN(const Checkpoint checkpoint, Checkpoint::open(source));
+  TETRAD_ASSIGN(const QuantizePlan plan, plan_quantization(checkpoint, options.max_shard_bytes));
+  TETRAD_TRY(check_destination(destination, checkpoint, plan.bytes, options.overwrite));
+  QuantizeReport report = report_of(plan);
+  if (options.dry_run) return report;
+
+  TETRAD_TRY(prepare_destination(destination));
+  // Before the weights, so that an interrupted folder can be told from someone else's.
+  TETRAD_TRY(write_text_file(
+      destination / "config.json",
+      to_pretty_json(quantized_config(checkpoint.config().raw, plan.has_kv_scales))));
+  TETRAD_ASSIGN(report.copied_files, copy_companions(source, destination));
+  TETRAD_ASSIGN(report.matrices, Quantizer(checkpoint, destination, plan, options).run());
+  return report;
+}
+
+}  // namespace tetrad

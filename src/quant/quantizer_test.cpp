@@ -1,0 +1,456 @@
+#include "quant/quantizer.h"
+
+#include <gtest/gtest.h>
+#include <unistd.h>
+
+#include <cmath>
+#include <cstring>
+#include <fstream>
+#include <map>
+#include <random>
+
+#include "base/mapped_file.h"
+#include "base/pending_file.h"
+#include "checkpoint/checkpoint.h"
+
+namespace tetrad {
+namespace {
+
+namespace fs = std::filesystem;
+
+constexpr std::string_view kConfig = R"({
+  "architectures": ["MiniMaxM2ForCausalLM"], "model_type": "minimax_m2",
+  "vocab_size": 24, "hidden_size": 32, "num_hidden_layers": 2, "num_attention_heads": 2,
+  "num_key_value_heads": 1, "head_dim": 16, "intermediate_size": 48, "num_local_experts": 2,
+  "num_experts_per_tok": 1, "rotary_dim": 8, "rope_theta": 5000000, "rms_norm_eps": 1e-6,
+  "max_position_embeddings": 64, "scoring_func": "sigmoid", "use_qk_norm": true,
+  "qk_norm_type": "per_layer", "use_routing_bias": true, "num_mtp_modules": 1,
+  "tie_word_embeddings": false, "hidden_act": "silu", "dtype": "bfloat16")";
+
+struct Tensor {
+  DType dtype = DType::bf16;
+  std::vector<int64_t> shape;
+  std::vector<std::byte> bytes;
+};
+
+using Tensors = std::map<std::string, Tensor>;
+
+template <class T>
+void append(std::vector<std::byte>& bytes, T value) {
+  const size_t at = bytes.size();
+  bytes.resize(at + sizeof value);
+  std::memcpy(bytes.data() + at, &value, sizeof value);
+}
+
+Tensor random_tensor(DType dtype, std::vector<int64_t> shape, std::mt19937& random) {
+  Tensor tensor{dtype, std::move(shape), {}};
+  std::normal_distribution<float> normal(0.0f, 0.02f);
+  int64_t count = 1;
+  for (const int64_t dim : tensor.shape)
+    count *= dim;
+  for (int64_t i = 0; i < count; ++i) {
+    const float value = normal(random);
+    if (dtype == DType::f32) append(tensor.bytes, value);
+    if (dtype == DType::bf16) append(tensor.bytes, float_to_bf16(value));
+    if (dtype == DType::f16) append(tensor.bytes, float_to_f16(value));
+    // Codes up to 0x7E: finite, both signs.
+    if (dtype == DType::f8_e4m3)
+      append(tensor.bytes, static_cast<uint8_t>(random() % 0x7F | (random() & 0x80u)));
+  }
+  return tensor;
+}
+
+/// Names and shapes written out by hand (minimax-m2 spec, section 2), for the sizes of kConfig.
+Tensors random_model(DType weights = DType::bf16) {
+  std::mt19937 random(21);
+  const DType dense = weights == DType::f8_e4m3 ? DType::bf16 : weights;
+  Tensors model;
+  model["model.embed_tokens.weight"] = random_tensor(dense, {24, 32}, random);
+  model["lm_head.weight"] = random_tensor(dense, {24, 32}, random);
+  model["model.norm.weight"] = random_tensor(dense, {32}, random);
+  const auto add_linear = [&](const std::string& module, int64_t rows, int64_t cols) {
+    model[module + ".weight"] = random_tensor(weights, {rows, cols}, random);
+    if (weights != DType::f8_e4m3) return;
+    model[module + ".weight_scale_inv"] = random_tensor(DType::f32, {1, 1}, random);
+  };
+  for (const std::string layer : {"model.layers.0.", "model.layers.1."}) {
+    model[layer + "input_layernorm.weight"] = random_tensor(dense, {32}, random);
+    model[layer + "post_attention_layernorm.weight"] = random_tensor(dense, {32}, random);
+    add_linear(layer + "self_attn.q_proj", 32, 32);
+    add_linear(layer + "self_attn.k_proj", 16, 32);
+    add_linear(layer + "self_attn.v_proj", 16, 32);
+    add_linear(layer + "self_attn.o_proj", 32, 32);
+    model[layer + "self_attn.q_norm.weight"] = random_tensor(dense, {32}, random);
+    model[layer + "self_attn.k_norm.weight"] = random_tensor(dense, {16}, random);
+    const std::string moe = layer + "block_sparse_moe.";
+    model[moe + "gate.weight"] = random_tensor(DType::f32, {2, 32}, random);
+    model[moe + "e_score_correction_bias"] = random_tensor(DType::f32, {2}, random);
+    for (const std::string expert : {"experts.0.", "experts.1."}) {
+      add_linear(moe + expert + "w1", 48, 32);
+      add_linear(moe + expert + "w3", 48, 32);
+      add_linear(moe + expert + "w2", 32, 48);
+    }
+  }
+  return model;
+}
+
+constexpr int kQuantizedMatrices = 2 * (4 + 2 * 3);
+
+bool ends_with_any(const std::string& name, std::initializer_list<std::string_view> ends) {
+  for (const std::string_view end : ends) {
+    if (name.ends_with(end)) return true;
+  }
+  return false;
+}
+
+bool is_to_be_quantized(const std::string& tensor) {
+  return ends_with_any(tensor, {"_proj.weight", "w1.weight", "w2.weight", "w3.weight"});
+}
+
+class QuantizerTest : public testing::Test {
+ protected:
+  void SetUp() override {
+    root_ = fs::path(testing::TempDir()) /
+            fmt::format("quantizer_test_{}_{}", ::getpid(),
+                        testing::UnitTest::GetInstance()->current_test_info()->name());
+    fs::remove_all(root_);
+    fs::create_directories(source());
+  }
+  void TearDown() override { fs::remove_all(root_); }
+
+  fs::path source() const { return root_ / "source"; }
+  fs::path destination() const { return root_ / "destination"; }
+
+  void write_source(const Tensors& model, std::string_view more_config = "") const {
+    write(source() / "config.json", std::string(kConfig) + std::string(more_config) + "}");
+    write(source() / "tokenizer.json", R"({"model": {}})");
+    write(source() / "generation_config.json", R"({"top_k": 40})");
+    std::vector<TensorToWrite> tensors;
+    for (const auto& [name, tensor] : model)
+      tensors.push_back({name, tensor.dtype, tensor.shape, tensor.bytes});
+    ASSERT_TRUE(write_safetensors(source() / "model.safetensors", tensors));
+  }
+
+  static void write(const fs::path& path, std::string_view text) {
+    ASSERT_TRUE(write_text_file(path, text));
+  }
+
+  Result<QuantizeReport> quantize(const QuantizeOptions& options = {}) const {
+    return quantize_checkpoint(source(), destination(), options);
+  }
+
+  void expect_failure(const QuantizeOptions& options, std::string_view part) const {
+    const auto report = quantize(options);
+    ASSERT_FALSE(report);
+    EXPECT_NE(report.error().message.find(part), std::string::npos) << report.error().message;
+  }
+
+  /// All files of a folder with their contents.
+  static std::map<std::string, std::string> contents(const fs::path& folder) {
+    std::map<std::string, std::string> files;
+    for (const auto& entry : fs::directory_iterator(folder))
+      files[entry.path().filename()] = read_text_file(entry.path()).value();
+    return files;
+  }
+
+ private:
+  fs::path root_;
+};
+
+std::vector<std::vector<float>> rows_of(const Checkpoint& checkpoint, std::string_view module,
+                                        int64_t rows, int64_t cols) {
+  const auto matrix = checkpoint.matrix(module, rows, cols);
+  std::vector<std::vector<float>> result;
+  if (!matrix) {
+    ADD_FAILURE() << matrix.error().message;
+    return result;
+  }
+  for (int64_t n = 0; n < rows; ++n) {
+    result.emplace_back(static_cast<size_t>(cols));
+    dequantize_row(*matrix, n, result.back());
+  }
+  return result;
+}
+
+void expect_near_the_source(const Checkpoint& source, const Checkpoint& quantized,
+                            double largest_relative_rms) {
+  for (const auto& [name, tensor] : source.tensors()) {
+    if (!is_to_be_quantized(name)) continue;
+    const std::string module = name.substr(0, name.size() - std::strlen(".weight"));
+    const auto before = rows_of(source, module, tensor.shape[0], tensor.shape[1]);
+    const auto after = rows_of(quantized, module, tensor.shape[0], tensor.shape[1]);
+    ASSERT_EQ(before.size(), after.size());
+    double error = 0;
+    double energy = 0;
+    for (size_t n = 0; n < before.size(); ++n) {
+      for (size_t k = 0; k < before[n].size(); ++k) {
+        error += std::pow(double{before[n][k]} - after[n][k], 2);
+        energy += std::pow(before[n][k], 2);
+      }
+    }
+    EXPECT_LT(std::sqrt(error / energy), largest_relative_rms) << module;
+  }
+}
+
+TEST_F(QuantizerTest, MakesACheckpointNearTheSource) {
+  const Tensors model = random_model();
+  write_source(model);
+  const auto report = quantize();
+  ASSERT_TRUE(report) << report.error().message;
+  EXPECT_EQ(report->quantized_matrices, kQuantizedMatrices);
+  EXPECT_EQ(report->matrices.size(), size_t{kQuantizedMatrices});
+  EXPECT_TRUE(report->unknown_tensors.empty());
+
+  const auto before = Checkpoint::open(source());
+  const auto after = Checkpoint::open(destination());
+  ASSERT_TRUE(before && after);
+  expect_near_the_source(*before, *after, 0.075);
+  EXPECT_EQ(after->shards(), std::vector<std::string>{"model-00001-of-00001.safetensors"});
+  for (const auto& [name, tensor] : model) {
+    if (is_to_be_quantized(name)) {
+      EXPECT_EQ(after->find(name), nullptr) << name;
+      const std::string module = name.substr(0, name.size() - std::strlen(".weight"));
+      const TensorView* packed = after->find(module + ".weight_packed");
+      const TensorView* scale = after->find(module + ".weight_scale");
+      ASSERT_TRUE(packed != nullptr && scale != nullptr) << name;
+      EXPECT_EQ(packed->dtype, DType::u8);
+      EXPECT_EQ(packed->shape, (std::vector<int64_t>{tensor.shape[0], tensor.shape[1] / 2}));
+      EXPECT_EQ(scale->dtype, DType::f16);
+      EXPECT_EQ(scale->shape, (std::vector<int64_t>{tensor.shape[0], tensor.shape[1] / 16}));
+    } else {
+      const TensorView* kept = after->find(name);
+      ASSERT_NE(kept, nullptr) << name;
+      EXPECT_EQ(kept->dtype, tensor.dtype);
+      EXPECT_EQ(kept->shape, tensor.shape);
+      EXPECT_TRUE(std::equal(kept->bytes.begin(), kept->bytes.end(), tensor.bytes.begin(),
+                             tensor.bytes.end()));
+    }
+  }
+  EXPECT_EQ(after->tensors().size(), model.size() + kQuantizedMatrices);
+}
+
+TEST_F(QuantizerTest, WritesTheFilesBesideTheWeights) {
+  write_source(random_model());
+  const auto report = quantize();
+  ASSERT_TRUE(report) << report.error().message;
+  EXPECT_EQ(report->copied_files,
+            (std::vector<std::string>{"tokenizer.json", "generation_config.json"}));
+  const auto files = contents(destination());
+  EXPECT_EQ(files.at("tokenizer.json"), R"({"model": {}})");
+  EXPECT_EQ(files.at("generation_config.json"), R"({"top_k": 40})");
+  const json::value config = parse_json(files.at("config.json")).value();
+  EXPECT_EQ(config.at("quantization_config").at("quant_method"), "mxfp4_16");
+  EXPECT_EQ(config.at("hidden_size"), 32);
+  const json::value index = parse_json(files.at("model.safetensors.index.json")).value();
+  EXPECT_EQ(index.at("metadata").at("total_size"), report->bytes);
+  EXPECT_EQ(index.at("weight_map").at("lm_head.weight"), "model-00001-of-00001.safetensors");
+  EXPECT_EQ(files.size(), 5u) << "no temporary file is left";
+}
+
+TEST_F(QuantizerTest, TheThreadsDoNotShowInTheBytes) {
+  write_source(random_model());
+  ASSERT_TRUE(quantize({.num_threads = 1}));
+  const auto one = contents(destination());
+  ASSERT_TRUE(quantize({.num_threads = 3, .overwrite = true}));
+  EXPECT_EQ(contents(destination()), one);
+}
+
+TEST_F(QuantizerTest, ShardsRespectTheLimit) {
+  write_source(random_model());
+  ASSERT_TRUE(quantize());
+  const auto whole = Checkpoint::open(destination());
+  ASSERT_TRUE(whole);
+  std::map<std::string, std::vector<std::byte>> tensors;
+  for (const auto& [name, view] : whole->tensors())
+    tensors[name].assign(view.bytes.begin(), view.bytes.end());
+
+  constexpr int64_t kLimit = 4000;
+  const auto report = quantize({.max_shard_bytes = kLimit, .overwrite = true});
+  ASSERT_TRUE(report) << report.error().message;
+  EXPECT_GE(report->num_shards, report->bytes / kLimit);
+  const auto sharded = Checkpoint::open(destination());
+  ASSERT_TRUE(sharded) << sharded.error().message;
+  EXPECT_EQ(static_cast<int64_t>(sharded->shards().size()), report->num_shards);
+  std::map<std::string, int64_t> bytes;
+  for (const auto& [name, view] : sharded->tensors()) {
+    bytes[sharded->shard_of(name)] += static_cast<int64_t>(view.bytes.size());
+    EXPECT_TRUE(std::equal(view.bytes.begin(), view.bytes.end(), tensors.at(name).begin(),
+                           tensors.at(name).end()))
+        << name;
+  }
+  EXPECT_EQ(sharded->tensors().size(), tensors.size());
+  for (const auto& [shard, size] : bytes)
+    EXPECT_LE(size, kLimit) << shard;
+}
+
+TEST_F(QuantizerTest, ReadsBlockFp8AndForgetsItsScales) {
+  write_source(random_model(DType::f8_e4m3), R"(, "quantization_config": {"quant_method": "fp8",
+      "weight_block_size": [128, 128]})");
+  const auto report = quantize();
+  ASSERT_TRUE(report) << report.error().message;
+  const auto before = Checkpoint::open(source());
+  const auto after = Checkpoint::open(destination());
+  ASSERT_TRUE(before && after) << after.error().message;
+  EXPECT_EQ(after->quantization().quant_method, "mxfp4_16");
+  // The codes are random bits, far from Gaussian: many small values beside large ones.
+  expect_near_the_source(*before, *after, 0.12);
+  for (const auto& [name, view] : after->tensors())
+    EXPECT_FALSE(name.ends_with("weight_scale_inv")) << name;
+}
+
+TEST_F(QuantizerTest, ReadsF16AndF32) {
+  for (const DType dtype : {DType::f16, DType::f32}) {
+    write_source(random_model(dtype));
+    const auto report = quantize({.overwrite = true});
+    ASSERT_TRUE(report) << report.error().message;
+    const auto before = Checkpoint::open(source());
+    const auto after = Checkpoint::open(destination());
+    ASSERT_TRUE(before && after);
+    expect_near_the_source(*before, *after, 0.075);
+  }
+}
+
+TEST_F(QuantizerTest, CarriesOverWhatIsNotOfTheModelItself) {
+  Tensors model = random_model();
+  std::mt19937 random(22);
+  model["model.layers.2.eh_proj.weight"] = random_tensor(DType::bf16, {32, 32}, random);  // MTP
+  model["model.layers.0.self_attn.rotary_emb.inv_freq"] = random_tensor(DType::f32, {4}, random);
+  for (const std::string layer : {"0", "1"}) {
+    const std::string attention = "model.layers." + layer + ".self_attn.";
+    model[attention + "k_proj.k_scale"] = random_tensor(DType::f32, {1}, random);
+    model[attention + "v_proj.v_scale"] = random_tensor(DType::f32, {1}, random);
+  }
+  write_source(model);
+  const auto report = quantize();
+  ASSERT_TRUE(report) << report.error().message;
+  EXPECT_EQ(report->unknown_tensors,
+            std::vector<std::string>{"model.layers.0.self_attn.rotary_emb.inv_freq"});
+  const auto after = Checkpoint::open(destination());
+  ASSERT_TRUE(after);
+  EXPECT_EQ(after->tensors().size(), model.size() + kQuantizedMatrices);
+  for (const std::string name :
+       {"model.layers.2.eh_proj.weight", "model.layers.0.self_attn.rotary_emb.inv_freq",
+        "model.layers.1.self_attn.k_proj.k_scale"}) {
+    ASSERT_NE(after->find(name), nullptr) << name;
+    EXPECT_EQ(after->find(name)->bytes.size(), model.at(name).bytes.size());
+  }
+  EXPECT_TRUE(after->config().raw.at("quantization_config").at("kv_cache_scheme").is_object());
+}
+
+TEST_F(QuantizerTest, ReportsProgressToTheEnd) {
+  write_source(random_model());
+  int calls = 0;
+  QuantizeProgress last;
+  std::string last_module;
+  QuantizeOptions options;
+  options.on_progress = [&](const QuantizeProgress& progress) {
+    ++calls;
+    EXPECT_GT(progress.quantized_parameters, last.quantized_parameters);
+    last = progress;
+    last_module = progress.module;
+  };
+  ASSERT_TRUE(quantize(options));
+  EXPECT_EQ(calls, kQuantizedMatrices);
+  EXPECT_EQ(last.quantized_parameters, last.total_parameters);
+  EXPECT_EQ(last.shard, last.num_shards);
+  EXPECT_EQ(last_module, "model.layers.1.block_sparse_moe.experts.1.w2");
+}
+
+TEST_F(QuantizerTest, ADryRunWritesNothing) {
+  write_source(random_model());
+  const auto report = quantize({.dry_run = true});
+  ASSERT_TRUE(report);
+  EXPECT_FALSE(fs::exists(destination()));
+  EXPECT_TRUE(report->matrices.empty());
+  const auto real = quantize();
+  ASSERT_TRUE(real);
+  EXPECT_EQ(report->bytes, real->bytes);
+  EXPECT_EQ(report->quantized_matrices, real->quantized_matrices);
+}
+
+TEST_F(QuantizerTest, NamesTheBadWeight) {
+  Tensors model = random_model();
+  Tensor& tensor = model["model.layers.1.block_sparse_moe.experts.0.w2.weight"];
+  const uint16_t nan = 0x7FC0;
+  std::memcpy(tensor.bytes.data() + 2 * (5 * 48 + 7), &nan, sizeof nan);
+  write_source(model);
+  const auto report = quantize();
+  ASSERT_FALSE(report);
+  for (const std::string part :
+       {"model.safetensors", "model.layers.1.block_sparse_moe.experts.0.w2", "row 5, column 7"}) {
+    EXPECT_NE(report.error().message.find(part), std::string::npos) << report.error().message;
+  }
+  EXPECT_FALSE(Checkpoint::open(destination())) << "an unfinished folder must not open";
+  // And the same command with --overwrite repairs it.
+  write_source(random_model());
+  EXPECT_TRUE(quantize({.overwrite = true}));
+  EXPECT_TRUE(Checkpoint::open(destination()));
+}
+
+TEST_F(QuantizerTest, NamesTheMissingTensorBeforeItWrites) {
+  Tensors model = random_model();
+  model.erase("model.layers.1.self_attn.o_proj.weight");
+  write_source(model);
+  expect_failure({}, "model.layers.1.self_attn.o_proj");
+  EXPECT_FALSE(fs::exists(destination()));
+}
+
+TEST_F(QuantizerTest, RefusesRowsThatAreNoMultipleOfTheGroup) {
+  Tensors model = random_model();
+  std::mt19937 random(23);
+  for (auto& [name, tensor] : model) {
+    if (name.find("experts") == std::string::npos) continue;
+    const bool down = name.ends_with("w2.weight");
+    tensor = random_tensor(DType::bf16, {down ? 32 : 40, down ? 40 : 32}, random);
+  }
+  write_source(model);
+  std::string config = read_text_file(source() / "config.json").value();
+  config.replace(config.find("\"intermediate_size\": 48"), 23, "\"intermediate_size\": 40");
+  write(source() / "config.json", config);
+  expect_failure({}, "40 input channels");
+}
+
+TEST_F(QuantizerTest, RefusesWhatIsQuantizedAlready) {
+  write_source(random_model());
+  ASSERT_TRUE(quantize());
+  const auto again = quantize_checkpoint(destination(), destination().parent_path() / "again", {});
+  ASSERT_FALSE(again);
+  EXPECT_NE(again.error().message.find("quantized to mxfp4_16 already"), std::string::npos);
+}
+
+TEST_F(QuantizerTest, OverwritesOnlyWhenToldAndOnlyItsOwn) {
+  write_source(random_model());
+  fs::create_directories(destination());
+  write(destination() / "notes.txt", "mine");
+  expect_failure({}, "--overwrite");
+  expect_failure({.dry_run = true}, "--overwrite");
+  ASSERT_TRUE(quantize({.max_shard_bytes = 4000, .overwrite = true}));
+  ASSERT_TRUE(quantize({.overwrite = true}));
+  const auto files = contents(destination());
+  EXPECT_EQ(files.at("notes.txt"), "mine");
+  EXPECT_EQ(files.size(), 6u) << "shards of the earlier checkpoint are left";
+
+  const auto reverse = quantize_checkpoint(source(), source(), {.overwrite = true});
+  ASSERT_FALSE(reverse);
+  EXPECT_NE(reverse.error().message.find("the same folder"), std::string::npos);
+  const fs::path other = destination().parent_path() / "other";
+  fs::copy(source(), other);
+  const auto original = quantize_checkpoint(source(), other, {.overwrite = true});
+  ASSERT_FALSE(original);
+  EXPECT_NE(original.error().message.find("not mxfp4_16"), std::string::npos);
+  EXPECT_TRUE(Checkpoint::open(other)) << "it must be untouched";
+}
+
+TEST_F(QuantizerTest, RefusesAFileAsDestination) {
+  write_source(random_model());
+  write(destination(), "text");
+  expect_failure({.overwrite = true}, "is a file");
+}
+
+TEST_F(QuantizerTest, RefusesAShardWithoutRoom) {
+  write_source(random_model());
+  expect_failure({.max_shard_bytes = 0}, "shard of 0 bytes");
+}
+
+}  // namespace
+}  // namespace tetrad
