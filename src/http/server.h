@@ -1,0 +1,69 @@
+#pragma once
+
+// HTTP/1.1 on sockets (Boost.Beast, C++20 coroutines), behind a pimpl: Beast costs every file that
+// includes it 20 seconds.
+
+#include <chrono>
+#include <cstdint>
+#include <memory>
+#include <string>
+
+#include "api/transport.h"
+#include "base/error.h"
+
+namespace tetrad::http {
+
+struct ServerOptions {
+  std::string host = "127.0.0.1";  // a name or an address
+  uint16_t port = 8000;            // 0: any free one
+  /// Refuse addresses that other machines reach.
+  bool loopback_only = true;
+
+  int64_t max_connections = 1024;
+  uint32_t max_header_bytes = 64 << 10;
+  uint64_t max_body_bytes = 32 << 20;
+  /// Bytes of a stream that its client has not taken yet; beyond, the client is dropped.
+  size_t max_backlog_bytes = 1 << 20;
+
+  std::chrono::milliseconds header_timeout{30'000};
+  std::chrono::milliseconds body_timeout{120'000};
+  std::chrono::milliseconds idle_timeout{75'000};   // between requests
+  std::chrono::milliseconds write_timeout{30'000};  // without a byte taken by the client
+  /// How long running requests may go on after the first signal.
+  std::chrono::milliseconds shutdown_timeout{30'000};
+};
+
+class Server {
+ public:
+  /// Listens; nobody is answered before run(). The handler must outlive the server. Errors name the
+  /// flag at fault: a name that does not resolve, a port in use, an address that is not loopback.
+  static Result<std::unique_ptr<Server>> listen(ServerOptions options,
+                                                api::RequestHandler& handler);
+  ~Server();
+  Server(const Server&) = delete;
+  Server& operator=(const Server&) = delete;
+
+  /// "127.0.0.1:8000", "[::1]:8000".
+  std::string address() const;
+  uint16_t port() const;
+
+  enum class End {
+    drained,      // every request got its answer
+    timed_out,    // some were cancelled after shutdown_timeout
+    interrupted,  // a second signal
+  };
+  /// Serves on this thread until SIGINT, SIGTERM or stop(): then no connection is accepted any
+  /// more, and running requests may finish. When it returns no connection is left, and writers that
+  /// are still held elsewhere do nothing.
+  End run();
+
+  /// What the first signal does. Thread-safe.
+  void stop();
+
+ private:
+  class Impl;
+  explicit Server(std::unique_ptr<Impl> impl);
+  std::unique_ptr<Impl> impl_;
+};
+
+}  // namespace tetrad::http
