@@ -1,0 +1,296 @@
+// The threaded backend: splits every operation over the pool and leaves the arithmetic to the inner
+// loops of one instruction set (simd_kernels.h). What takes no time worth splitting (embedding,
+// RoPE, cache writes, routing) is the reference's.
+
+#include <fmt/core.h>
+
+#include <algorithm>
+#include <cmath>
+#include <string>
+#include <utility>
+#include <vector>
+
+#include "kernels/cpu/expert_groups.h"
+#include "kernels/cpu/simd_kernels.h"
+#include "kernels/kernels.h"
+
+namespace tetrad {
+namespace {
+
+/// Rows of weights are handed out in multiples of this: a cache line of outputs.
+constexpr int64_t kRowGrain = 16;
+
+const unsigned char* bytes(const std::byte* data) {
+  return reinterpret_cast<const unsigned char*>(data);
+}
+
+MatrixRows to_rows(const WeightMatrix& weight) {
+  MatrixRows rows{.data = bytes(weight.data),
+                  .scales = bytes(weight.scales),
+                  .codebook = weight.codebook.data(),
+                  .cols = weight.cols,
+                  .row_bytes = weight.row_bytes()};
+  if (weight.format == WeightFormat::mxfp4_16) {
+    rows.scale_row_bytes = weight.cols / kMxfp4GroupSize * 2;
+  } else if (weight.format == WeightFormat::fp8_block) {
+    rows.scale_row_bytes = (weight.cols + kFp8BlockSize - 1) / kFp8BlockSize * 4;
+    rows.rows_per_scale_row = kFp8BlockSize;
+  }
+  return rows;
+}
+
+/// The part of [0, count) that belongs to one of num_threads, cut at multiples of kRowGrain.
+struct Share {
+  int64_t begin;
+  int64_t end;
+};
+Share share_of(int64_t count, int thread, int num_threads) {
+  const int64_t grains = (count + kRowGrain - 1) / kRowGrain;
+  const int64_t begin = grains * thread / num_threads * kRowGrain;
+  const int64_t end = grains * (thread + 1) / num_threads * kRowGrain;
+  return {std::min(begin, count), std::min(end, count)};
+}
+
+std::vector<const float*> row_pointers(Activations x) {
+  std::vector<const float*> rows(static_cast<size_t>(x.rows));
+  for (int64_t i = 0; i < x.rows; ++i)
+    rows[static_cast<size_t>(i)] = x.row(i);
+  return rows;
+}
+
+class CpuKernels final : public Kernels {
+ public:
+  CpuKernels(std::shared_ptr<ThreadPool> pool, const SimdKernels& simd)
+      : pool_(std::move(pool)),
+        simd_(simd),
+        reference_(make_reference_kernels()),
+        name_(fmt::format("cpu ({}, {} thread{})", simd.isa, pool_->num_threads(),
+                          pool_->num_threads() == 1 ? "" : "s")) {}
+
+  std::string_view name() const override { return name_; }
+
+  void embed(const WeightMatrix& table, std::span<const int32_t> token_ids,
+             Activations out) override {
+    reference_->embed(table, token_ids, out);
+  }
+
+  void rms_norm(Activations x, std::span<const float> weight, float eps, Activations out) override {
+    for_each_row(x.rows, [&](int64_t row) {
+      simd_.rms_norm(x.row(row), weight.data(), x.cols, eps, out.row(row));
+    });
+  }
+
+  void linear(const WeightMatrix& weight, Activations x, Activations out) override {
+    const std::vector<const float*> rows = row_pointers(x);
+    const MatrixRows matrix = to_rows(weight);
+    const SimdKernels::MatMul matmul = matmul_for(weight.format);
+    pool_->run([&](int thread) {
+      const Share share = share_of(weight.rows, thread, pool_->num_threads());
+      if (share.begin == share.end) return;
+      matmul(matrix, share.begin, share.end, rows.data(), x.rows, out.data, out.cols);
+    });
+  }
+
+  void add(Activations x, Activations y) override {
+    for_each_row(x.rows, [&](int64_t row) { simd_.add(x.row(row), y.row(row), x.cols); });
+  }
+
+  void rope(Activations x, std::span<const int32_t> positions,
+            const RopeParameters& parameters) override {
+    reference_->rope(x, positions, parameters);
+  }
+
+  void write_kv(Activations k, Activations v, std::span<const int64_t> slot_mapping,
+                const KvCacheLayer& cache) override {
+    reference_->write_kv(k, v, slot_mapping, cache);
+  }
+
+  void route(Activations router_logits, std::span<const float> bias, Routing routing) override {
+    reference_->route(router_logits, bias, routing);
+  }
+
+  void attention(Activations q, const Batch& batch, const KvCacheLayer& cache,
+                 Activations out) override {
+    const std::vector<AttentionTile> tiles = make_tiles(q, batch, cache, out);
+    // Dealt out like cards: later rows of a prompt see more keys, so ranges would be uneven.
+    pool_->run([&](int thread) {
+      for (size_t i = static_cast<size_t>(thread); i < tiles.size();
+           i += static_cast<size_t>(pool_->num_threads())) {
+        simd_.attend(tiles[i]);
+      }
+    });
+  }
+
+  /// Each thread owns a share of every expert's rows. So it has all it needs for its columns of
+  /// silu(gate) * up, and later for its columns of the weighted sum: two barriers in all.
+  void experts(Activations x, const ExpertWeights& weights, const Routing& routing,
+               Activations out) override {
+    groups_.build(routing, static_cast<int64_t>(weights.w1.size()));
+    const auto num_slots = static_cast<int64_t>(routing.expert_ids.size());
+    const int64_t intermediate = weights.w1.front().rows;
+    const Activations gate = resize(gate_, num_slots, intermediate);
+    const Activations up = resize(up_, num_slots, intermediate);
+    const Activations down = resize(down_, num_slots, x.cols);
+    std::vector<const float*> inputs(static_cast<size_t>(num_slots));
+    for (size_t slot = 0; slot < inputs.size(); ++slot)
+      inputs[slot] = x.row(groups_.tokens()[slot]);
+    const std::vector<const float*> hidden = row_pointers(gate);
+
+    pool_->run([&](int thread) {
+      const Share share = share_of(intermediate, thread, pool_->num_threads());
+      if (share.begin == share.end) return;
+      multiply_groups(weights.w1, inputs, share, gate);
+      multiply_groups(weights.w3, inputs, share, up);
+      for (int64_t slot = 0; slot < num_slots; ++slot) {
+        simd_.silu_multiply(gate.row(slot) + share.begin, up.row(slot) + share.begin,
+                            share.end - share.begin);
+      }
+    });
+    pool_->run([&](int thread) {
+      const Share share = share_of(x.cols, thread, pool_->num_threads());
+      if (share.begin == share.end) return;
+      multiply_groups(weights.w2, hidden, share, down);
+      combine(routing, share, down, out);
+    });
+  }
+
+ private:
+  template <class Body>
+  void for_each_row(int64_t rows, const Body& body) {
+    constexpr int64_t kRowsWorthAThread = 16;
+    pool_->parallel_for(rows, kRowsWorthAThread, [&](int64_t begin, int64_t end, int) {
+      for (int64_t row = begin; row < end; ++row)
+        body(row);
+    });
+  }
+
+  SimdKernels::MatMul matmul_for(WeightFormat format) const {
+    switch (format) {
+      case WeightFormat::f32:
+        return simd_.matmul_f32;
+      case WeightFormat::f16:
+        return simd_.matmul_f16;
+      case WeightFormat::bf16:
+        return simd_.matmul_bf16;
+      case WeightFormat::mxfp4_16:
+        return simd_.matmul_mxfp4_16;
+      case WeightFormat::fp8_block:
+        return simd_.matmul_fp8_block;
+    }
+    return nullptr;
+  }
+
+  static Activations resize(std::vector<float>& memory, int64_t rows, int64_t cols) {
+    const auto needed = static_cast<size_t>(rows * cols);
+    if (memory.size() < needed) memory.resize(needed);
+    return {memory.data(), rows, cols};
+  }
+
+  /// out[slot] = W_expert(slot) inputs[slot], for the rows of `share`.
+  void multiply_groups(std::span<const WeightMatrix> weights,
+                       const std::vector<const float*>& inputs, Share share, Activations out) {
+    for (const ExpertGroups::Group& group : groups_.groups()) {
+      const WeightMatrix& weight = weights[static_cast<size_t>(group.expert)];
+      matmul_for(weight.format)(to_rows(weight), share.begin, share.end,
+                                inputs.data() + group.slot_begin, group.slot_end - group.slot_begin,
+                                out.row(group.slot_begin), out.cols);
+    }
+  }
+
+  /// The columns of `share` of out[t] = sum of the routing's weights times their slots' rows.
+  void combine(const Routing& routing, Share share, Activations down, Activations out) const {
+    const int64_t top_k = routing.num_experts_per_tok;
+    std::vector<const float*> rows(static_cast<size_t>(top_k));
+    for (int64_t token = 0; token < out.rows; ++token) {
+      for (int64_t choice = 0; choice < top_k; ++choice) {
+        const int64_t slot = groups_.slots()[static_cast<size_t>(token * top_k + choice)];
+        rows[static_cast<size_t>(choice)] = down.row(slot) + share.begin;
+      }
+      simd_.weighted_sum(rows.data(), routing.weights.data() + token * top_k, top_k,
+                         share.end - share.begin, out.row(token) + share.begin);
+    }
+  }
+
+  /// One tile for each sequence, KV head and handful of rows.
+  static std::vector<AttentionTile> make_tiles(Activations q, const Batch& batch,
+                                               const KvCacheLayer& cache, Activations out) {
+    const int64_t heads_per_kv = q.cols / cache.head_dim / cache.num_kv_heads;
+    const int64_t tile_heads = std::min(heads_per_kv, kMaxTileQueries);
+    const int64_t tile_rows = kMaxTileQueries / tile_heads;
+    const auto element = static_cast<int64_t>(dtype_size(cache.dtype));
+    const int64_t head_bytes = kKvBlockSize * cache.head_dim * element;
+    std::vector<AttentionTile> tiles;
+    for (const SequenceSlice& sequence : batch.sequences) {
+      for (int64_t row = 0; row < sequence.query_len; row += tile_rows) {
+        for (int64_t head = 0; head < heads_per_kv * cache.num_kv_heads;) {
+          const int64_t kv_head = head / heads_per_kv;
+          const int64_t group_end = (kv_head + 1) * heads_per_kv;
+          const int64_t num_heads = std::min(tile_heads, group_end - head);
+          const int64_t offset = (sequence.query_start + row) * q.cols + head * cache.head_dim;
+          tiles.push_back({.q = q.data + offset,
+                           .out = out.data + offset,
+                           .row_stride = q.cols,
+                           .num_rows = std::min(tile_rows, sequence.query_len - row),
+                           .num_heads = num_heads,
+                           .head_dim = cache.head_dim,
+                           .scale = 1.0f / std::sqrt(static_cast<float>(cache.head_dim)),
+                           .num_keys = sequence.context_len + row + 1,
+                           .block_table = sequence.block_table.data(),
+                           .k = bytes(cache.k) + kv_head * head_bytes,
+                           .v = bytes(cache.v) + kv_head * head_bytes,
+                           .block_bytes = cache.num_kv_heads * head_bytes,
+                           .kv_is_bf16 = cache.dtype == DType::bf16});
+          head += num_heads;
+        }
+      }
+    }
+    return tiles;
+  }
+
+  std::shared_ptr<ThreadPool> pool_;
+  const SimdKernels& simd_;
+  std::unique_ptr<Kernels> reference_;
+  std::string name_;
+  ExpertGroups groups_;
+  std::vector<float> gate_, up_, down_;  // kept for their memory
+};
+
+bool machine_has_avx2() {
+#if defined(__x86_64__)
+  return __builtin_cpu_supports("avx2") && __builtin_cpu_supports("fma") &&
+         __builtin_cpu_supports("f16c");
+#else
+  return false;
+#endif
+}
+
+bool machine_has_avx512() {
+#if defined(__x86_64__)
+  return machine_has_avx2() && __builtin_cpu_supports("avx512f") &&
+         __builtin_cpu_supports("avx512bw") && __builtin_cpu_supports("avx512dq") &&
+         __builtin_cpu_supports("avx512vl") && __builtin_cpu_supports("avx512vbmi");
+#else
+  return false;
+#endif
+}
+
+Result<const SimdKernels*> choose(std::string_view isa) {
+  const bool any = isa == "auto";
+  if ((any || isa == "avx512") && machine_has_avx512()) return simd_avx512();
+  if ((any || isa == "avx2") && machine_has_avx2()) return simd_avx2();
+  if (any || isa == "generic") return simd_generic();
+  if (isa == "avx2" || isa == "avx512") {
+    return fail_param("--kernels", "this machine does not have {}; use auto", isa);
+  }
+  return fail_param("--kernels", "'{}' is not one of auto, avx512, avx2, generic", isa);
+}
+
+}  // namespace
+
+Result<std::unique_ptr<Kernels>> make_cpu_kernels(std::shared_ptr<ThreadPool> pool,
+                                                  std::string_view isa) {
+  TETRAD_ASSIGN(const SimdKernels* simd, choose(isa));
+  return std::make_unique<CpuKernels>(std::move(pool), *simd);
+}
+
+}  // namespace tetrad
