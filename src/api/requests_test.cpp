@@ -1,0 +1,274 @@
+#include <gmock/gmock.h>
+#include <gtest/gtest.h>
+
+#include "api/chat_request.h"
+#include "api/completion_request.h"
+
+namespace tetrad::api {
+namespace {
+
+using testing::ElementsAre;
+using testing::HasSubstr;
+
+// A request with one more field: `"n": 2`.
+std::string chat_body(std::string_view field = "") {
+  return fmt::format(R"({{"messages": [{{"role": "user", "content": "Hi"}}]{}{}}})",
+                     field.empty() ? "" : ", ", field);
+}
+
+std::string completion_body(std::string_view field = "") {
+  return fmt::format(R"({{"prompt": "Once"{}{}}})", field.empty() ? "" : ", ", field);
+}
+
+struct BadField {
+  const char* field;
+  const char* param;
+};
+
+TEST(ChatRequest, ReadsEveryField) {
+  const auto request = parse_chat_request(R"({
+    "model": "m", "messages": [{"role": "user", "content": "Hi"}],
+    "tools": [{"type": "function", "function": {"name": "f", "parameters": {"b": 1, "a": 2}}}],
+    "temperature": 0.5, "top_p": 0.9, "min_p": 0.1, "top_k": 7, "seed": -5, "max_tokens": 3,
+    "stop": ["a", "b"], "stop_token_ids": [1, 2], "ignore_eos": true,
+    "skip_special_tokens": false, "stream": true, "stream_options": {"include_usage": true},
+    "add_generation_prompt": false, "chat_template_kwargs": {"x": 1},
+    "reasoning_effort": "low", "include_reasoning": false})");
+  ASSERT_TRUE(request) << request.error().message;
+  const SamplingRequest& sampling = request->common.sampling;
+  EXPECT_EQ(request->common.model, "m");
+  EXPECT_EQ(sampling.temperature, 0.5);
+  EXPECT_EQ(sampling.top_p, 0.9);
+  EXPECT_EQ(sampling.min_p, 0.1);
+  EXPECT_EQ(sampling.top_k, 7);
+  EXPECT_EQ(sampling.seed, -5);
+  EXPECT_EQ(sampling.max_tokens, 3);
+  EXPECT_THAT(sampling.stop, ElementsAre("a", "b"));
+  EXPECT_THAT(sampling.stop_token_ids, ElementsAre(1, 2));
+  EXPECT_TRUE(sampling.ignore_eos);
+  EXPECT_FALSE(sampling.skip_special_tokens);
+  EXPECT_TRUE(request->common.stream);
+  EXPECT_TRUE(request->common.include_usage);
+  EXPECT_FALSE(request->input.add_generation_prompt);
+  EXPECT_FALSE(request->include_reasoning);
+  EXPECT_EQ(request->input.messages.size(), 1u);
+  EXPECT_EQ(to_json_text(request->input.tools.at(0).at("function").at("parameters")),
+            R"({"b":1,"a":2})");
+  EXPECT_EQ(request->input.template_kwargs.at("x"), 1);
+  EXPECT_EQ(request->input.template_kwargs.at("reasoning_effort"), "low");
+  EXPECT_TRUE(request->common.unknown_fields.empty());
+}
+
+TEST(ChatRequest, AbsentAndNullAreTheSame) {
+  const auto absent = parse_chat_request(chat_body());
+  const auto null = parse_chat_request(chat_body(
+      R"("model": null, "temperature": null, "stop": null, "stream": null, "tools": null,
+         "tool_choice": null, "stream_options": null, "n": null, "max_tokens": null)"));
+  for (const auto* request : {&absent, &null}) {
+    ASSERT_TRUE(*request);
+    EXPECT_FALSE((*request)->common.model);
+    EXPECT_FALSE((*request)->common.sampling.temperature);
+    EXPECT_FALSE((*request)->common.sampling.max_tokens);
+    EXPECT_FALSE((*request)->common.stream);
+    EXPECT_TRUE((*request)->input.add_generation_prompt);
+  }
+}
+
+class BadChatField : public testing::TestWithParam<BadField> {};
+
+TEST_P(BadChatField, IsNamed) {
+  const auto request = parse_chat_request(chat_body(GetParam().field));
+  ASSERT_FALSE(request) << GetParam().field;
+  EXPECT_EQ(request.error().param, GetParam().param);
+  EXPECT_THAT(request.error().message, HasSubstr(GetParam().param));
+  EXPECT_TRUE(request.error().code == ErrorCode::invalid_argument ||
+              request.error().code == ErrorCode::unsupported);
+}
+
+INSTANTIATE_TEST_SUITE_P(
+    All, BadChatField,
+    testing::Values(
+        BadField{R"("model": 1)", "model"}, BadField{R"("temperature": "hot")", "temperature"},
+        BadField{R"("temperature": -0.1)", "temperature"},
+        BadField{R"("temperature": 2.1)", "temperature"},
+        BadField{R"("temperature": 1e999)", "temperature"}, BadField{R"("top_p": 0)", "top_p"},
+        BadField{R"("top_p": 1.5)", "top_p"}, BadField{R"("min_p": -1)", "min_p"},
+        BadField{R"("top_k": -2)", "top_k"}, BadField{R"("top_k": 1.5)", "top_k"},
+        BadField{R"("seed": 18446744073709551615)", "seed"},
+        BadField{R"("max_tokens": 0)", "max_tokens"},
+        BadField{R"("max_tokens": 1e300)", "max_tokens"},
+        BadField{R"("max_completion_tokens": -1)", "max_completion_tokens"},
+        BadField{R"("stop": "")", "stop"}, BadField{R"("stop": [1])", "stop"},
+        BadField{R"("stop": {})", "stop"},
+        BadField{R"("stop": ["1","2","3","4","5","6","7","8","9","a","b","c","d","e","f","g","h"])",
+                 "stop"},
+        BadField{R"("stop_token_ids": [-1])", "stop_token_ids"},
+        BadField{R"("stop_token_ids": [2147483648])", "stop_token_ids"},
+        BadField{R"("stop_token_ids": 5)", "stop_token_ids"},
+        BadField{R"("ignore_eos": 1)", "ignore_eos"}, BadField{R"("stream": "yes")", "stream"},
+        BadField{R"("stream_options": {"include_usage": true})", "stream_options"},
+        BadField{R"("stream": true, "stream_options": {"include_usage": 1})",
+                 "stream_options.include_usage"},
+        BadField{R"("tools": {})", "tools"}, BadField{R"("tools": [1])", "tools[0]"},
+        BadField{R"("tools": [{"type": "function"}])", "tools[0].function"},
+        BadField{R"("tools": [{"type": "web"}])", "tools[0].type"},
+        BadField{R"("tools": [{"function": {}}])", "tools[0].function.name"},
+        BadField{R"("tool_choice": "required")", "tool_choice"},
+        BadField{R"("tool_choice": {"type": "function", "function": {"name": "f"}})",
+                 "tool_choice"},
+        BadField{R"("tool_choice": "perhaps")", "tool_choice"},
+        BadField{R"("tool_choice": 1)", "tool_choice"},
+        BadField{R"("chat_template_kwargs": [])", "chat_template_kwargs"},
+        BadField{R"("reasoning_effort": 1)", "reasoning_effort"}));
+
+INSTANTIATE_TEST_SUITE_P(
+    NotImplemented, BadChatField,
+    testing::Values(BadField{R"("n": 2)", "n"}, BadField{R"("logprobs": true)", "logprobs"},
+                    BadField{R"("top_logprobs": 3)", "top_logprobs"},
+                    BadField{R"("presence_penalty": 0.5)", "presence_penalty"},
+                    BadField{R"("frequency_penalty": -1)", "frequency_penalty"},
+                    BadField{R"("repetition_penalty": 1.1)", "repetition_penalty"},
+                    BadField{R"("logit_bias": {"5": 1})", "logit_bias"},
+                    BadField{R"("response_format": {"type": "json_object"})", "response_format"},
+                    BadField{R"("structured_outputs": {"regex": "a"})", "structured_outputs"},
+                    BadField{R"("functions": [{"name": "f"}])", "functions"},
+                    BadField{R"("parallel_tool_calls": false)", "parallel_tool_calls"},
+                    BadField{R"("chat_template": "x")", "chat_template"},
+                    BadField{R"("modalities": ["text", "audio"])", "modalities"},
+                    BadField{R"("min_tokens": 5)", "min_tokens"},
+                    BadField{R"("continue_final_message": true)", "continue_final_message"}));
+
+TEST(ChatRequest, FieldsThatAskForNothingAreAccepted) {
+  const auto request = parse_chat_request(chat_body(
+      R"("n": 1, "presence_penalty": 0, "frequency_penalty": 0.0, "repetition_penalty": 1.0,
+         "logprobs": false, "top_logprobs": 0, "logit_bias": {}, "response_format": {"type": "text"},
+         "functions": [], "parallel_tool_calls": true, "modalities": ["text"], "min_tokens": 0,
+         "bad_words": [], "user": "u", "metadata": {"a": "b"}, "store": true,
+         "service_tier": "auto", "best_of": 1, "tool_choice": "auto", "top_k": -1)"));
+  ASSERT_TRUE(request) << request.error().message;
+  EXPECT_TRUE(request->common.unknown_fields.empty());
+}
+
+TEST(ChatRequest, UnknownFieldsAreReportedNotRefused) {
+  const auto request = parse_chat_request(
+      chat_body(R"("temprature": 0, "stream": true, "stream_options": {"usage": true})"));
+  ASSERT_TRUE(request);
+  EXPECT_THAT(request->common.unknown_fields, ElementsAre("stream_options.usage", "temprature"));
+}
+
+TEST(ChatRequest, MessagesMustBeThere) {
+  for (const char* body : {"{}", R"({"messages": []})", R"({"messages": null})",
+                           R"({"messages": "Hi"})", R"({"messages": {}})"}) {
+    const auto request = parse_chat_request(body);
+    ASSERT_FALSE(request) << body;
+    EXPECT_EQ(request.error().param, "messages");
+  }
+  const auto request = parse_chat_request(R"({"messages": [{"role": "user", "content": "a"}, 5]})");
+  ASSERT_FALSE(request);
+  EXPECT_EQ(request.error().param, "messages[1]");
+}
+
+TEST(ChatRequest, NumbersOfThingsAreLimited) {
+  std::string messages;
+  for (int i = 0; i <= 4096; ++i)
+    messages += R"({"role":"user","content":""},)";
+  messages.pop_back();
+  const auto request = parse_chat_request(R"({"messages": [)" + messages + "]}");
+  ASSERT_FALSE(request);
+  EXPECT_THAT(request.error().message, HasSubstr("at most 4096"));
+  const auto stop = parse_chat_request(chat_body(R"("stop": ")" + std::string(1025, 'x') + R"(")"));
+  ASSERT_FALSE(stop);
+  EXPECT_EQ(stop.error().param, "stop");
+}
+
+TEST(ChatRequest, ToolChoiceNoneHidesTheTools) {
+  const std::string tools = R"("tools": [{"type": "function", "function": {"name": "f"}}])";
+  EXPECT_EQ(parse_chat_request(chat_body(tools))->input.tools.size(), 1u);
+  EXPECT_EQ(parse_chat_request(chat_body(tools + R"(, "tool_choice": "none")"))->input.tools.size(),
+            0u);
+}
+
+TEST(Body, MustBeAJsonObject) {
+  for (const char* body : {"", "{", "[]", "null", R"({"a":1,"a":2})", "{\"a\": \"\xff\"}"}) {
+    for (const Error& error :
+         {parse_chat_request(body).error(), parse_completion_request(body).error()}) {
+      EXPECT_EQ(error.code, ErrorCode::invalid_argument) << body;
+      EXPECT_THAT(error.message, HasSubstr("request body")) << body;
+    }
+  }
+  const std::string deep = std::string(100'000, '[') + std::string(100'000, ']');
+  EXPECT_FALSE(parse_chat_request(chat_body(R"("metadata": )" + deep)));
+}
+
+TEST(CompletionRequest, PromptIsATextOrIds) {
+  using Ids = std::vector<TokenId>;
+  const auto prompt = [](std::string_view json) {
+    return parse_completion_request(fmt::format(R"({{"prompt": {}}})", json))->prompt;
+  };
+  EXPECT_EQ(std::get<std::string>(prompt(R"("Once")")), "Once");
+  EXPECT_EQ(std::get<std::string>(prompt(R"(["Once"])")), "Once");
+  EXPECT_EQ(std::get<Ids>(prompt("[3, 4]")), (Ids{3, 4}));
+  EXPECT_EQ(std::get<Ids>(prompt("[[3, 4]]")), (Ids{3, 4}));
+}
+
+TEST(CompletionRequest, NamesABadPrompt) {
+  for (const char* json : {R"("")", "[]", "[[]]", R"(["a", "b"])", "[[1], [2]]", "5", "{}", "null",
+                           "[-1]", "[1.5]", R"([1, "a"])", "[true]", R"([{"a": 1}])"}) {
+    const auto request = parse_completion_request(fmt::format(R"({{"prompt": {}}})", json));
+    ASSERT_FALSE(request) << json;
+    EXPECT_EQ(request.error().param, "prompt") << json;
+  }
+  EXPECT_EQ(parse_completion_request("{}").error().param, "prompt");
+}
+
+TEST(CompletionRequest, WhatIsNotImplementedIsNamed) {
+  for (const BadField& bad :
+       {BadField{R"("echo": true)", "echo"}, BadField{R"("suffix": "x")", "suffix"},
+        BadField{R"("logprobs": 0)", "logprobs"}, BadField{R"("best_of": 2)", "best_of"}}) {
+    const auto request = parse_completion_request(completion_body(bad.field));
+    ASSERT_FALSE(request) << bad.field;
+    EXPECT_EQ(request.error().param, bad.param);
+    EXPECT_EQ(request.error().code, ErrorCode::unsupported);
+  }
+  EXPECT_TRUE(parse_completion_request(completion_body(R"("echo": false, "suffix": null)")));
+}
+
+TEST(SamplingRequest, RequestThenModelThenOpenAi) {
+  const SamplingDefaults none;
+  EXPECT_EQ(resolve({}, none).temperature, 1.0f);
+  EXPECT_EQ(resolve({}, none).top_p, 1.0f);
+  EXPECT_EQ(resolve({}, none).top_k, 0);
+  const SamplingDefaults model{.temperature = 0.7, .top_p = 0.9, .top_k = 40, .max_tokens = 5};
+  EXPECT_EQ(resolve({}, model).temperature, 0.7f);
+  EXPECT_EQ(resolve({}, model).top_p, 0.9f);
+  EXPECT_EQ(resolve({}, model).top_k, 40);
+  EXPECT_EQ(resolve({}, model).max_tokens, 5);
+  const SamplingRequest request{.temperature = 0.0, .top_k = -1, .seed = 3, .max_tokens = 9};
+  EXPECT_EQ(resolve(request, model).temperature, 0.0f);
+  EXPECT_EQ(resolve(request, model).top_k, 0);
+  EXPECT_EQ(resolve(request, model).top_p, 0.9f);
+  EXPECT_EQ(resolve(request, model).seed, 3u);
+  EXPECT_EQ(resolve(request, model).max_tokens, 9);
+}
+
+TEST(SamplingRequest, TheNewerNameOfMaxTokensWins) {
+  const auto request =
+      parse_chat_request(chat_body(R"("max_tokens": 5, "max_completion_tokens": 6)"));
+  EXPECT_EQ(request->common.sampling.max_tokens, 6);
+}
+
+TEST(SamplingRequest, OverridesLieOverTheModelsDefaults) {
+  SamplingDefaults defaults{.temperature = 0.7, .top_k = 40};
+  const auto apply = [&defaults](std::string_view json) {
+    return override_defaults(defaults, parse_json(json)->get_object());
+  };
+  ASSERT_TRUE(apply(R"({"temperature": 0.2, "max_new_tokens": 100})"));
+  EXPECT_EQ(defaults.temperature, 0.2);
+  EXPECT_EQ(defaults.top_k, 40);
+  EXPECT_EQ(defaults.max_tokens, 100);
+  EXPECT_EQ(apply(R"({"temperature": 3})").error().param, "temperature");
+  EXPECT_EQ(apply(R"({"repetition_penalty": 1.1})").error().param, "repetition_penalty");
+}
+
+}  // namespace
+}  // namespace tetrad::api
