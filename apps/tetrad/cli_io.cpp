@@ -109,11 +109,11 @@ int for_each_json_line_ahead(
 
 int for_each_json_line(const std::string& path,
                        const std::function<Result<json::object>(const json::object&)>& handle) {
-  return for_each_json_line_ahead(path, 1, [&handle](const json::object& line) {
-    return handle(line).map([](json::object& answer) {
-      return PendingAnswer([answer = std::move(answer)] { return answer; });
-    });
-  });
+  return for_each_json_line_ahead(
+      path, 1, [&handle](const json::object& line) -> Result<PendingAnswer> {
+        TETRAD_ASSIGN(json::object answer, handle(line));
+        return PendingAnswer([answer = std::move(answer)] { return answer; });
+      });
 }
 
 Result<std::string> string_field(const json::object& object, std::string_view key) {
