@@ -11,10 +11,9 @@
 
 #include "base/error.h"
 #include "base/json.h"
+#include "text/token_id.h"
 
 namespace tetrad {
-
-using TokenId = int32_t;
 
 enum class SpecialTokens {
   parse,   // added tokens in the text become their ids: what a rendered chat template needs
