@@ -11,8 +11,8 @@ namespace tetrad {
 /// the whole text and not on how it was cut.
 ///
 /// Reasoning loses its leading newlines and its trailing whitespace, content loses the newlines
-/// after `</think>`. `<think>` inside reasoning and `</think>` inside content are swallowed. Tool
-/// markup is content.
+/// after `</think>`. `<think>` inside reasoning and `</think>` inside content are swallowed;
+/// `<minimax:tool_call>` ends the reasoning as `</think>` does. Tool markup is content.
 class ReasoningSplitter {
  public:
   /// `starts_in_reasoning`: the prompt ended inside a think block (ChatPrompt has the answer).
@@ -32,7 +32,13 @@ class ReasoningSplitter {
   bool in_reasoning() const { return in_reasoning_; }
 
  private:
+  void take_tag(std::string_view tag, Delta& delta);
+  void emit(std::string_view text, Delta& delta);
+
   bool in_reasoning_;
+  bool skip_newlines_;      // nothing of this part has been emitted yet
+  std::string held_;        // may be the beginning of a tag
+  std::string whitespace_;  // of the reasoning; emitted once something follows it
 };
 
 }  // namespace tetrad

@@ -53,6 +53,9 @@ class ChatTemplate {
       std::chrono::system_clock::time_point now = std::chrono::system_clock::now()) const;
 
  private:
+  static Result<ChatTemplate> compile(std::string_view source, TemplateLimits limits,
+                                      json::object variables);
+
   struct Impl;
   explicit ChatTemplate(std::shared_ptr<const Impl> impl) : impl_(std::move(impl)) {}
   std::shared_ptr<const Impl> impl_;
