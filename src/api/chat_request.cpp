@@ -34,12 +34,12 @@ Result<void> check_tool(const json::value& tool, size_t index) {
   }
   TETRAD_ASSIGN(const json::object* function, fields.object("function"));
   if (function == nullptr) {
-    return fail_param(name + ".function", "\"{}\" has no \"function\"", name);
+    return fail_param(name + ".function", "\"{}.function\" is missing", name);
   }
   FieldReader function_fields(*function, name + ".function.");
   TETRAD_ASSIGN(const std::optional<std::string> function_name, function_fields.string("name"));
   if (!function_name || function_name->empty()) {
-    return fail_param(name + ".function.name", "\"{}.function\" has no \"name\"", name);
+    return fail_param(name + ".function.name", "\"{}.function.name\" is missing", name);
   }
   return {};
 }

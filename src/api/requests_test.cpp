@@ -25,6 +25,11 @@ struct BadField {
   const char* param;
 };
 
+/// For the names of failed tests.
+void PrintTo(const BadField& bad, std::ostream* out) {
+  *out << bad.field;
+}
+
 TEST(ChatRequest, ReadsEveryField) {
   const auto request = parse_chat_request(R"({
     "model": "m", "messages": [{"role": "user", "content": "Hi"}],

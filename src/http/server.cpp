@@ -102,7 +102,7 @@ class Server::Impl {
  private:
   static constexpr auto kAwaitTuple = asio::as_tuple(asio::use_awaitable);
 
-  static void rethrow(std::exception_ptr exception) {
+  static void rethrow(const std::exception_ptr& exception) {
     if (exception) std::rethrow_exception(exception);
   }
 
@@ -126,11 +126,12 @@ class Server::Impl {
   void start(tcp::socket socket) {
     auto connection = std::make_shared<Connection>(std::move(socket), context_);
     connections_.insert(connection);
-    asio::co_spawn(io_, connection->serve(), [this, connection](std::exception_ptr exception) {
-      if (exception) report(exception);
-      connections_.erase(connection);
-      if (draining_ && connections_.empty()) finish();
-    });
+    asio::co_spawn(io_, connection->serve(),
+                   [this, connection](const std::exception_ptr& exception) {
+                     if (exception) report(exception);
+                     connections_.erase(connection);
+                     if (draining_ && connections_.empty()) finish();
+                   });
   }
 
   /// A connection's coroutine reports failures as values; what still throws costs one connection.

@@ -1,0 +1,177 @@
+#include "serve_flags.h"
+
+#include <fmt/format.h>
+
+#include <charconv>
+
+namespace tetrad {
+namespace {
+
+/// A flag of vLLM's that has no meaning here.
+struct IdleFlag {
+  const char* name;
+  bool takes_value;
+  const char* note;
+};
+
+constexpr IdleFlag kIdleFlags[] = {
+    {"--trust-remote-code", false, "does nothing: this server runs no code from checkpoints"},
+    {"--attention-backend", true, "does nothing: --kernels chooses the kernels"},
+    {"--disable-cascade-attn", false, "does nothing: there is no cascade attention to disable"},
+    {"--enable-auto-tool-choice", false,
+     "does nothing yet: tool calls stay in the content as the model writes them"},
+    {"--enable-prefix-caching", false, "does nothing yet: there is no prefix cache"},
+    {"--no-enable-prefix-caching", false, "does nothing: there is no prefix cache yet"},
+    {"--gpu-memory-utilization", true, "does nothing: this build computes on the CPU"},
+    {"--enable-expert-parallel", false, "does nothing: one process holds all experts"},
+    {"--disable-custom-all-reduce", false, "does nothing: one process has nothing to reduce"},
+    {"--enforce-eager", false, "does nothing: there are no graphs to capture"},
+    {"--compilation-config", true, "does nothing: there is nothing to compile at start"},
+    {"--enable-chunked-prefill", false, "is always so: long prompts are computed in pieces"},
+};
+
+void add_idle_flags(CLI::App& verb, ServeFlags& flags) {
+  for (const IdleFlag& idle : kIdleFlags) {
+    const auto note = [&flags, &idle] {
+      flags.notes.push_back(fmt::format("{} {}", idle.name, idle.note));
+    };
+    CLI::Option* option = nullptr;
+    if (idle.takes_value) {
+      option = verb.add_option_function<std::string>(
+          idle.name, [note](const std::string&) { note(); }, idle.note);
+    } else {
+      option = verb.add_flag_callback(idle.name, note, idle.note);
+    }
+    option->group("Accepted from vLLM's command line");
+  }
+}
+
+/// "130k" is 130,000 and "130K" 133,120, as in vLLM; "auto" and "-1" leave it to the model.
+Result<int64_t> parse_length(const std::string& text) {
+  if (text == "auto" || text == "-1") return 0;
+  int64_t number = 0;
+  const char* end = text.data() + text.size();
+  const auto [rest, ec] = std::from_chars(text.data(), end, number);
+  const std::string_view unit(rest, static_cast<size_t>(end - rest));
+  int64_t factor = 0;
+  if (unit.empty()) factor = 1;
+  if (unit == "k") factor = 1000;
+  if (unit == "K") factor = 1024;
+  int64_t length = 0;
+  if (ec != std::errc() || number < 1 || factor == 0 ||
+      __builtin_mul_overflow(number, factor, &length)) {
+    return fail_param("--max-model-len", "--max-model-len: '{}' is not a number of tokens", text);
+  }
+  return length;
+}
+
+/// The checkpoint's choice ("auto" with --dtype), or what --kv-cache-dtype says.
+Result<DType> kv_cache_dtype(const ServeFlags& flags, const LoadedModel& loaded) {
+  const std::string& name = flags.kv_cache_dtype;
+  if (name == "auto") return loaded.kv_cache_dtype;
+  if (name == "bf16" || name == "bfloat16") return DType::bf16;
+  if (name == "float32" || name == "fp32") return DType::f32;
+  if (name.starts_with("fp8")) {
+    return fail_param("--kv-cache-dtype",
+                      "--kv-cache-dtype {}: an FP8 cache is not yet supported; use bf16", name);
+  }
+  return fail_param("--kv-cache-dtype", "--kv-cache-dtype: '{}' is not one of auto, bf16, float32",
+                    name);
+}
+
+}  // namespace
+
+void add_serve_flags(CLI::App& verb, ServeFlags& flags) {
+  add_model_flags(verb, flags.model);
+  verb.add_option("--served-model-name", flags.served_model_names,
+                  "names clients may use for the model (default: the folder's name)");
+  verb.add_option("--host", flags.host, "address to listen on")->capture_default_str();
+  verb.add_option("--port", flags.port, "port to listen on; 0: any free one")
+      ->capture_default_str();
+  verb.add_option("--api-key", flags.api_keys,
+                  "key that clients must send; may be given several times, or as TETRAD_API_KEY in "
+                  "the environment, where other users' process lists do not show it");
+  verb.add_flag("--allow-unauthenticated", flags.allow_unauthenticated,
+                "serve other machines without a key");
+  verb.add_option("--max-model-len", flags.max_model_len,
+                  "longest prompt and answer together, in tokens (130k, 128K); auto: the model's")
+      ->capture_default_str();
+  verb.add_option("--max-num-seqs", flags.max_num_seqs, "requests computed together")
+      ->check(CLI::Range(1, 4096))
+      ->capture_default_str();
+  verb.add_option("--max-num-batched-tokens", flags.max_num_batched_tokens, "tokens of one step")
+      ->check(CLI::Range(1, 1 << 20))
+      ->capture_default_str();
+  verb.add_option("--kv-cache-dtype", flags.kv_cache_dtype, "auto (as --dtype), bf16 or float32")
+      ->capture_default_str();
+  verb.add_option("--reasoning-parser", flags.reasoning_parser,
+                  "minimax_m2: thinking comes as `reasoning` and `reasoning_content`; "
+                  "minimax_m2_append_think: it stays in the content between think tags")
+      ->check(CLI::IsMember(
+          {"minimax_m2", "minimax", "minimax_m2_append_think", "minimax-append-think"}))
+      ->capture_default_str();
+  verb.add_option("--tool-call-parser", flags.tool_call_parser,
+                  "minimax_m2; does nothing yet: tool calls stay in the content")
+      ->check(CLI::IsMember({"minimax_m2", "minimax-m2"}));
+  verb.add_option("--override-generation-config", flags.override_generation_config,
+                  R"(JSON laid over generation_config.json: '{"temperature": 0.7}')");
+  verb.add_option("--tensor-parallel-size,-t", flags.tensor_parallel_size, "1: this process alone");
+  verb.add_option("--max-connections", flags.max_connections, "more are answered 503")
+      ->check(CLI::Range(1, 65536))
+      ->capture_default_str();
+  verb.add_option("--max-body-size", flags.max_body_bytes, "largest request body (32MB)")
+      ->transform(CLI::AsSizeValue(/*kb_is_1000=*/false));
+  verb.add_option(
+          "--shutdown-timeout", flags.shutdown_timeout_seconds,
+          "seconds that running requests may go on after SIGINT or SIGTERM; a second signal "
+          "ends at once")
+      ->check(CLI::Range(0, 86400))
+      ->capture_default_str();
+  add_idle_flags(verb, flags);
+}
+
+Result<EngineOptions> engine_options(const ServeFlags& flags, const LoadedModel& loaded) {
+  if (flags.tensor_parallel_size != 1) {
+    return fail_param("--tensor-parallel-size",
+                      "--tensor-parallel-size {}: more than one rank is not yet supported",
+                      flags.tensor_parallel_size);
+  }
+  EngineOptions options = engine_options(loaded);
+  TETRAD_ASSIGN(options.max_model_len, parse_length(flags.max_model_len));
+  TETRAD_ASSIGN(options.kv_cache_dtype, kv_cache_dtype(flags, loaded));
+  options.max_num_seqs = flags.max_num_seqs;
+  options.max_num_batched_tokens = flags.max_num_batched_tokens;
+  return options;
+}
+
+Result<api::SamplingDefaults> sampling_defaults(const ServeFlags& flags,
+                                                const LoadedModel& loaded) {
+  const GenerationDefaults& file = loaded.checkpoint->generation_defaults();
+  api::SamplingDefaults defaults{.temperature = file.temperature,
+                                 .top_p = file.top_p,
+                                 .min_p = file.min_p,
+                                 .top_k = file.top_k,
+                                 .max_tokens = std::nullopt};
+  if (flags.override_generation_config.empty()) return defaults;
+  constexpr std::string_view kFlag = "--override-generation-config";
+  auto value = parse_json(flags.override_generation_config);
+  if (!value) return tl::unexpected(std::move(value.error()).in(kFlag));
+  if (!value->is_object()) return fail_param(kFlag, "{}: this is not a JSON object", kFlag);
+  if (auto done = api::override_defaults(defaults, value->get_object()); !done) {
+    return tl::unexpected(std::move(done.error()).in(kFlag));
+  }
+  return defaults;
+}
+
+http::ServerOptions server_options(const ServeFlags& flags) {
+  http::ServerOptions options;
+  options.host = flags.host;
+  options.port = flags.port;
+  options.loopback_only = flags.api_keys.empty() && !flags.allow_unauthenticated;
+  options.max_connections = flags.max_connections;
+  options.max_body_bytes = flags.max_body_bytes;
+  options.shutdown_timeout = std::chrono::seconds(flags.shutdown_timeout_seconds);
+  return options;
+}
+
+}  // namespace tetrad

@@ -1,0 +1,48 @@
+#pragma once
+
+// The command line of `tetrad serve`. It is vLLM's, so that a model card's command starts here too.
+
+#include <CLI/CLI.hpp>
+#include <string>
+#include <vector>
+
+#include "api/sampling_request.h"
+#include "engine/engine.h"
+#include "http/server.h"
+#include "loaded_model.h"
+
+namespace tetrad {
+
+struct ServeFlags {
+  ModelFlags model;
+  std::vector<std::string> served_model_names;
+  std::string host = "127.0.0.1";
+  uint16_t port = 8000;
+  std::vector<std::string> api_keys;
+  bool allow_unauthenticated = false;
+
+  std::string max_model_len = "auto";
+  int64_t max_num_seqs = EngineOptions{}.max_num_seqs;
+  int64_t max_num_batched_tokens = EngineOptions{}.max_num_batched_tokens;
+  std::string kv_cache_dtype = "auto";
+  std::string reasoning_parser = "minimax_m2";
+  std::string tool_call_parser;
+  std::string override_generation_config;
+  int64_t tensor_parallel_size = 1;
+
+  int64_t max_connections = http::ServerOptions{}.max_connections;
+  uint64_t max_body_bytes = http::ServerOptions{}.max_body_bytes;
+  int64_t shutdown_timeout_seconds = 30;
+
+  /// What to say about the given flags that do nothing here, one line each.
+  std::vector<std::string> notes;
+};
+
+void add_serve_flags(CLI::App& verb, ServeFlags& flags);
+
+/// The flags' effect. Errors name the flag.
+Result<EngineOptions> engine_options(const ServeFlags& flags, const LoadedModel& loaded);
+Result<api::SamplingDefaults> sampling_defaults(const ServeFlags& flags, const LoadedModel& loaded);
+http::ServerOptions server_options(const ServeFlags& flags);
+
+}  // namespace tetrad
