@@ -1,0 +1,61 @@
+// The body of a request, as the API reads it. The first byte chooses the endpoint.
+
+#include <cstdint>
+#include <cstdlib>
+#include <string_view>
+
+#include "api/chat_request.h"
+#include "api/completion_request.h"
+#include "api/error_response.h"
+#include "chat/conversation.h"
+
+namespace {
+
+using namespace tetrad;
+
+void require(bool condition) {
+  if (!condition) std::abort();
+}
+
+/// Whatever is wrong with a body is the client's fault, and can be told in JSON.
+void check_error(const Error& error) {
+  require(!error.message.empty());
+  const api::JsonResponse response = api::error_response(error);
+  require(response.status == 400);
+  require(parse_json(response.body).has_value());
+}
+
+void check_sampling(const SamplingParams& params) {
+  require(params.temperature >= 0 && params.temperature <= 2);
+  require(params.top_p >= 0 && params.top_p <= 1);
+  require(params.top_k >= 0 && params.max_tokens >= 0);
+}
+
+void chat(std::string_view body) {
+  const auto request = api::parse_chat_request(body);
+  if (!request) return check_error(request.error());
+  check_sampling(api::resolve(request->common.sampling, {}));
+  require(!request->input.messages.empty());
+  const auto messages = normalise_messages(request->input.messages);
+  if (!messages) return check_error(messages.error());
+  require(parse_json(to_json_text(*messages)).has_value());
+}
+
+void complete(std::string_view body) {
+  const auto request = api::parse_completion_request(body);
+  if (!request) return check_error(request.error());
+  check_sampling(api::resolve(request->common.sampling, {}));
+}
+
+}  // namespace
+
+extern "C" int LLVMFuzzerTestOneInput(const uint8_t* data, size_t size) {
+  if (size == 0) return 0;
+  const std::string_view body(reinterpret_cast<const char*>(data) + 1, size - 1);
+  if (data[0] == 'c') {
+    complete(body);
+  } else {
+    chat(body);
+  }
+  return 0;
+}
