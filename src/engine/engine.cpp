@@ -221,7 +221,7 @@ class Engine::Impl {
     if (!last_event.stop_reason) {
       OutputText::Step rest = owner->output.finish();
       last_event.text += rest.text;
-      if (rest.stopped_by) {
+      if (rest.stopped_by && !last_event.error) {
         last_event.stop_reason = std::move(rest.stopped_by);
         last_event.finish_reason = FinishReason::stop;
       }

@@ -20,17 +20,19 @@ OutputText::Step OutputText::finish() {
 }
 
 OutputText::Step OutputText::release(bool at_end) {
-  size_t stop_at = std::string::npos;
   const std::string* found = nullptr;
+  size_t found_end = std::string::npos;
   for (const std::string& stop : stop_) {
     const size_t position = held_.find(stop);
-    if (position < stop_at) {
-      stop_at = position;
+    if (position == std::string::npos) continue;
+    const size_t end = position + stop.size();
+    if (end < found_end || (end == found_end && stop.size() > found->size())) {
       found = &stop;
+      found_end = end;
     }
   }
   if (found != nullptr) {
-    Step step{held_.substr(0, stop_at), *found};
+    Step step{held_.substr(0, found_end - found->size()), *found};
     held_.clear();
     return step;
   }

@@ -10,6 +10,9 @@ namespace tetrad {
 
 /// The text of one answer as it grows: decodes tokens and watches for stop strings. Text that may
 /// still turn out to be the beginning of a stop string is held back until it is certain.
+///
+/// Of several stop strings the one that is complete first counts, and of those that end together
+/// the longest: a choice that does not depend on how the text was cut into tokens.
 class OutputText {
  public:
   /// `stop`: no empty strings.

@@ -1,0 +1,167 @@
+#include "engine/output_text.h"
+
+#include <gtest/gtest.h>
+#include <rapidcheck/gtest.h>
+
+#include <algorithm>
+
+#include "engine/bundled_model.h"
+
+namespace tetrad {
+namespace {
+
+/// Ids whose bytes are all among `bytes`: few enough that stop strings are hit often.
+std::vector<TokenId> ids_made_of(std::string_view bytes) {
+  const Tokenizer& tokenizer = bundled_tokenizer();
+  std::vector<TokenId> ids;
+  for (TokenId id = 0; id < static_cast<TokenId>(tokenizer.vocab_size()); ++id) {
+    const std::string_view token = tokenizer.token_bytes(id);
+    if (!token.empty() && token.find_first_not_of(bytes) == std::string_view::npos)
+      ids.push_back(id);
+  }
+  return ids;
+}
+
+struct Whole {
+  std::string text;
+  std::optional<std::string> stopped_by;
+};
+
+/// What must come out, said without streaming: cut at the end that comes first.
+Whole cut_at_stop(const std::string& decoded, const std::vector<std::string>& stops) {
+  for (size_t end = 1; end <= decoded.size(); ++end) {
+    const std::string_view so_far = std::string_view(decoded).substr(0, end);
+    const std::string* longest = nullptr;
+    for (const std::string& stop : stops) {
+      if (so_far.ends_with(stop) && (longest == nullptr || stop.size() > longest->size()))
+        longest = &stop;
+    }
+    if (longest != nullptr) return {decoded.substr(0, end - longest->size()), *longest};
+  }
+  return {decoded, std::nullopt};
+}
+
+/// Streams `ids`, checking after every token that only text of `expected` is out and that no more
+/// is held back than can be part of a stop string.
+void expect_streams_to(const Whole& expected, const std::vector<TokenId>& ids,
+                       const std::vector<std::string>& stops, bool skip_special_tokens) {
+  size_t longest_stop = 1;
+  for (const std::string& stop : stops)
+    longest_stop = std::max(longest_stop, stop.size());
+  OutputText output(bundled_tokenizer(), stops, skip_special_tokens);
+  StreamingDecoder decoder(bundled_tokenizer(), skip_special_tokens);
+  size_t num_certain = 0;
+  std::string emitted;
+  std::optional<std::string> stopped_by;
+  for (const TokenId id : ids) {
+    OutputText::Step step = output.push(id);
+    num_certain += decoder.push(id).size();
+    emitted += step.text;
+    RC_ASSERT(expected.text.starts_with(emitted));
+    stopped_by = std::move(step.stopped_by);
+    if (stopped_by) break;
+    RC_ASSERT(emitted.size() + longest_stop > num_certain);
+  }
+  if (!stopped_by) {
+    OutputText::Step rest = output.finish();
+    emitted += rest.text;
+    stopped_by = std::move(rest.stopped_by);
+  }
+  RC_ASSERT(emitted == expected.text);
+  RC_ASSERT(stopped_by == expected.stopped_by);
+}
+
+/// Stop strings that occur in the text (any position, any length) and some that may not.
+std::vector<std::string> some_stops(const std::string& decoded, const std::string& alphabet) {
+  std::vector<std::string> stops = *rc::gen::resize(
+      4, rc::gen::container<std::vector<std::string>>(
+             rc::gen::nonEmpty(rc::gen::container<std::string>(rc::gen::elementOf(alphabet)))));
+  const auto num_found = decoded.empty() ? 0 : *rc::gen::inRange(0, 3);
+  for (int i = 0; i < num_found; ++i) {
+    const auto start = *rc::gen::inRange<size_t>(0, decoded.size());
+    stops.push_back(decoded.substr(start, *rc::gen::inRange<size_t>(1, 9)));
+  }
+  return stops;
+}
+
+void check_random_stream(const std::vector<TokenId>& vocabulary, const std::string& alphabet) {
+  const auto ids =
+      *rc::gen::container<std::vector<TokenId>>(rc::gen::elementOf(vocabulary)).as("ids");
+  const bool skip_special_tokens = *rc::gen::arbitrary<bool>();
+  const std::string decoded = bundled_tokenizer().decode(ids, skip_special_tokens);
+  const std::vector<std::string> stops = some_stops(decoded, alphabet);
+  expect_streams_to(cut_at_stop(decoded, stops), ids, stops, skip_special_tokens);
+}
+
+RC_GTEST_PROP(OutputText, CutsStreamsOfAFewLettersAsTheWholeText, ()) {
+  static const std::vector<TokenId> vocabulary = ids_made_of("abn");
+  RC_PRE(vocabulary.size() >= 3);
+  check_random_stream(vocabulary, "abn");
+}
+
+RC_GTEST_PROP(OutputText, CutsStreamsOfMultibyteCharactersAsTheWholeText, ()) {
+  // é is C3 A9, ’ is E2 80 99, 日 is E6 97 A5: byte tokens that often form characters, or do not.
+  static const std::string bytes = "\xC3\xA9\xE2\x80\x99\xE6\x97\xA5";
+  static const std::vector<TokenId> vocabulary = ids_made_of(bytes);
+  RC_PRE(vocabulary.size() >= 8);
+  check_random_stream(vocabulary, bytes);
+}
+
+RC_GTEST_PROP(OutputText, CutsStreamsOfAllTokensAsTheWholeText, ()) {
+  static const std::vector<TokenId> vocabulary = [] {
+    std::vector<TokenId> all(static_cast<size_t>(bundled_tokenizer().vocab_size()));
+    for (size_t i = 0; i < all.size(); ++i)
+      all[i] = static_cast<TokenId>(i);
+    return all;
+  }();
+  check_random_stream(vocabulary, " e\n");
+}
+
+TEST(OutputText, FindsAStopAtEveryPosition) {
+  const std::string text = "The café’s 日本語 menu costs 12 € — naïve, isn’t it?";
+  const auto ids = bundled_tokenizer().encode(text, SpecialTokens::ignore);
+  ASSERT_TRUE(ids) << ids.error().message;
+  ASSERT_EQ(bundled_tokenizer().decode(*ids, true), text);
+  for (size_t start = 0; start < text.size(); ++start) {
+    for (size_t length = 1; start + length <= text.size(); ++length) {
+      const std::string stop = text.substr(start, length);
+      OutputText output(bundled_tokenizer(), {stop}, true);
+      std::string emitted;
+      std::optional<std::string> stopped_by;
+      for (size_t i = 0; i < ids->size() && !stopped_by; ++i) {
+        OutputText::Step step = output.push((*ids)[i]);
+        emitted += step.text;
+        stopped_by = step.stopped_by;
+      }
+      ASSERT_EQ(stopped_by, stop);
+      ASSERT_EQ(emitted, text.substr(0, text.find(stop)));
+    }
+  }
+}
+
+TEST(OutputText, TheStopCompleteFirstCountsHoweverTheTextIsCut) {
+  // "bc" is complete before "abcd", in one token or in four.
+  const std::vector<std::string> stops{"abcd", "bc"};
+  for (const std::string text : {"xabcd", "abcd"}) {
+    const auto ids = bundled_tokenizer().encode(text, SpecialTokens::ignore);
+    ASSERT_TRUE(ids);
+    std::vector<TokenId> letters;
+    for (const char letter : text)
+      letters.push_back(bundled_tokenizer().encode(std::string(1, letter)).value().at(0));
+    for (const auto& stream : {*ids, letters}) {
+      OutputText output(bundled_tokenizer(), stops, true);
+      std::string emitted;
+      for (const TokenId id : stream) {
+        const OutputText::Step step = output.push(id);
+        emitted += step.text;
+        if (!step.stopped_by) continue;
+        EXPECT_EQ(step.stopped_by, "bc");
+        break;
+      }
+      EXPECT_EQ(emitted, text.substr(0, text.find("bc")));
+    }
+  }
+}
+
+}  // namespace
+}  // namespace tetrad
