@@ -163,7 +163,7 @@ class Chat {
     AnswerPrinter printer(isatty(STDOUT_FILENO) != 0);
     ReasoningSplitter splitter(prompt.starts_in_reasoning);
     ReasoningSplitter::Delta whole;
-    const auto take = [&](ReasoningSplitter::Delta delta) {
+    const auto take = [&](const ReasoningSplitter::Delta& delta) {
       printer.print(delta);
       whole.reasoning += delta.reasoning;
       whole.content += delta.content;
