@@ -79,7 +79,7 @@ Result<json::object> read_tokenizer_config(const std::filesystem::path& path) {
 }  // namespace
 
 struct ChatTemplate::Impl {
-  jinja::Body program;
+  jinja::Program program;
   TemplateLimits limits;
   json::object special_tokens;
 };
@@ -90,7 +90,7 @@ Result<ChatTemplate> ChatTemplate::compile(std::string_view source, TemplateLimi
 
 Result<ChatTemplate> ChatTemplate::compile(std::string_view source, TemplateLimits limits,
                                            json::object variables) {
-  TETRAD_ASSIGN(jinja::Body program, jinja::parse_template(source));
+  TETRAD_ASSIGN(jinja::Program program, jinja::parse_template(source));
   return ChatTemplate(
       std::make_shared<const Impl>(Impl{std::move(program), limits, std::move(variables)}));
 }

@@ -243,4 +243,12 @@ struct Statement {
   Node node;
 };
 
+/// A whole template.
+struct Program {
+  Body body;
+  /// Variables that are undefined until the template sets them, even if the context has one of
+  /// that name: see Parser::note_store.
+  std::vector<std::string> initially_undefined;
+};
+
 }  // namespace tetrad::jinja

@@ -18,8 +18,11 @@ Interpreter::~Interpreter() {
     object->clear();
 }
 
-Result<std::string> Interpreter::run(const Body& program) {
-  TETRAD_ASSIGN(const Flow flow, execute(program));
+Result<std::string> Interpreter::run(const Program& program) {
+  for (const std::string& name : program.initially_undefined) {
+    scope_->set(name, Value::undefined("'" + name + "' is undefined"));
+  }
+  TETRAD_ASSIGN(const Flow flow, execute(program.body));
   if (flow != Flow::next) return fail(ErrorCode::internal, "a loop control left its loop");
   return std::move(output_);
 }

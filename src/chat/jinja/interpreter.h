@@ -29,7 +29,7 @@ class Interpreter {
   void define(std::string_view name, Value value) { context_->set(name, std::move(value)); }
 
   /// The rendered text, or the first error with its line.
-  Result<std::string> run(const Body& program);
+  Result<std::string> run(const Program& program);
 
   // ---- for filters, tests, methods and global functions ----
   Budget& budget() { return budget_; }

@@ -6,6 +6,7 @@
 #include <algorithm>
 #include <initializer_list>
 #include <string_view>
+#include <unordered_set>
 #include <vector>
 
 #include "chat/jinja/ast.h"
@@ -15,13 +16,13 @@ namespace tetrad::jinja {
 
 /// A template ready to run. ErrorCode::corrupt_data (or ::unsupported for tags that load other
 /// templates) with the line of the problem.
-Result<Body> parse_template(std::string_view source);
+Result<Program> parse_template(std::string_view source);
 
 class Parser {
  public:
   explicit Parser(std::vector<Token> tokens) : tokens_(std::move(tokens)) {}
 
-  Result<Body> parse();
+  Result<Program> parse();
 
  private:
   // Deeper templates are refused: parsing, rendering and destroying a program are recursive.
@@ -114,7 +115,12 @@ class Parser {
   Result<std::vector<NamedCall>> parse_filter_chain();
 
   // ---- what names mean ----
-  void note_name(std::string_view name);
+  void note_load(std::string_view name);
+  /// Jinja decides once for the whole template where a variable at its top level comes from: if
+  /// the first thing that happens to it there is an unconditional assignment, it starts undefined,
+  /// also for macros and loops that read it before that.
+  void note_store(std::string_view name);
+  void note_store(const Target& target);
   /// Unknown filters and tests since `mark` may stand: an `if` decides whether they are used.
   void excuse_unknown_since(size_t mark);
   /// … can no longer be excused: Jinja checks loops and macros by themselves.
@@ -130,9 +136,13 @@ class Parser {
   size_t position_ = 0;
   int nesting_ = 0;
   int loops_ = 0;       // around here, within the same macro: break is allowed
+  int branches_ = 0;    // `if` blocks around here
+  int blocks_ = 0;      // blocks with variables of their own around here
   int for_blocks_ = 0;  // around here at all: `loop` may not be assigned
   std::vector<MacroDefinition*> open_macros_;
   std::vector<UnknownName> unknown_names_;
+  std::unordered_set<std::string> top_level_names_;
+  std::vector<std::string> initially_undefined_;
 };
 
 }  // namespace tetrad::jinja

@@ -281,7 +281,7 @@ Result<ExpressionPtr> Parser::parse_name() {
   if (token.text == "none" || token.text == "None") {
     return make(token.line, Literal{Value::none()}, 0);
   }
-  note_name(token.text);
+  note_load(token.text);
   return make(token.line, Name{std::move(token.text)}, 0);
 }
 

@@ -12,17 +12,17 @@ bool is_constant_name(std::string_view name) {
 
 }  // namespace
 
-Result<Body> parse_template(std::string_view source) {
+Result<Program> parse_template(std::string_view source) {
   TETRAD_ASSIGN(std::vector<Token> tokens, tokenize(source));
   return Parser(std::move(tokens)).parse();
 }
 
-Result<Body> Parser::parse() {
+Result<Program> Parser::parse() {
   TETRAD_ASSIGN(Body body, parse_body({}));
   if (!unknown_names_.empty()) {
     return syntax_error(unknown_names_.front().line, "{}", unknown_names_.front().message);
   }
-  return body;
+  return Program{std::move(body), std::move(initially_undefined_)};
 }
 
 Result<Body> Parser::parse_body(std::initializer_list<std::string_view> end_tags) {
@@ -107,6 +107,7 @@ Result<Statement::Node> Parser::parse_tag(const std::string& tag) {
 Result<Statement::Node> Parser::parse_if() {
   const size_t mark = unknown_names_.size();
   If node;
+  ++branches_;
   std::string tag = "elif";
   while (tag == "elif") {
     If::Branch branch;
@@ -119,6 +120,7 @@ Result<Statement::Node> Parser::parse_if() {
     TETRAD_ASSIGN(branch.body, parse_block({"endif"}));
     node.branches.push_back(std::move(branch));
   }
+  --branches_;
   excuse_unknown_since(mark);
   return node;
 }
@@ -130,6 +132,7 @@ Result<Statement::Node> Parser::parse_for() {
   if (!skip_name("in")) return unexpected("'in'");
   TETRAD_ASSIGN(node.iterable, parse_tuple(CondExpr::not_allowed));
   const size_t mark = unknown_names_.size();
+  ++blocks_;
   if (skip_name("if")) {
     TETRAD_ASSIGN(node.filter, parse_expression());
   }
@@ -144,6 +147,7 @@ Result<Statement::Node> Parser::parse_for() {
   if (tag == "else") {
     TETRAD_ASSIGN(node.otherwise, parse_block({"endfor"}));
   }
+  --blocks_;
   --for_blocks_;
   keep_unknown_since(mark);
   return node;
@@ -157,7 +161,7 @@ Result<Target> Parser::parse_set_target() {
   target.name = take().text;
   advance();
   TETRAD_ASSIGN(target.attribute, expect_name("the name of an attribute"));
-  note_name(target.name);
+  note_load(target.name);
   return Target{start, std::move(target)};
 }
 
@@ -165,15 +169,19 @@ Result<Statement::Node> Parser::parse_set() {
   TETRAD_ASSIGN(Target target, parse_set_target());
   if (skip_op("=")) {
     TETRAD_ASSIGN(ExpressionPtr value, parse_tuple());
+    note_store(target);
     return Set{std::move(target), std::move(value)};
   }
   const size_t mark = unknown_names_.size();
+  note_store(target);
   SetBlock node;
   node.target = std::move(target);
+  ++blocks_;
   if (skip_op("|")) {
     TETRAD_ASSIGN(node.filters, parse_filter_chain());
   }
   TETRAD_ASSIGN(node.body, parse_block({"endset"}));
+  --blocks_;
   keep_unknown_since(mark);
   return node;
 }
@@ -216,7 +224,9 @@ Result<void> Parser::parse_parameters(MacroDefinition& definition) {
 Result<void> Parser::parse_macro_body(MacroDefinition& definition, std::string_view end_tag) {
   const int loops_outside = std::exchange(loops_, 0);
   open_macros_.push_back(&definition);
+  ++blocks_;
   TETRAD_ASSIGN(definition.body, parse_block({end_tag}));
+  --blocks_;
   open_macros_.pop_back();
   loops_ = loops_outside;
   for (const auto& parameter : definition.parameters) {
@@ -239,7 +249,10 @@ Result<Statement::Node> Parser::parse_macro() {
   if (is_constant_name(node.definition.name)) {
     return syntax_error(start, "'{}' cannot be a macro", node.definition.name);
   }
+  note_store(node.definition.name);
+  ++blocks_;
   TETRAD_TRY(parse_parameters(node.definition));
+  --blocks_;
   TETRAD_TRY(parse_macro_body(node.definition, "endmacro"));
   keep_unknown_since(mark);
   return node;
@@ -263,7 +276,9 @@ Result<Statement::Node> Parser::parse_filter_block() {
   const size_t mark = unknown_names_.size();
   FilterBlock node;
   TETRAD_ASSIGN(node.filters, parse_filter_chain());
+  ++blocks_;
   TETRAD_ASSIGN(node.body, parse_block({"endfilter"}));
+  --blocks_;
   keep_unknown_since(mark);
   return node;
 }
@@ -278,7 +293,9 @@ Result<Statement::Node> Parser::parse_with() {
     node.variables.emplace_back(std::move(target), std::move(value));
   }
   const size_t mark = unknown_names_.size();
+  ++blocks_;
   TETRAD_ASSIGN(node.body, parse_block({"endwith"}));
+  --blocks_;
   keep_unknown_since(mark);
   return node;
 }
@@ -287,7 +304,9 @@ Result<Statement::Node> Parser::parse_generation() {
   const size_t mark = unknown_names_.size();
   const int loops_outside = std::exchange(loops_, 0);
   Generation node;
+  ++blocks_;
   TETRAD_ASSIGN(node.body, parse_block({"endgeneration"}));
+  --blocks_;
   loops_ = loops_outside;
   keep_unknown_since(mark);
   return node;
@@ -348,11 +367,26 @@ Result<Target> Parser::parse_target() {
   return Target{start, std::move(unpacked)};
 }
 
-void Parser::note_name(std::string_view name) {
+void Parser::note_load(std::string_view name) {
+  if (blocks_ == 0) top_level_names_.emplace(name);
   for (MacroDefinition* macro : open_macros_) {
     if (name == "caller") macro->uses_caller = true;
     if (name == "varargs") macro->uses_varargs = true;
     if (name == "kwargs") macro->uses_kwargs = true;
+  }
+}
+
+void Parser::note_store(std::string_view name) {
+  if (blocks_ > 0 || !top_level_names_.emplace(name).second) return;
+  if (branches_ == 0) initially_undefined_.emplace_back(name);
+}
+
+void Parser::note_store(const Target& target) {
+  if (const auto* variable = std::get_if<Target::Variable>(&target.kind)) {
+    note_store(variable->name);
+  } else if (const auto* unpacked = std::get_if<Target::Unpacked>(&target.kind)) {
+    for (const Target& part : unpacked->targets)
+      note_store(part);
   }
 }
 
