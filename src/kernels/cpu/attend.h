@@ -124,6 +124,16 @@ void add_values_up_to(int64_t num_heads, const AttentionTile& tile, const unsign
   }
 }
 
+/// Asks for a block of `half`, the keys or the values, that is used next: blocks lie anywhere in
+/// the cache, so the hardware cannot foresee it.
+template <class Element>
+void prefetch_block(const AttentionTile& tile, const unsigned char* half, int64_t block) {
+  if (block * kKeysPerBlock >= tile.num_keys) return;
+  const unsigned char* data = half + tile.block_table[block] * tile.block_bytes;
+  for (int64_t i = 0; i < kKeysPerBlock * tile.head_dim * Element::kBytes; i += 64)
+    __builtin_prefetch(data + i);
+}
+
 /// One block of keys for the rows that see some of them.
 template <class V, class Element>
 void attend_block(const AttentionTile& tile, int64_t block, const float* const* queries,
@@ -135,11 +145,13 @@ void attend_block(const AttentionTile& tile, int64_t block, const float* const* 
   const int64_t num_queries = tile.num_rows * tile.num_heads - first_query;
   const int64_t offset = tile.block_table[block] * tile.block_bytes;
 
+  prefetch_block<Element>(tile, tile.k, block + 1);
   const MatrixRows keys{
       .data = tile.k + offset, .cols = tile.head_dim, .row_bytes = tile.head_dim * Element::kBytes};
-  matmul<V, DenseRow<V, Element>>(keys, 0, kKeysPerBlock, queries + first_query, num_queries,
-                                  softmax.scores[first_query], kKeysPerBlock);
+  matmul<V, DenseRow<V, Element, false>>(keys, 0, kKeysPerBlock, queries + first_query, num_queries,
+                                         softmax.scores[first_query], kKeysPerBlock);
 
+  prefetch_block<Element>(tile, tile.v, block + 1);
   for (int64_t row = first_row; row < tile.num_rows; ++row) {
     const int64_t seen = tile.num_keys + row - first_key;
     const int64_t num_keys = seen < kKeysPerBlock ? seen : kKeysPerBlock;

@@ -1,6 +1,7 @@
 // The threaded backend: splits every operation over the pool and leaves the arithmetic to the inner
-// loops of one instruction set (simd_kernels.h). What takes no time worth splitting (embedding,
-// RoPE, cache writes, routing) is the reference's.
+// loops of one instruction set (simd_kernels.h). What takes too little time to be worth a second
+// implementation (embedding, RoPE, cache writes, routing) is the reference's, on a share of the
+// rows.
 
 #include <fmt/core.h>
 
@@ -19,6 +20,11 @@ namespace {
 
 /// Rows of weights are handed out in multiples of this: a cache line of outputs.
 constexpr int64_t kRowGrain = 16;
+
+/// The outputs of a token's experts are kept until they are summed: 0.1 MB a token of the real
+/// model. So many tokens go through the experts at a time; enough that each weight is used many
+/// times.
+constexpr int64_t kMaxExpertTokens = 1024;
 
 const unsigned char* bytes(const std::byte* data) {
   return reinterpret_cast<const unsigned char*>(data);
@@ -39,16 +45,38 @@ MatrixRows to_rows(const WeightMatrix& weight) {
   return rows;
 }
 
-/// The part of [0, count) that belongs to one of num_threads, cut at multiples of kRowGrain.
+/// Fewer multiplications than this are done before another thread is awake, and while other
+/// programs want the processors it may not wake for long: they stay on the calling thread.
+constexpr int64_t kWorthThreads = 1 << 17;
+
+/// Elements begin … end - 1 of something.
 struct Share {
   int64_t begin;
   int64_t end;
 };
+
+/// The share of [0, count) that belongs to one of num_threads, cut at multiples of kRowGrain.
 Share share_of(int64_t count, int thread, int num_threads) {
   const int64_t grains = (count + kRowGrain - 1) / kRowGrain;
   const int64_t begin = grains * thread / num_threads * kRowGrain;
   const int64_t end = grains * (thread + 1) / num_threads * kRowGrain;
   return {std::min(begin, count), std::min(end, count)};
+}
+
+Activations part(Activations x, Share share) {
+  return {x.row(share.begin), share.end - share.begin, x.cols};
+}
+
+template <class T>
+std::span<T> part(std::span<T> all, Share share) {
+  return all.subspan(static_cast<size_t>(share.begin),
+                     static_cast<size_t>(share.end - share.begin));
+}
+
+Routing part(const Routing& routing, Share share) {
+  const int64_t top_k = routing.num_experts_per_tok;
+  const Share choices{share.begin * top_k, share.end * top_k};
+  return {part(routing.expert_ids, choices), part(routing.weights, choices), top_k};
 }
 
 std::vector<const float*> row_pointers(Activations x) {
@@ -71,12 +99,15 @@ class CpuKernels final : public Kernels {
 
   void embed(const WeightMatrix& table, std::span<const int32_t> token_ids,
              Activations out) override {
-    reference_->embed(table, token_ids, out);
+    for_each_share(out.rows, [&](Share share) {
+      reference_->embed(table, part(token_ids, share), part(out, share));
+    });
   }
 
   void rms_norm(Activations x, std::span<const float> weight, float eps, Activations out) override {
-    for_each_row(x.rows, [&](int64_t row) {
-      simd_.rms_norm(x.row(row), weight.data(), x.cols, eps, out.row(row));
+    for_each_share(x.rows, [&](Share share) {
+      for (int64_t row = share.begin; row < share.end; ++row)
+        simd_.rms_norm(x.row(row), weight.data(), x.cols, eps, out.row(row));
     });
   }
 
@@ -84,47 +115,66 @@ class CpuKernels final : public Kernels {
     const std::vector<const float*> rows = row_pointers(x);
     const MatrixRows matrix = to_rows(weight);
     const SimdKernels::MatMul matmul = matmul_for(weight.format);
-    pool_->run([&](int thread) {
-      const Share share = share_of(weight.rows, thread, pool_->num_threads());
-      if (share.begin == share.end) return;
+    for_each_share_of_columns(weight.rows, x.rows * weight.cols, [&](Share share) {
       matmul(matrix, share.begin, share.end, rows.data(), x.rows, out.data, out.cols);
     });
   }
 
   void add(Activations x, Activations y) override {
-    for_each_row(x.rows, [&](int64_t row) { simd_.add(x.row(row), y.row(row), x.cols); });
+    for_each_share(x.rows, [&](Share share) {
+      simd_.add(x.row(share.begin), y.row(share.begin), (share.end - share.begin) * x.cols);
+    });
   }
 
   void rope(Activations x, std::span<const int32_t> positions,
             const RopeParameters& parameters) override {
-    reference_->rope(x, positions, parameters);
+    for_each_share(x.rows, [&](Share share) {
+      reference_->rope(part(x, share), part(positions, share), parameters);
+    });
   }
 
   void write_kv(Activations k, Activations v, std::span<const int64_t> slot_mapping,
                 const KvCacheLayer& cache) override {
-    reference_->write_kv(k, v, slot_mapping, cache);
+    for_each_share(k.rows, [&](Share share) {
+      reference_->write_kv(part(k, share), part(v, share), part(slot_mapping, share), cache);
+    });
   }
 
   void route(Activations router_logits, std::span<const float> bias, Routing routing) override {
-    reference_->route(router_logits, bias, routing);
+    for_each_share(router_logits.rows, [&](Share share) {
+      reference_->route(part(router_logits, share), bias, part(routing, share));
+    });
   }
 
   void attention(Activations q, const Batch& batch, const KvCacheLayer& cache,
                  Activations out) override {
     const std::vector<AttentionTile> tiles = make_tiles(q, batch, cache, out);
+    int64_t multiplications = 0;
+    for (const AttentionTile& tile : tiles) {
+      multiplications += 2 * tile.num_rows * tile.num_heads * tile.num_keys * tile.head_dim;
+    }
     // Dealt out like cards: later rows of a prompt see more keys, so ranges would be uneven.
-    pool_->run([&](int thread) {
-      for (size_t i = static_cast<size_t>(thread); i < tiles.size();
-           i += static_cast<size_t>(pool_->num_threads())) {
+    run(multiplications, [&](int thread, int num_threads) {
+      for (auto i = static_cast<size_t>(thread); i < tiles.size();
+           i += static_cast<size_t>(num_threads)) {
         simd_.attend(tiles[i]);
       }
     });
   }
 
-  /// Each thread owns a share of every expert's rows. So it has all it needs for its columns of
-  /// silu(gate) * up, and later for its columns of the weighted sum: two barriers in all.
   void experts(Activations x, const ExpertWeights& weights, const Routing& routing,
                Activations out) override {
+    for (int64_t first = 0; first < x.rows; first += kMaxExpertTokens) {
+      const Share tokens{first, std::min(first + kMaxExpertTokens, x.rows)};
+      run_experts(part(x, tokens), weights, part(routing, tokens), part(out, tokens));
+    }
+  }
+
+ private:
+  /// Each thread owns a share of every expert's rows. So it has all it needs for its columns of
+  /// silu(gate) * up, and later for its columns of the weighted sum: two barriers in all.
+  void run_experts(Activations x, const ExpertWeights& weights, const Routing& routing,
+                   Activations out) {
     groups_.build(routing, static_cast<int64_t>(weights.w1.size()));
     const auto num_slots = static_cast<int64_t>(routing.expert_ids.size());
     const int64_t intermediate = weights.w1.front().rows;
@@ -136,9 +186,7 @@ class CpuKernels final : public Kernels {
       inputs[slot] = x.row(groups_.tokens()[slot]);
     const std::vector<const float*> hidden = row_pointers(gate);
 
-    pool_->run([&](int thread) {
-      const Share share = share_of(intermediate, thread, pool_->num_threads());
-      if (share.begin == share.end) return;
+    for_each_share_of_columns(intermediate, 2 * num_slots * x.cols, [&](Share share) {
       multiply_groups(weights.w1, inputs, share, gate);
       multiply_groups(weights.w3, inputs, share, up);
       for (int64_t slot = 0; slot < num_slots; ++slot) {
@@ -146,22 +194,37 @@ class CpuKernels final : public Kernels {
                             share.end - share.begin);
       }
     });
-    pool_->run([&](int thread) {
-      const Share share = share_of(x.cols, thread, pool_->num_threads());
-      if (share.begin == share.end) return;
+    for_each_share_of_columns(x.cols, num_slots * intermediate, [&](Share share) {
       multiply_groups(weights.w2, hidden, share, down);
       combine(routing, share, down, out);
     });
   }
 
- private:
+  /// body(thread, num_threads) on every thread, or on this one alone.
   template <class Body>
-  void for_each_row(int64_t rows, const Body& body) {
-    constexpr int64_t kRowsWorthAThread = 16;
-    pool_->parallel_for(rows, kRowsWorthAThread, [&](int64_t begin, int64_t end, int) {
-      for (int64_t row = begin; row < end; ++row)
-        body(row);
+  void run(int64_t multiplications, const Body& body) {
+    if (multiplications < kWorthThreads) {
+      body(0, 1);
+    } else {
+      pool_->run([&](int thread) { body(thread, pool_->num_threads()); });
+    }
+  }
+
+  /// Columns of a result, each of which takes so many multiplications: a share for each thread.
+  template <class Body>
+  void for_each_share_of_columns(int64_t columns, int64_t multiplications_each, const Body& body) {
+    run(columns * multiplications_each, [&](int thread, int num_threads) {
+      const Share share = share_of(columns, thread, num_threads);
+      if (share.begin < share.end) body(share);
     });
+  }
+
+  /// Rows one after the other, a share for each thread; few rows stay on this one.
+  template <class Body>
+  void for_each_share(int64_t rows, const Body& body) {
+    constexpr int64_t kRowsWorthAThread = 8;
+    pool_->parallel_for(rows, kRowsWorthAThread,
+                        [&](int64_t begin, int64_t end, int) { body(Share{begin, end}); });
   }
 
   SimdKernels::MatMul matmul_for(WeightFormat format) const {

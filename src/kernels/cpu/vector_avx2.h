@@ -61,9 +61,15 @@ struct Avx2 {
     const auto* halves = static_cast<const __m128i*>(p);
     return {_mm256_cvtph_ps(_mm_loadu_si128(halves)), _mm256_cvtph_ps(_mm_loadu_si128(halves + 1))};
   }
+  /// See Avx512::widen_e4m3.
   static Reg widen_e4m3(const void* p) {
     const __m128i bytes = _mm_loadu_si128(static_cast<const __m128i*>(p));
-    return {e4m3_to_float8(bytes), e4m3_to_float8(_mm_srli_si128(bytes, 8))};
+    const __m256i shifted = _mm256_slli_epi16(_mm256_cvtepi8_epi16(bytes), 7);
+    const __m256i halves = _mm256_and_si256(shifted, _mm256_set1_epi16(static_cast<short>(0xBF80)));
+    const __m128i magnitude = _mm_set1_epi8(0x7F);
+    const __m128i is_nan = _mm_cmpeq_epi8(_mm_and_si128(bytes, magnitude), magnitude);
+    return {e4m3_value(_mm256_castsi256_si128(halves), is_nan),
+            e4m3_value(_mm256_extracti128_si256(halves, 1), _mm_srli_si128(is_nan, 8))};
   }
 
   using Levels = __m128i;
@@ -105,15 +111,10 @@ struct Avx2 {
   static __m256 bf16_to_float8(__m128i halves) {
     return as_float(_mm256_slli_epi32(_mm256_cvtepu16_epi32(halves), 16));
   }
-  static __m256 e4m3_to_float8(__m128i bytes) {
-    const __m256i bits = _mm256_cvtepu8_epi32(bytes);
-    const __m256i magnitude = _mm256_and_si256(bits, _mm256_set1_epi32(0x7F));
-    const __m256i sign = _mm256_slli_epi32(_mm256_and_si256(bits, _mm256_set1_epi32(0x80)), 24);
-    const __m256 value =
-        _mm256_mul_ps(as_float(_mm256_slli_epi32(magnitude, 20)), _mm256_set1_ps(0x1p120f));
-    const __m256 nan = as_float(_mm256_cmpeq_epi32(magnitude, _mm256_set1_epi32(0x7F)));
-    return _mm256_blendv_ps(_mm256_or_ps(value, as_float(sign)),
-                            as_float(_mm256_set1_epi32(0x7FC00000)), nan);
+  /// Eight binary16 numbers times 256; all bits set, a NaN, where the byte of is_nan is.
+  static __m256 e4m3_value(__m128i halves, __m128i is_nan) {
+    const __m256 value = _mm256_mul_ps(_mm256_cvtph_ps(halves), _mm256_set1_ps(256.0f));
+    return _mm256_or_ps(value, as_float(_mm256_cvtepi8_epi32(is_nan)));
   }
 };
 

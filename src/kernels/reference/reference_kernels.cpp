@@ -128,18 +128,20 @@ class ReferenceKernels final : public Kernels {
   /// product with the position to float: at position 1000 the two differ by up to 1e-4 radians.
   void rope(Activations x, std::span<const int32_t> positions,
             const RopeParameters& parameters) override {
-    const int64_t half = parameters.rotary_dim / 2;
+    const auto half = static_cast<size_t>(parameters.rotary_dim / 2);
+    std::vector<double> frequencies(half);  // radians a position
+    for (size_t j = 0; j < half; ++j) {
+      frequencies[j] = std::pow(parameters.theta, -2.0 * static_cast<double>(j) /
+                                                      static_cast<double>(parameters.rotary_dim));
+    }
     for (int64_t t = 0; t < x.rows; ++t) {
-      for (int64_t j = 0; j < half; ++j) {
-        const double exponent =
-            -2.0 * static_cast<double>(j) / static_cast<double>(parameters.rotary_dim);
-        const double angle =
-            positions[static_cast<size_t>(t)] * std::pow(parameters.theta, exponent);
+      for (size_t j = 0; j < half; ++j) {
+        const double angle = positions[static_cast<size_t>(t)] * frequencies[j];
         const double cosine = std::cos(angle);
         const double sine = std::sin(angle);
         for (int64_t head = 0; head < x.cols; head += parameters.head_dim) {
-          float& first = x.row(t)[head + j];
-          float& second = x.row(t)[head + j + half];
+          float& first = x.row(t)[static_cast<size_t>(head) + j];
+          float& second = x.row(t)[static_cast<size_t>(head) + j + half];
           const double a = first;
           const double b = second;
           first = static_cast<float>(a * cosine - b * sine);
@@ -200,10 +202,10 @@ class ReferenceKernels final : public Kernels {
       const size_t first = static_cast<size_t>(t) * num_picked;
       for (size_t i = 0; i < num_picked; ++i) {
         routing.expert_ids[first + i] = order[i];
-        // Sigmoids that all underflow to zero leave nothing to choose by: equal shares.
+        // Sigmoids that all underflow to zero leave nothing to weigh by: equal shares.
         routing.weights[first + i] =
-            sum > 0 ? static_cast<float>(scores[static_cast<size_t>(order[i])] / sum)
-                    : 1.0f / static_cast<float>(num_picked);
+            sum == 0 ? 1.0f / static_cast<float>(num_picked)
+                     : static_cast<float>(scores[static_cast<size_t>(order[i])] / sum);
       }
     }
   }
