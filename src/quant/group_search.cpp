@@ -114,6 +114,12 @@ double largest_useful_inverse_scale(const Problem& problem, const Best& best) {
 struct Breakpoint {
   double inverse_scale;
   size_t weight;
+
+  /// A strict order, so that the sums do not depend on whose std::sort this is.
+  bool operator<(const Breakpoint& other) const {
+    return inverse_scale != other.inverse_scale ? inverse_scale < other.inverse_scale
+                                                : weight < other.weight;
+  }
 };
 
 struct Breakpoints {
@@ -134,9 +140,7 @@ Breakpoints sorted_breakpoints(const Values& weights, double largest_inverse_sca
       result.items[result.count++] = {inverse_scale, i};
     }
   }
-  std::sort(
-      result.items.begin(), result.items.begin() + static_cast<ptrdiff_t>(result.count),
-      [](const Breakpoint& a, const Breakpoint& b) { return a.inverse_scale < b.inverse_scale; });
+  std::sort(result.items.begin(), result.items.begin() + static_cast<ptrdiff_t>(result.count));
   return result;
 }
 

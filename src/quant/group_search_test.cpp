@@ -41,7 +41,7 @@ double least_error_of_all_scales(const Group& weights, std::span<const float> im
     double error = 0;
     for (size_t i = 0; i < kGroupWeights && error < least; ++i) {
       double nearest = std::numeric_limits<double>::infinity();
-      for (const int level : kIq4NlCodebook)
+      for (const int8_t level : kIq4NlCodebook)
         nearest = std::min(nearest, std::abs(weights[i] - scale * level));
       error += (importance.empty() ? 1.0 : importance[i]) * nearest * nearest;
     }

@@ -52,12 +52,12 @@ TEST(QuantizedConfig, TellsOfKvScales) {
 TEST(PrettyJson, IsReadableAndMeansTheSame) {
   const json::value value =
       parse_json(
-          R"({"a": {"b\n": [1, 2.5, null, "x"], "e": {}, "f": []}, "c": [{"d": true}, [1]]})")
+          R"({"a": {"b\n": [1, 2.5, 5000000.0, 1e-06, null, "x"], "e": {}, "f": []}, "c": [{"d": true}, [1]]})")
           .value();
   const std::string text = to_pretty_json(value);
   EXPECT_EQ(text, R"({
   "a": {
-    "b\n": [1, 2.5E0, null, "x"],
+    "b\n": [1, 2.5, 5000000.0, 1e-06, null, "x"],
     "e": {},
     "f": []
   },

@@ -47,9 +47,15 @@ class Quantizer {
         tensors.push_back({name, view.dtype, view.shape, view.bytes});
       }
       if (!module.source) continue;
-      TETRAD_ASSIGN(QuantizedMatrix matrix, quantize(module));
+      const WeightMatrix& source = *module.source;
+      TETRAD_ASSIGN(QuantizedMatrix matrix, quantize(module, source));
       quantized.push_back(std::move(matrix));
-      add_tensors(module, quantized.back(), tensors);
+      const std::vector<int64_t> packed_shape = {source.rows, source.cols / 2};
+      const std::vector<int64_t> scale_shape = {source.rows, source.cols / kMxfp4GroupSize};
+      tensors.push_back(
+          {module.name + ".weight_packed", DType::u8, packed_shape, quantized.back().packed});
+      tensors.push_back(
+          {module.name + ".weight_scale", DType::f16, scale_shape, quantized.back().scales});
     }
     const std::string file =
         fmt::format("model-{:05}-of-{:05}.safetensors", progress_.shard, progress_.num_shards);
@@ -58,26 +64,17 @@ class Quantizer {
     return write_safetensors(destination_ / file, tensors);
   }
 
-  Result<QuantizedMatrix> quantize(const PlannedModule& module) {
-    auto matrix = quantize_matrix(module.name, *module.source, pool_);
+  Result<QuantizedMatrix> quantize(const PlannedModule& module, const WeightMatrix& source) {
+    auto matrix = quantize_matrix(module.name, source, pool_);
     if (!matrix) {
       const std::string shard = source_.shard_of(module.name + ".weight");
       return tl::unexpected(std::move(matrix.error()).in((source_.folder() / shard).string()));
     }
     losses_.push_back({module.name, module.role, matrix->loss});
-    progress_.quantized_parameters += module.source->rows * module.source->cols;
+    progress_.quantized_parameters += source.rows * source.cols;
     progress_.module = module.name;
     if (options_.on_progress) options_.on_progress(progress_);
     return matrix;
-  }
-
-  static void add_tensors(const PlannedModule& module, const QuantizedMatrix& matrix,
-                          std::vector<TensorToWrite>& tensors) {
-    const int64_t rows = module.source->rows;
-    const int64_t cols = module.source->cols;
-    tensors.push_back({module.name + ".weight_packed", DType::u8, {rows, cols / 2}, matrix.packed});
-    tensors.push_back(
-        {module.name + ".weight_scale", DType::f16, {rows, cols / kMxfp4GroupSize}, matrix.scales});
   }
 
   const Checkpoint& source_;

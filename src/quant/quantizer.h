@@ -28,7 +28,7 @@ struct QuantizeOptions {
   int num_threads = 0;  // 0: one for each processor
   bool overwrite = false;
   bool dry_run = false;  // check and plan everything, write nothing
-  std::function<void(const QuantizeProgress&)> on_progress = {};
+  std::function<void(const QuantizeProgress&)> on_progress;
 };
 
 struct MatrixLoss {
