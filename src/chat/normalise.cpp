@@ -1,226 +1,297 @@
-// Messages as clients send them, in the form that chat templates expect.
+#include <fmt/format.h>
 
 #include <algorithm>
+#include <array>
 #include <map>
 #include <optional>
-#include <utility>
 
 #include "chat/conversation.h"
 
 namespace tetrad {
 namespace {
 
-/// "messages[3].content"
-std::string place(size_t index, std::string_view field) {
-  return fmt::format("messages[{}].{}", index, field);
+std::string path_of(size_t message) {
+  return fmt::format("messages[{}]", message);
 }
 
-Result<void> check_part(const json::value& part, const std::string& where) {
+/// A member that is there and not null.
+json::value* present(json::object& object, std::string_view key) {
+  json::value* member = object.if_contains(key);
+  return member != nullptr && !member->is_null() ? member : nullptr;
+}
+
+Result<void> check_text_part(const json::value& part, bool is_tool_result,
+                             const std::string& where) {
   if (part.is_string()) return {};
   const json::object* object = part.if_object();
-  const json::value* type = object != nullptr ? object->if_contains("type") : nullptr;
+  if (object == nullptr) {
+    return fail_param(where, "a content part must be an object, not {}", json_kind_name(part));
+  }
+  // A tool result may hold its text as "output" (section 5.6).
+  if (is_tool_result && object->contains("output")) return {};
+  const json::value* type = object->if_contains("type");
   if (type == nullptr || !type->is_string()) {
-    return fail_param(where, "{} must be a string or an object with a \"type\"", where);
+    return fail_param(where + ".type", "a content part needs a \"type\" that is a string");
   }
   if (type->get_string() != "text") {
-    return fail_param(where, "{} has the type \"{}\": this model reads text only", where,
+    return fail_param(where + ".type",
+                      "content parts of type \"{}\" are not supported: this model takes text only",
                       std::string_view(type->get_string()));
   }
   const json::value* text = object->if_contains("text");
   if (text == nullptr || !text->is_string()) {
-    return fail_param(where, "{}.text must be a string", where);
+    return fail_param(where + ".text", "a text part needs a \"text\" that is a string");
   }
   return {};
 }
 
-/// Strings stay strings and lists lists: templates may render them differently.
-Result<json::value> normalise_content(const json::object& message, size_t index) {
-  const json::value* content = message.if_contains("content");
-  if (content == nullptr || content->is_null()) return json::value("");
-  const std::string where = place(index, "content");
-  if (content->is_string()) return *content;
+/// Null and missing become "". A string stays a string and a list of parts a list: templates do
+/// not render them alike.
+Result<void> normalise_content(json::object& message, std::string_view role, size_t index) {
+  json::value* content = present(message, "content");
+  if (content == nullptr) {
+    message["content"] = "";
+    return {};
+  }
+  if (content->is_string()) return {};
+  const std::string where = path_of(index) + ".content";
   if (!content->is_array()) {
-    return fail_param(where, "{} must be a string or a list of parts, not {}", where,
+    return fail_param(where,
+                      "the content of a message must be text or a list of text parts, not {}",
                       json_kind_name(*content));
   }
-  size_t number = 0;
-  for (const json::value& part : content->get_array()) {
-    TETRAD_TRY(check_part(part, fmt::format("{}[{}]", where, number++)));
+  const json::array& parts = content->get_array();
+  for (size_t j = 0; j < parts.size(); ++j) {
+    TETRAD_TRY(check_text_part(parts[j], role == "tool", fmt::format("{}[{}]", where, j)));
   }
-  return *content;
+  return {};
 }
 
-/// The one reasoning text of a message, under whichever name it came.
-Result<std::optional<std::string>> find_reasoning(const json::object& message, size_t index) {
-  for (const char* name : {"reasoning_content", "reasoning"}) {
-    const json::value* value = message.if_contains(name);
-    if (value == nullptr || value->is_null()) continue;
-    if (!value->is_string()) {
-      return fail_param(place(index, name), "{} must be a string", place(index, name));
-    }
-    return std::string(value->get_string());
+Result<std::string> joined_details(const json::value& details, const std::string& where) {
+  if (!details.is_array()) {
+    return fail_param(where, "must be a list, not {}", json_kind_name(details));
   }
-  const json::value* details = message.if_contains("reasoning_details");
-  if (details == nullptr || !details->is_array()) return std::nullopt;
   std::string text;
-  for (const json::value& detail : details->get_array()) {
+  for (const json::value& detail : details.get_array()) {
     const json::object* object = detail.if_object();
     const json::value* part = object != nullptr ? object->if_contains("text") : nullptr;
-    if (part != nullptr && part->is_string()) text += part->get_string();
+    if (part != nullptr && part->is_string()) text += std::string_view(part->get_string());
   }
   return text;
 }
 
-/// Clients send arguments as JSON text; the template wants the mapping.
-Result<void> normalise_arguments(json::object& function, const std::string& where) {
-  json::value& arguments = function["arguments"];
-  if (arguments.is_null()) arguments = json::object();
-  if (arguments.is_string()) {
-    const std::string text(arguments.get_string());
-    if (text.empty() || text == "null") {
-      arguments = json::object();
+/// The three names that clients give to the thinking become `reasoning_content`.
+Result<void> normalise_reasoning(json::object& message, size_t index) {
+  std::optional<std::string> reasoning;
+  for (const std::string_view key : {"reasoning_content", "reasoning", "reasoning_details"}) {
+    json::value* member = present(message, key);
+    if (member == nullptr || reasoning) continue;
+    const std::string where = path_of(index) + "." + std::string(key);
+    if (key == "reasoning_details") {
+      TETRAD_ASSIGN(reasoning, joined_details(*member, where));
+    } else if (member->is_string()) {
+      reasoning = std::string(member->get_string());
     } else {
-      auto parsed = parse_json(text);
-      if (!parsed) {
-        return fail_param(where, "{}.arguments is {}", where, parsed.error().message);
-      }
-      arguments = std::move(*parsed);
+      return fail_param(where, "must be a string, not {}", json_kind_name(*member));
     }
   }
-  if (!arguments.is_object()) {
-    return fail_param(where, "{}.arguments must be a JSON object, not {}", where,
-                      json_kind_name(arguments));
+  for (const std::string_view key : {"reasoning_content", "reasoning", "reasoning_details"}) {
+    message.erase(key);
   }
+  if (reasoning) message["reasoning_content"] = *reasoning;
+  return {};
+}
+
+/// Clients send the arguments as JSON text; templates take a mapping.
+Result<json::object> parse_arguments(const json::value* arguments, const std::string& where) {
+  if (arguments == nullptr || arguments->is_null()) return json::object();
+  if (const json::object* object = arguments->if_object()) return *object;
+  if (!arguments->is_string()) {
+    return fail_param(where, "the arguments of a call must be a JSON object, not {}",
+                      json_kind_name(*arguments));
+  }
+  const std::string_view text = arguments->get_string();
+  if (text.find_first_not_of(" \t\r\n") == std::string_view::npos) return json::object();
+  auto parsed = parse_json(text);
+  if (!parsed) {
+    return fail_param(where, "the arguments of a call are {}", parsed.error().message);
+  }
+  if (parsed->is_null()) return json::object();
+  if (!parsed->is_object()) {
+    return fail_param(where, "the arguments of a call must be a JSON object, not {}",
+                      json_kind_name(*parsed));
+  }
+  return std::move(parsed->get_object());
+}
+
+/// A call is nested, {"function": {"name", "arguments"}}, or flat, {"name", "arguments"}.
+Result<void> normalise_tool_call(json::value& call, const std::string& where) {
+  if (!call.is_object()) {
+    return fail_param(where, "a tool call must be an object, not {}", json_kind_name(call));
+  }
+  json::value* nested = present(call.get_object(), "function");
+  if (nested != nullptr && !nested->is_object()) {
+    return fail_param(where + ".function", "must be an object, not {}", json_kind_name(*nested));
+  }
+  json::object& function = nested != nullptr ? nested->get_object() : call.get_object();
+  const std::string path = nested != nullptr ? where + ".function" : where;
+  const json::value* name = present(function, "name");
+  if (name == nullptr || !name->is_string() || name->get_string().empty()) {
+    return fail_param(path + ".name", "a tool call needs the name of its function");
+  }
+  TETRAD_ASSIGN(json::object arguments,
+                parse_arguments(function.if_contains("arguments"), path + ".arguments"));
+  function["arguments"] = std::move(arguments);
   return {};
 }
 
 Result<void> normalise_tool_calls(json::object& message, size_t index) {
-  json::value* calls = message.if_contains("tool_calls");
-  if (calls == nullptr) return {};
-  if (calls->is_null()) {
-    message.erase("tool_calls");
+  if (present(message, "function_call") != nullptr) {
+    return fail_param(path_of(index) + ".function_call",
+                      "function_call is not supported, send tool_calls instead");
+  }
+  json::value* calls = present(message, "tool_calls");
+  const std::string where = path_of(index) + ".tool_calls";
+  if (calls != nullptr && !calls->is_array()) {
+    return fail_param(where, "must be a list, not {}", json_kind_name(*calls));
+  }
+  if (calls == nullptr || calls->get_array().empty()) {
+    message.erase("tool_calls");  // templates ask whether there are any in different ways
     return {};
   }
-  if (!calls->is_array()) {
-    return fail_param(place(index, "tool_calls"), "{} must be a list", place(index, "tool_calls"));
-  }
-  size_t number = 0;
-  for (json::value& call : calls->get_array()) {
-    const std::string where = fmt::format("{}[{}]", place(index, "tool_calls"), number++);
-    if (!call.is_object()) return fail_param(where, "{} must be an object", where);
-    json::value* nested = call.get_object().if_contains("function");
-    if (nested != nullptr && !nested->is_object()) {
-      return fail_param(where, "{}.function must be an object", where);
-    }
-    json::object& function = nested != nullptr ? nested->get_object() : call.get_object();
-    const json::value* name = function.if_contains("name");
-    if (name == nullptr || !name->is_string() || name->get_string().empty()) {
-      return fail_param(where, "{} needs the name of its function", where);
-    }
-    TETRAD_TRY(normalise_arguments(function, where));
+  json::array& list = calls->get_array();
+  for (size_t j = 0; j < list.size(); ++j) {
+    TETRAD_TRY(normalise_tool_call(list[j], fmt::format("{}[{}]", where, j)));
   }
   return {};
 }
 
-/// Joins the text of a later leading system message to the first, behind a blank line.
-void join_system(json::object& first, const json::value& content) {
-  json::value& joined = first["content"];
-  if (joined.is_string() && content.is_string()) {
-    const std::string_view before = joined.get_string();
-    const std::string_view between = before.empty() ? "" : "\n\n";
-    joined = fmt::format("{}{}{}", before, between, std::string_view(content.get_string()));
-    return;
+std::string content_text(const json::value& content) {
+  if (content.is_string()) return std::string(content.get_string());
+  std::string text;
+  for (const json::value& part : content.get_array()) {
+    const json::value* part_text = part.is_string() ? &part : part.get_object().if_contains("text");
+    text += std::string_view(part_text->get_string());
   }
-  json::array parts;
-  const auto append = [&parts](const json::value& value) {
-    if (const json::array* list = value.if_array()) {
-      parts.insert(parts.end(), list->begin(), list->end());
-    } else {
-      parts.push_back({{"type", "text"}, {"text", value}});
-    }
-  };
-  append(joined);
-  parts.push_back({{"type", "text"}, {"text", "\n\n"}});
-  append(content);
-  joined = std::move(parts);
+  return text;
 }
 
-std::string_view id_of(const json::value& object, std::string_view key) {
-  const json::value* id = object.is_object() ? object.get_object().if_contains(key) : nullptr;
-  return id != nullptr && id->is_string() ? std::string_view(id->get_string()) : std::string_view();
+/// Adds a further leading system message to the first one.
+void merge_system(json::object& first, const json::object& next) {
+  const std::string before = content_text(first.at("content"));
+  const std::string after = content_text(next.at("content"));
+  first["content"] = before.empty() || after.empty() ? before + after : before + "\n\n" + after;
+  for (const auto& [key, value] : next) {
+    if (!first.contains(key)) first[key] = value;
+  }
 }
 
-/// Puts each run of tool messages into the order of the calls it answers: the prompt has no ids, so
-/// order is the only link. Results without a known id keep their order behind the others.
-void sort_tool_results(json::array& messages) {
-  for (size_t begin = 0; begin < messages.size(); ++begin) {
-    const json::value* calls = messages[begin].get_object().if_contains("tool_calls");
-    if (calls == nullptr) continue;
-    std::map<std::string_view, size_t> order;
-    for (const json::value& call : calls->get_array()) {
-      order.emplace(id_of(call, "id"), order.size());
+/// The place of each call id in the assistant message before a run of tool results.
+std::map<std::string, size_t, std::less<>> call_order(const json::object& assistant) {
+  std::map<std::string, size_t, std::less<>> order;
+  const json::value* calls = assistant.if_contains("tool_calls");
+  if (calls == nullptr) return order;
+  for (const json::value& call : calls->get_array()) {
+    const json::value* id = call.get_object().if_contains("id");
+    if (id != nullptr && id->is_string()) {
+      order.emplace(std::string(id->get_string()), order.size());
     }
-    size_t end = begin + 1;
-    while (end < messages.size() && messages[end].at("role") == "tool")
+  }
+  return order;
+}
+
+/// Sorts the tool results [begin, end) into the order of the calls they answer. The prompt has no
+/// ids, so that the order is all the model sees. Results without an id keep their places.
+Result<void> sort_results(json::array& messages, size_t begin, size_t end,
+                          const json::object& assistant, size_t first_index) {
+  const auto order = call_order(assistant);
+  std::vector<std::pair<size_t, size_t>> ranked;  // rank, position: sorts stably
+  std::vector<size_t> places;
+  for (size_t i = begin; i < end; ++i) {
+    const json::value* id = messages[i].get_object().if_contains("tool_call_id");
+    if (id == nullptr || !id->is_string() || order.empty()) continue;
+    const auto rank = order.find(std::string_view(id->get_string()));
+    if (rank == order.end()) {
+      return fail_param(path_of(first_index + i) + ".tool_call_id",
+                        "no tool call before this result has the id \"{}\"",
+                        std::string_view(id->get_string()));
+    }
+    ranked.emplace_back(rank->second, i);
+    places.push_back(i);
+  }
+  std::sort(ranked.begin(), ranked.end());
+  std::vector<json::value> sorted;
+  sorted.reserve(ranked.size());
+  for (const auto& [rank, position] : ranked)
+    sorted.push_back(messages[position]);
+  for (size_t k = 0; k < places.size(); ++k)
+    messages[places[k]] = std::move(sorted[k]);
+  return {};
+}
+
+/// `first_index`: how many messages of the request are not in `messages` because they were merged.
+Result<void> sort_all_results(json::array& messages, size_t first_index) {
+  const json::object* assistant = nullptr;
+  for (size_t i = 0; i < messages.size(); ++i) {
+    const std::string_view role = messages[i].get_object().at("role").get_string();
+    if (role == "assistant") assistant = &messages[i].get_object();
+    if (role != "tool") continue;
+    size_t end = i;
+    while (end < messages.size() && messages[end].get_object().at("role").get_string() == "tool") {
       ++end;
-    const auto rank = [&order](const json::value& message) {
-      const auto found = order.find(id_of(message, "tool_call_id"));
-      return found != order.end() ? found->second : order.size();
-    };
-    std::stable_sort(
-        messages.begin() + static_cast<int64_t>(begin) + 1,
-        messages.begin() + static_cast<int64_t>(end),
-        [&rank](const json::value& a, const json::value& b) { return rank(a) < rank(b); });
+    }
+    if (assistant != nullptr) TETRAD_TRY(sort_results(messages, i, end, *assistant, first_index));
+    i = end - 1;
   }
+  return {};
 }
 
-Result<json::object> normalise_message(const json::value& value, size_t index) {
-  const json::object* source = value.if_object();
-  if (source == nullptr) {
-    const std::string where = fmt::format("messages[{}]", index);
-    return fail_param(where, "{} must be an object, not {}", where, json_kind_name(value));
-  }
-  json::object message = *source;
+Result<std::string> role_of(const json::object& message, size_t index) {
+  constexpr std::array<std::string_view, 5> kRoles = {"system", "developer", "user", "assistant",
+                                                      "tool"};
+  const std::string where = path_of(index) + ".role";
   const json::value* role = message.if_contains("role");
   if (role == nullptr || !role->is_string()) {
-    return fail_param(place(index, "role"), "{} must be a string", place(index, "role"));
+    return fail_param(where, "a message needs a \"role\" that is a string");
   }
-  if (role->get_string() == "developer") message["role"] = "system";
-  const std::string_view name = message.at("role").get_string();
-  if (name != "system" && name != "user" && name != "assistant" && name != "tool") {
-    return fail_param(place(index, "role"),
-                      "{} is \"{}\"; it must be system, developer, user, assistant or tool",
-                      place(index, "role"), name);
+  std::string name(role->get_string());
+  if (std::find(kRoles.begin(), kRoles.end(), name) == kRoles.end()) {
+    return fail_param(where, "the role \"{}\" is not known: use {}", name, fmt::join(kRoles, ", "));
   }
-  TETRAD_ASSIGN(message["content"], normalise_content(*source, index));
-  TETRAD_ASSIGN(const std::optional<std::string> reasoning, find_reasoning(*source, index));
-  message.erase("reasoning");
-  message.erase("reasoning_details");
-  message.erase("reasoning_content");
-  if (reasoning) message["reasoning_content"] = *reasoning;
-  TETRAD_TRY(normalise_tool_calls(message, index));
-  return message;
+  return name;
 }
 
 }  // namespace
 
 Result<json::array> normalise_messages(const json::array& messages) {
   json::array result;
-  for (size_t index = 0; index < messages.size(); ++index) {
-    TETRAD_ASSIGN(json::object message, normalise_message(messages[index], index));
-    if (message.at("role") == "system" && !result.empty()) {
-      if (result.size() > 1 || result.front().at("role") != "system") {
-        return fail_param(place(index, "role"),
-                          "{}: a system message must stand before all others; put this one first "
-                          "or send it as a user message",
-                          place(index, "role"));
-      }
-      join_system(result.front().get_object(), message.at("content"));
+  for (size_t i = 0; i < messages.size(); ++i) {
+    if (!messages[i].is_object()) {
+      return fail_param(path_of(i), "a message must be an object, not {}",
+                        json_kind_name(messages[i]));
+    }
+    json::object message = messages[i].get_object();
+    TETRAD_ASSIGN(const std::string role, role_of(message, i));
+    TETRAD_TRY(normalise_content(message, role, i));
+    if (role == "assistant") {
+      TETRAD_TRY(normalise_reasoning(message, i));
+      TETRAD_TRY(normalise_tool_calls(message, i));
+    }
+    if (role != "system" && role != "developer") {
+      result.push_back(std::move(message));
       continue;
     }
-    result.emplace_back(std::move(message));
+    message["role"] = "system";
+    if (i == 0) {
+      result.push_back(std::move(message));
+    } else if (result.size() == 1 && result[0].get_object().at("role") == "system") {
+      merge_system(result[0].get_object(), message);
+    } else {
+      return fail_param(path_of(i) + ".role",
+                        "a {} message is only possible at the start of the conversation", role);
+    }
   }
-  sort_tool_results(result);
+  TETRAD_TRY(sort_all_results(result, messages.size() - result.size()));
   return result;
 }
 

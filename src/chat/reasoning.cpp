@@ -1,96 +1,79 @@
 #include "chat/reasoning.h"
 
 #include <algorithm>
-#include <array>
-#include <span>
 
 namespace tetrad {
 namespace {
 
 constexpr std::string_view kOpen = "<think>";
 constexpr std::string_view kClose = "</think>";
-constexpr std::string_view kToolCall = "<minimax:tool_call>";
-constexpr std::array kReasoningTags{kOpen, kClose, kToolCall};
-constexpr std::array kContentTags{kClose};
+constexpr std::string_view kSpace = " \t\n\v\f\r";
 
-/// The length of the longest suffix of `text` that is a proper prefix of one of the tags.
-size_t possible_tag_length(std::string_view text, std::span<const std::string_view> tags) {
-  size_t longest = 0;
-  for (const std::string_view tag : tags) {
-    for (size_t length = std::min(tag.size() - 1, text.size()); length > longest; --length) {
-      if (text.ends_with(tag.substr(0, length))) longest = length;
-    }
+/// Length of the longest suffix of `text` that is the beginning of a tag, but not all of it.
+size_t unfinished_tag(std::string_view text, bool in_reasoning) {
+  const size_t longest = std::min(text.size(), kClose.size() - 1);
+  for (size_t length = longest; length > 0; --length) {
+    const std::string_view suffix = text.substr(text.size() - length);
+    if (kClose.starts_with(suffix)) return length;
+    if (in_reasoning && length < kOpen.size() && kOpen.starts_with(suffix)) return length;
   }
-  return longest;
+  return 0;
 }
 
 }  // namespace
 
-ReasoningSplitter::ReasoningSplitter(bool starts_in_reasoning)
-    : in_reasoning_(starts_in_reasoning), skip_newlines_(starts_in_reasoning) {}
-
-ReasoningSplitter::Delta ReasoningSplitter::push(std::string_view text) {
-  Delta delta;
-  held_ += text;
-  while (true) {
-    const std::span<const std::string_view> tags =
-        in_reasoning_ ? std::span<const std::string_view>(kReasoningTags) : kContentTags;
-    size_t first = std::string::npos;
-    std::string_view found;
-    for (const std::string_view tag : tags) {
-      const size_t position = held_.find(tag);
-      if (position < first) {
-        first = position;
-        found = tag;
-      }
-    }
-    if (found.empty()) {
-      const size_t certain = held_.size() - possible_tag_length(held_, tags);
-      emit(std::string_view(held_).substr(0, certain), delta);
-      held_.erase(0, certain);
-      return delta;
-    }
-    emit(std::string_view(held_).substr(0, first), delta);
-    held_.erase(0, first + found.size());
-    take_tag(found, delta);
-  }
+void ReasoningSplitter::pass_tag(bool is_closing) {
+  if (!is_closing || !in_reasoning_) return;
+  in_reasoning_ = false;
+  skips_newlines_ = true;
+  held_space_.clear();
 }
 
-void ReasoningSplitter::take_tag(std::string_view tag, Delta& delta) {
-  if (in_reasoning_ && tag != kOpen) {
-    in_reasoning_ = false;
-    skip_newlines_ = true;
-    whitespace_.clear();
-  }
-  // The reasoning ended without its own tag: this one begins the content.
-  if (tag == kToolCall) emit(tag, delta);
-}
-
-ReasoningSplitter::Delta ReasoningSplitter::finish() {
-  Delta delta;
-  emit(held_, delta);
-  held_.clear();
-  return delta;
-}
-
-void ReasoningSplitter::emit(std::string_view text, Delta& delta) {
-  if (skip_newlines_) {
+void ReasoningSplitter::write(std::string_view text, Delta& delta) {
+  if (skips_newlines_) {
     text.remove_prefix(std::min(text.find_first_not_of('\n'), text.size()));
     if (text.empty()) return;
-    skip_newlines_ = false;
+    skips_newlines_ = false;
   }
   if (!in_reasoning_) {
     delta.content += text;
     return;
   }
-  const size_t last = text.find_last_not_of(" \t\r\n");
-  const size_t solid = last == std::string_view::npos ? 0 : last + 1;
-  if (solid > 0) {
-    delta.reasoning += whitespace_;
-    delta.reasoning += text.substr(0, solid);
-    whitespace_.clear();
+  const size_t last = text.find_last_not_of(kSpace);
+  if (last != std::string_view::npos) {
+    delta.reasoning += held_space_;
+    delta.reasoning += text.substr(0, last + 1);
+    held_space_.clear();
+    text.remove_prefix(last + 1);
   }
-  whitespace_ += text.substr(solid);
+  held_space_ += text;
+}
+
+ReasoningSplitter::Delta ReasoningSplitter::push(std::string_view text) {
+  Delta delta;
+  held_tag_ += text;
+  std::string_view rest = held_tag_;
+  for (;;) {
+    const size_t close = rest.find(kClose);
+    const size_t open = in_reasoning_ ? rest.find(kOpen) : std::string_view::npos;
+    const size_t tag = std::min(close, open);
+    if (tag == std::string_view::npos) break;
+    write(rest.substr(0, tag), delta);
+    pass_tag(tag == close);
+    rest.remove_prefix(tag + (tag == close ? kClose.size() : kOpen.size()));
+  }
+  const size_t held = unfinished_tag(rest, in_reasoning_);
+  write(rest.substr(0, rest.size() - held), delta);
+  held_tag_ = std::string(rest.substr(rest.size() - held));
+  return delta;
+}
+
+ReasoningSplitter::Delta ReasoningSplitter::finish() {
+  Delta delta;
+  write(held_tag_, delta);
+  held_tag_.clear();
+  held_space_.clear();
+  return delta;
 }
 
 }  // namespace tetrad

@@ -11,12 +11,12 @@ namespace tetrad {
 /// the whole text and not on how it was cut.
 ///
 /// Reasoning loses its leading newlines and its trailing whitespace, content loses the newlines
-/// after `</think>`. `<think>` inside reasoning and `</think>` inside content are swallowed;
-/// `<minimax:tool_call>` ends the reasoning as `</think>` does. Tool markup is content.
+/// after `</think>`. `<think>` inside reasoning and `</think>` inside content are swallowed. Tool
+/// markup is content.
 class ReasoningSplitter {
  public:
   /// `starts_in_reasoning`: the prompt ended inside a think block (ChatPrompt has the answer).
-  explicit ReasoningSplitter(bool starts_in_reasoning);
+  explicit ReasoningSplitter(bool starts_in_reasoning) : in_reasoning_(starts_in_reasoning) {}
 
   struct Delta {
     std::string reasoning;
@@ -29,16 +29,20 @@ class ReasoningSplitter {
   /// What was held back and turns out to be text.
   Delta finish();
 
+  /// Whether the next character would be reasoning.
   bool in_reasoning() const { return in_reasoning_; }
 
  private:
-  void take_tag(std::string_view tag, Delta& delta);
-  void emit(std::string_view text, Delta& delta);
+  void pass_tag(bool is_closing);
+  void write(std::string_view text, Delta& delta);
 
   bool in_reasoning_;
-  bool skip_newlines_;      // nothing of this part has been emitted yet
-  std::string held_;        // may be the beginning of a tag
-  std::string whitespace_;  // of the reasoning; emitted once something follows it
+  /// Newlines are dropped until something else comes.
+  bool skips_newlines_ = in_reasoning_;
+  /// The beginning of a tag, perhaps.
+  std::string held_tag_;
+  /// Whitespace of the reasoning that is dropped if nothing follows it.
+  std::string held_space_;
 };
 
 }  // namespace tetrad
