@@ -2,12 +2,11 @@
 
 #include <fmt/format.h>
 
-#include <cstring>
-#include <optional>
 #include <set>
 #include <system_error>
 #include <utility>
 
+#include "checkpoint/dense_values.h"
 #include "checkpoint/module_tensors.h"
 #include "checkpoint/shard_index.h"
 
@@ -84,43 +83,12 @@ Result<ShardIndex> read_index(const std::filesystem::path& folder) {
               folder.string(), kIndexName, kSingleName);
 }
 
-/// One element of a dense dtype; `at` need not be aligned.
-std::optional<float> element_to_float(DType dtype, const std::byte* at) {
-  uint16_t half = 0;
-  float single = 0;
-  switch (dtype) {
-    case DType::f32:
-      std::memcpy(&single, at, sizeof single);
-      return single;
-    case DType::f16:
-      std::memcpy(&half, at, sizeof half);
-      return f16_to_float(half);
-    case DType::bf16:
-      std::memcpy(&half, at, sizeof half);
-      return bf16_to_float(half);
-    default:
-      return std::nullopt;
-  }
-}
-
-Result<std::vector<float>> to_floats(std::string_view name, const TensorView& tensor,
-                                     int64_t size) {
+Result<std::vector<float>> vector_values(const TensorView& tensor, int64_t size) {
   if (tensor.shape != std::vector<int64_t>{size}) {
-    return fail(ErrorCode::corrupt_data, "tensor \"{}\" has shape [{}] where [{}] is needed", name,
+    return fail(ErrorCode::corrupt_data, "shape [{}] where [{}] is needed",
                 fmt::join(tensor.shape, ", "), size);
   }
-  std::vector<float> values;
-  values.reserve(static_cast<size_t>(size));
-  for (size_t offset = 0; offset < tensor.bytes.size(); offset += dtype_size(tensor.dtype)) {
-    const std::optional<float> value = element_to_float(tensor.dtype, &tensor.bytes[offset]);
-    if (!value) {
-      return fail(ErrorCode::unsupported,
-                  "tensor \"{}\" has dtype {}; a vector must be F32, F16 or BF16", name,
-                  dtype_name(tensor.dtype));
-    }
-    values.push_back(*value);
-  }
-  return values;
+  return dense_values(tensor);
 }
 
 }  // namespace
@@ -233,8 +201,11 @@ Result<std::vector<float>> Checkpoint::vector(std::string_view tensor, int64_t s
     return fail(ErrorCode::not_found, "{} has no tensor \"{}\" [{}]", folder_.string(), tensor,
                 size);
   }
-  auto values = to_floats(tensor, *view, size);
-  if (!values) return tl::unexpected(located(std::move(values.error()), tensor));
+  auto values = vector_values(*view, size);
+  if (!values) {
+    Error error = std::move(values.error()).in(fmt::format("tensor \"{}\"", tensor));
+    return tl::unexpected(located(std::move(error), tensor));
+  }
   return values;
 }
 

@@ -13,7 +13,7 @@ namespace {
 
 constexpr int64_t kMaxSize = std::numeric_limits<int32_t>::max();
 /// Far above any model of the family; keeps a damaged file from asking for lists of 2^62 names.
-constexpr int64_t kMaxExpertsInAllLayers = int64_t{1} << 20;
+constexpr int64_t kMaxExpertsInAllLayers = int64_t{1} << 18;
 constexpr double kHuge = std::numeric_limits<double>::max();
 
 struct SizeField {
