@@ -14,6 +14,13 @@ std::string path_of(size_t message) {
   return fmt::format("messages[{}]", message);
 }
 
+/// An error at a place in the request, which is named both in the text and as the parameter.
+template <class... Args>
+tl::unexpected<Error> fail_at(const std::string& where, fmt::format_string<Args...> format,
+                              Args&&... args) {
+  return fail_param(where, "{}: {}", where, fmt::format(format, std::forward<Args>(args)...));
+}
+
 /// A member that is there and not null.
 json::value* present(json::object& object, std::string_view key) {
   json::value* member = object.if_contains(key);
@@ -25,22 +32,22 @@ Result<void> check_text_part(const json::value& part, bool is_tool_result,
   if (part.is_string()) return {};
   const json::object* object = part.if_object();
   if (object == nullptr) {
-    return fail_param(where, "a content part must be an object, not {}", json_kind_name(part));
+    return fail_at(where, "a content part must be an object, not {}", json_kind_name(part));
   }
   // A tool result may hold its text as "output" (section 5.6).
   if (is_tool_result && object->contains("output")) return {};
   const json::value* type = object->if_contains("type");
   if (type == nullptr || !type->is_string()) {
-    return fail_param(where + ".type", "a content part needs a \"type\" that is a string");
+    return fail_at(where + ".type", "a content part needs a \"type\" that is a string");
   }
   if (type->get_string() != "text") {
-    return fail_param(where + ".type",
-                      "content parts of type \"{}\" are not supported: this model takes text only",
-                      std::string_view(type->get_string()));
+    return fail_at(where + ".type",
+                   "content parts of type \"{}\" are not supported: this model takes text only",
+                   std::string_view(type->get_string()));
   }
   const json::value* text = object->if_contains("text");
   if (text == nullptr || !text->is_string()) {
-    return fail_param(where + ".text", "a text part needs a \"text\" that is a string");
+    return fail_at(where + ".text", "a text part needs a \"text\" that is a string");
   }
   return {};
 }
@@ -56,9 +63,8 @@ Result<void> normalise_content(json::object& message, std::string_view role, siz
   if (content->is_string()) return {};
   const std::string where = path_of(index) + ".content";
   if (!content->is_array()) {
-    return fail_param(where,
-                      "the content of a message must be text or a list of text parts, not {}",
-                      json_kind_name(*content));
+    return fail_at(where, "the content of a message must be text or a list of text parts, not {}",
+                   json_kind_name(*content));
   }
   const json::array& parts = content->get_array();
   for (size_t j = 0; j < parts.size(); ++j) {
@@ -69,7 +75,7 @@ Result<void> normalise_content(json::object& message, std::string_view role, siz
 
 Result<std::string> joined_details(const json::value& details, const std::string& where) {
   if (!details.is_array()) {
-    return fail_param(where, "must be a list, not {}", json_kind_name(details));
+    return fail_at(where, "must be a list, not {}", json_kind_name(details));
   }
   std::string text;
   for (const json::value& detail : details.get_array()) {
@@ -92,7 +98,7 @@ Result<void> normalise_reasoning(json::object& message, size_t index) {
     } else if (member->is_string()) {
       reasoning = std::string(member->get_string());
     } else {
-      return fail_param(where, "must be a string, not {}", json_kind_name(*member));
+      return fail_at(where, "must be a string, not {}", json_kind_name(*member));
     }
   }
   for (const std::string_view key : {"reasoning_content", "reasoning", "reasoning_details"}) {
@@ -107,19 +113,19 @@ Result<json::object> parse_arguments(const json::value* arguments, const std::st
   if (arguments == nullptr || arguments->is_null()) return json::object();
   if (const json::object* object = arguments->if_object()) return *object;
   if (!arguments->is_string()) {
-    return fail_param(where, "the arguments of a call must be a JSON object, not {}",
-                      json_kind_name(*arguments));
+    return fail_at(where, "the arguments of a call must be a JSON object, not {}",
+                   json_kind_name(*arguments));
   }
   const std::string_view text = arguments->get_string();
   if (text.find_first_not_of(" \t\r\n") == std::string_view::npos) return json::object();
   auto parsed = parse_json(text);
   if (!parsed) {
-    return fail_param(where, "the arguments of a call are {}", parsed.error().message);
+    return fail_at(where, "the arguments of a call are {}", parsed.error().message);
   }
   if (parsed->is_null()) return json::object();
   if (!parsed->is_object()) {
-    return fail_param(where, "the arguments of a call must be a JSON object, not {}",
-                      json_kind_name(*parsed));
+    return fail_at(where, "the arguments of a call must be a JSON object, not {}",
+                   json_kind_name(*parsed));
   }
   return std::move(parsed->get_object());
 }
@@ -127,17 +133,17 @@ Result<json::object> parse_arguments(const json::value* arguments, const std::st
 /// A call is nested, {"function": {"name", "arguments"}}, or flat, {"name", "arguments"}.
 Result<void> normalise_tool_call(json::value& call, const std::string& where) {
   if (!call.is_object()) {
-    return fail_param(where, "a tool call must be an object, not {}", json_kind_name(call));
+    return fail_at(where, "a tool call must be an object, not {}", json_kind_name(call));
   }
   json::value* nested = present(call.get_object(), "function");
   if (nested != nullptr && !nested->is_object()) {
-    return fail_param(where + ".function", "must be an object, not {}", json_kind_name(*nested));
+    return fail_at(where + ".function", "must be an object, not {}", json_kind_name(*nested));
   }
   json::object& function = nested != nullptr ? nested->get_object() : call.get_object();
   const std::string path = nested != nullptr ? where + ".function" : where;
   const json::value* name = present(function, "name");
   if (name == nullptr || !name->is_string() || name->get_string().empty()) {
-    return fail_param(path + ".name", "a tool call needs the name of its function");
+    return fail_at(path + ".name", "a tool call needs the name of its function");
   }
   TETRAD_ASSIGN(json::object arguments,
                 parse_arguments(function.if_contains("arguments"), path + ".arguments"));
@@ -147,13 +153,13 @@ Result<void> normalise_tool_call(json::value& call, const std::string& where) {
 
 Result<void> normalise_tool_calls(json::object& message, size_t index) {
   if (present(message, "function_call") != nullptr) {
-    return fail_param(path_of(index) + ".function_call",
-                      "function_call is not supported, send tool_calls instead");
+    return fail_at(path_of(index) + ".function_call",
+                   "function_call is not supported, send tool_calls instead");
   }
   json::value* calls = present(message, "tool_calls");
   const std::string where = path_of(index) + ".tool_calls";
   if (calls != nullptr && !calls->is_array()) {
-    return fail_param(where, "must be a list, not {}", json_kind_name(*calls));
+    return fail_at(where, "must be a list, not {}", json_kind_name(*calls));
   }
   if (calls == nullptr || calls->get_array().empty()) {
     message.erase("tool_calls");  // templates ask whether there are any in different ways
@@ -212,9 +218,9 @@ Result<void> sort_results(json::array& messages, size_t begin, size_t end,
     if (id == nullptr || !id->is_string() || order.empty()) continue;
     const auto rank = order.find(std::string_view(id->get_string()));
     if (rank == order.end()) {
-      return fail_param(path_of(first_index + i) + ".tool_call_id",
-                        "no tool call before this result has the id \"{}\"",
-                        std::string_view(id->get_string()));
+      return fail_at(path_of(first_index + i) + ".tool_call_id",
+                     "no tool call before this result has the id \"{}\"",
+                     std::string_view(id->get_string()));
     }
     ranked.emplace_back(rank->second, i);
     places.push_back(i);
@@ -252,11 +258,11 @@ Result<std::string> role_of(const json::object& message, size_t index) {
   const std::string where = path_of(index) + ".role";
   const json::value* role = message.if_contains("role");
   if (role == nullptr || !role->is_string()) {
-    return fail_param(where, "a message needs a \"role\" that is a string");
+    return fail_at(where, "a message needs a \"role\" that is a string");
   }
   std::string name(role->get_string());
   if (std::find(kRoles.begin(), kRoles.end(), name) == kRoles.end()) {
-    return fail_param(where, "the role \"{}\" is not known: use {}", name, fmt::join(kRoles, ", "));
+    return fail_at(where, "the role \"{}\" is not known: use {}", name, fmt::join(kRoles, ", "));
   }
   return name;
 }
@@ -267,8 +273,8 @@ Result<json::array> normalise_messages(const json::array& messages) {
   json::array result;
   for (size_t i = 0; i < messages.size(); ++i) {
     if (!messages[i].is_object()) {
-      return fail_param(path_of(i), "a message must be an object, not {}",
-                        json_kind_name(messages[i]));
+      return fail_at(path_of(i), "a message must be an object, not {}",
+                     json_kind_name(messages[i]));
     }
     json::object message = messages[i].get_object();
     TETRAD_ASSIGN(const std::string role, role_of(message, i));
@@ -287,8 +293,8 @@ Result<json::array> normalise_messages(const json::array& messages) {
     } else if (result.size() == 1 && result[0].get_object().at("role") == "system") {
       merge_system(result[0].get_object(), message);
     } else {
-      return fail_param(path_of(i) + ".role",
-                        "a {} message is only possible at the start of the conversation", role);
+      return fail_at(path_of(i) + ".role",
+                     "a {} message is only possible at the start of the conversation", role);
     }
   }
   TETRAD_TRY(sort_all_results(result, messages.size() - result.size()));

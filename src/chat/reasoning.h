@@ -11,8 +11,8 @@ namespace tetrad {
 /// the whole text and not on how it was cut.
 ///
 /// Reasoning loses its leading newlines and its trailing whitespace, content loses the newlines
-/// after `</think>`. `<think>` inside reasoning and `</think>` inside content are swallowed. Tool
-/// markup is content.
+/// after `</think>`. `<think>` inside reasoning and `</think>` inside content are swallowed. A
+/// `<minimax:tool_call>` ends the reasoning, too; tool markup is content.
 class ReasoningSplitter {
  public:
   /// `starts_in_reasoning`: the prompt ended inside a think block (ChatPrompt has the answer).
@@ -33,7 +33,7 @@ class ReasoningSplitter {
   bool in_reasoning() const { return in_reasoning_; }
 
  private:
-  void pass_tag(bool is_closing);
+  void pass_tag(std::string_view tag, Delta& delta);
   void write(std::string_view text, Delta& delta);
 
   bool in_reasoning_;

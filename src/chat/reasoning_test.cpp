@@ -65,10 +65,11 @@ const std::vector<Case> kCases = {
     {"x</think>\n<minimax:tool_call>\n<invoke name=\"f\">\n</invoke>\n</minimax:tool_call>",
      true,
      {"x", "<minimax:tool_call>\n<invoke name=\"f\">\n</invoke>\n</minimax:tool_call>"}},
-    {"Gedanken über Größe \xE2\x80\xA6\n</think>\n\nGr\xC3\xBC\xC3\x9F"
-     "e",
+    {"forgot to close \n<minimax:tool_call>\n</minimax:tool_call>",
      true,
-     {"Gedanken über Größe …", "Grüße"}},
+     {"forgot to close", "<minimax:tool_call>\n</minimax:tool_call>"}},
+    {"a <minimax:tool</think>b", true, {"a <minimax:tool", "b"}},
+    {"Gedanken über Größe …\n</think>\n\nGrüße", true, {"Gedanken über Größe …", "Grüße"}},
 };
 
 TEST(ReasoningSplitter, SplitsAsTheSpecificationSays) {
