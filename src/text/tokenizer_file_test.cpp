@@ -106,7 +106,7 @@ TEST_P(TokenizerFileRefusal, NamesTheField) {
 }
 
 /// Sets the member at a path like "model/merges/0".
-std::function<void(json::value&)> set(std::string path, json::value new_value) {
+std::function<void(json::value&)> set(const std::string& path, const json::value& new_value) {
   return [path, new_value](json::value& file) {
     json::value* at = &file;
     std::istringstream steps(path);

@@ -76,6 +76,19 @@ TEST_F(DemoTokenizer, AnyTextComesBack) {
   }
 }
 
+// Upper case makes the model's expression try its first branch in vain on the whole run.
+TEST_F(DemoTokenizer, LongRunsWithoutABreakComeBack) {
+  for (const char* run : {"A", "a", "A\u0301", "A'", " ", "\n ", "=", "1", "\u65E5"}) {
+    std::string text;
+    while (text.size() < 500'000)
+      text += run;
+    text += "x";
+    const auto ids = tokenizer_.encode(text);
+    ASSERT_TRUE(ids.has_value()) << run << ids.error().message;
+    EXPECT_TRUE(tokenizer_.decode(*ids, false) == text) << run;
+  }
+}
+
 TEST_F(DemoTokenizer, StreamedTextIsTheWholeTextInWholeCharacters) {
   std::mt19937 random(3);
   for (int round = 0; round < 2000; ++round) {
@@ -116,6 +129,7 @@ TEST_F(DemoTokenizer, ManyThreadsAtOnce) {
   ASSERT_TRUE(expected.has_value());
   std::vector<int> right(4);
   std::vector<std::thread> threads;
+  threads.reserve(right.size());
   for (int& count : right) {
     threads.emplace_back([&] {
       for (int i = 0; i < 200; ++i) {
