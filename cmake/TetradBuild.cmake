@@ -54,12 +54,6 @@ function(tetrad_library name)
        "${CMAKE_CURRENT_SOURCE_DIR}/*.h")
   set(sources ${all_files})
   list(FILTER sources EXCLUDE REGEX "_test\\.cpp$")
-  set(has_code ${sources})  # SCAFFOLD
-  list(FILTER has_code INCLUDE REGEX "\\.cpp$")  # SCAFFOLD
-  if(NOT has_code)  # SCAFFOLD
-    file(WRITE "${CMAKE_CURRENT_BINARY_DIR}/empty.cpp" "")  # SCAFFOLD
-    list(APPEND sources "${CMAKE_CURRENT_BINARY_DIR}/empty.cpp")  # SCAFFOLD
-  endif()  # SCAFFOLD
   add_library(tetrad_${name} STATIC ${sources})
   list(TRANSFORM ARG_MAY_INCLUDE PREPEND tetrad_ OUTPUT_VARIABLE folder_targets)
   target_link_libraries(tetrad_${name} PUBLIC tetrad_options ${folder_targets} ${ARG_LIBRARIES})

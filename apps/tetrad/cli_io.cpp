@@ -98,8 +98,9 @@ int for_each_json_line_ahead(
     if (line.find_first_not_of(" \t\r") == std::string::npos) continue;
     Result<PendingAnswer> answer = parse_line(line).and_then(begin);
     if (!answer) {
+      const std::string message = answer.error().message;
       status = report(std::move(answer.error()).in(fmt::format("line {}", number)));
-      answer = [message = answer.error().message] { return json::object{{"error", message}}; };
+      answer = [message] { return json::object{{"error", message}}; };
     }
     writer.add(std::move(*answer));
   }

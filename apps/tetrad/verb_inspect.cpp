@@ -59,12 +59,12 @@ void print_config(const Checkpoint& checkpoint) {
 }
 
 void print_totals(std::string_view name, const SizeTotals& totals) {
-  fmt::print("{:<12} {:>9} {:>16} {:>16} {:>12.3f}\n", name, totals.tensors, totals.parameters,
+  fmt::print("{:<12} {:>9} {:>16} {:>16} {:>12.3f}\n", name, totals.count, totals.parameters,
              totals.bytes, totals.bits_per_weight());
 }
 
 void print_survey(const Checkpoint& checkpoint, const Survey& found) {
-  fmt::print("\n{:<12} {:>9} {:>16} {:>16} {:>12}\n", "format", "tensors", "parameters", "bytes",
+  fmt::print("\n{:<12} {:>9} {:>16} {:>16} {:>12}\n", "format", "count", "parameters", "bytes",
              "bits/weight");
   for (const auto& [format, totals] : found.matrices)
     print_totals(weight_format_name(format), totals);
@@ -79,9 +79,9 @@ void print_survey(const Checkpoint& checkpoint, const Survey& found) {
   const int64_t layers = checkpoint.config().num_hidden_layers;
   fmt::print("KV cache scales: keys in {} of {} layers, values in {} of {}\n",
              found.layers_with_k_scale, layers, found.layers_with_v_scale, layers);
-  if (found.skipped_mtp.tensors > 0) {
+  if (found.skipped_mtp.count > 0) {
     fmt::print("skipped: {} tensors of {} bytes of multi-token-prediction layers\n",
-               found.skipped_mtp.tensors, found.skipped_mtp.bytes);
+               found.skipped_mtp.count, found.skipped_mtp.bytes);
   }
 }
 
@@ -102,7 +102,7 @@ void print_tensors(const Checkpoint& checkpoint) {
 }
 
 json::object to_json(const SizeTotals& totals) {
-  return {{"tensors", totals.tensors},
+  return {{"count", totals.count},
           {"parameters", totals.parameters},
           {"bytes", totals.bytes},
           {"bits_per_weight", totals.bits_per_weight()}};

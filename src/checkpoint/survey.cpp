@@ -59,7 +59,7 @@ void add(ScaleStatistics& to, const ScaleStatistics& from) {
 }
 
 void add(SizeTotals& to, int64_t parameters, int64_t bytes) {
-  ++to.tensors;
+  ++to.count;
   to.parameters += parameters;
   to.bytes += bytes;
 }

@@ -12,7 +12,7 @@
 namespace tetrad {
 
 struct SizeTotals {
-  int64_t tensors = 0;  // matrices (each with its scales) or vectors
+  int64_t count = 0;  // matrices, each with its scales, or single tensors
   int64_t parameters = 0;
   int64_t bytes = 0;  // scales included
 
