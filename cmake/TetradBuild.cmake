@@ -38,7 +38,9 @@ target_compile_options(tetrad_options INTERFACE
 # GCC 12 warns falsely: of overlapping copies inside std::string's operator+ (bug 105651), and of
 # uninitialised values inside its own AVX-512 intrinsics (bug 105593).
 target_compile_options(tetrad_options INTERFACE
-  "$<$<CXX_COMPILER_ID:GNU>:-Wno-restrict;-Wno-uninitialized;-Wno-maybe-uninitialized>")
+  "$<$<CXX_COMPILER_ID:GNU>:-Wno-restrict;-Wno-uninitialized;-Wno-maybe-uninitialized>"
+  # libstdc++ 12 uses its own deprecated std::get_temporary_buffer in std::stable_sort.
+  "$<$<CXX_COMPILER_ID:Clang>:-Wno-deprecated-declarations>")
 target_include_directories(tetrad_options INTERFACE "${CMAKE_SOURCE_DIR}/src")
 target_compile_definitions(tetrad_options INTERFACE TETRAD_VERSION="${PROJECT_VERSION}")
 if(TETRAD_SANITIZE)

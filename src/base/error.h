@@ -72,7 +72,8 @@ tl::unexpected<Error> fail_param(std::string_view param, fmt::format_string<Args
 /// error.
 #define TETRAD_ASSIGN(declaration, expression) \
   TETRAD_ASSIGN_INNER(TETRAD_CONCAT(tetrad_result_, __LINE__), declaration, expression)
-#define TETRAD_ASSIGN_INNER(result, declaration, expression)                      \
-  auto result = (expression);                                                     \
-  if (!result) return tl::unexpected<::tetrad::Error>(std::move(result.error())); \
-  declaration = std::move(*result)
+#define TETRAD_ASSIGN_INNER(result, declaration, expression)                                  \
+  /* NOLINTBEGIN(bugprone-macro-parentheses): names and a declaration cannot stand in them */ \
+  auto result = (expression);                                                                 \
+  if (!result) return tl::unexpected<::tetrad::Error>(std::move(result.error()));             \
+  declaration = std::move(*result) /* NOLINTEND(bugprone-macro-parentheses) */

@@ -58,15 +58,9 @@ class Listener final : public EventSink {
   int num_ends_ = 0;
 };
 
-std::filesystem::path model_folder() {
-  const std::filesystem::path source_dir(TETRAD_SOURCE_DIR);
-  return exists(bundled_model() / "config.json") ? bundled_model()
-                                                 : source_dir / "../shared/models/demo-bf16";
-}
-
 std::shared_ptr<const Checkpoint> checkpoint() {
   static const auto opened =
-      std::make_shared<const Checkpoint>(Checkpoint::open(model_folder()).value());
+      std::make_shared<const Checkpoint>(Checkpoint::open(bundled_model()).value());
   return opened;
 }
 
