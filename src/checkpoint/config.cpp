@@ -54,6 +54,7 @@ class AgreedValue {
   }
 
   const std::optional<T>& value() const { return value_; }
+  const std::string& where() const { return where_; }
 
  private:
   std::optional<T> value_;
@@ -180,8 +181,8 @@ Result<void> check_dtype(const JsonFields& fields) {
   }
   const std::optional<std::string>& name = dtype.value();
   if (name && *name != "bfloat16" && *name != "float16" && *name != "float32") {
-    return fail(ErrorCode::unsupported,
-                "\"dtype\" is \"{}\"; known are bfloat16, float16 and float32", *name);
+    return fail(ErrorCode::unsupported, "\"{}\" is \"{}\"; known are bfloat16, float16 and float32",
+                dtype.where(), *name);
   }
   return {};
 }

@@ -21,7 +21,7 @@ struct NothingShared {};
 inline constexpr int64_t kPrefetchRows = 8;
 
 /// `bytes` from p on; going beyond the matrix is harmless.
-template <int64_t bytes>
+template <class V, int64_t bytes>
 inline void prefetch(const unsigned char* p) {
 #pragma GCC unroll 16
   for (int64_t i = 0; i < bytes; i += 64)
@@ -76,7 +76,7 @@ class DenseRow {
   }
   void prepare(int64_t begin, int64_t /*end*/) {
     if constexpr (kPrefetch) {
-      prefetch<kChunk * Element::kBytes>(data_ + begin * Element::kBytes + bytes_ahead_);
+      prefetch<V, kChunk * Element::kBytes>(data_ + begin * Element::kBytes + bytes_ahead_);
     }
   }
   typename V::Reg load(int64_t k, Shared /*shared*/) const {
@@ -141,8 +141,8 @@ class Mxfp4Row {
   }
   void prepare(int64_t begin, int64_t end) {
     const unsigned char* scales = scales_ + begin / kLanes * 2;
-    prefetch<kChunk / 2>(codes_ + begin / 2 + code_bytes_ahead_);
-    prefetch<kChunk / kLanes * 2>(scales + scale_bytes_ahead_);
+    prefetch<V, kChunk / 2>(codes_ + begin / 2 + code_bytes_ahead_);
+    prefetch<V, kChunk / kLanes * 2>(scales + scale_bytes_ahead_);
     if (end - begin == kChunk) {
       V::store(scale_, V::widen_f16(scales));
     } else {
