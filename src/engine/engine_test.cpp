@@ -156,6 +156,11 @@ Answers answers_alone(MiniMaxM2& model) {
 class EngineOnKernels : public testing::TestWithParam<const char*> {};
 
 TEST_P(EngineOnKernels, TokensDependOnTheRequestAlone) {
+#if defined(__SANITIZE_ADDRESS__) || defined(__SANITIZE_THREAD__)
+  if (GetParam() == "generic") {
+    GTEST_SKIP() << "scalar kernels under a sanitizer take minutes; the release tests run them";
+  }
+#endif
   const auto one_thread = make_model(GetParam(), 1);
   const auto three_threads = make_model(GetParam(), 3);
   if (!one_thread) GTEST_SKIP() << "this machine has no " << GetParam();
