@@ -176,20 +176,20 @@ class Engine::Impl {
 
   /// Chooses the sequence's next token and tells its sink.
   void append_token(Sequence& sequence, std::span<const float> logits) {
-    const auto index = static_cast<uint64_t>(sequence.num_generated());
-    const Result<TokenId> chosen =
-        sampler_.sample(logits, sequence.sampling, *sequence.sampling.seed, index);
+    const Result<SampledToken> chosen =
+        sampler_.sample(logits, sequence.sampling, sequence.tokens, sequence.num_prompt_tokens);
     if (!chosen) {
       log::error("request {}: {}", sequence.id, chosen.error().message);
       retire(sequence, {.finish_reason = FinishReason::error, .error = chosen.error()});
       return;
     }
-    sequence.tokens.push_back(*chosen);
-    GenerationEvent event{.token_ids = {*chosen}};
-    if (is_end_token(sequence, *chosen)) {
+    const TokenId id = chosen->id;
+    sequence.tokens.push_back(id);
+    GenerationEvent event{.token_ids = {id}};
+    if (is_end_token(sequence, id)) {
       event.finish_reason = FinishReason::stop;
     } else {
-      OutputText::Step news = sequence.output.push(*chosen);
+      OutputText::Step news = sequence.output.push(id);
       event.text = std::move(news.text);
       event.stop_reason = std::move(news.stopped_by);
       if (event.stop_reason) {

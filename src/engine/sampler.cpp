@@ -19,8 +19,9 @@ double uniform_at(uint64_t seed, uint64_t index) {
   return static_cast<double>(bits >> 11) * 0x1.0p-53;
 }
 
-Result<TokenId> Sampler::sample(std::span<const float> logits, const SamplingParams& params,
-                                uint64_t seed, uint64_t index) {
+Result<SampledToken> Sampler::sample(std::span<const float> logits, const SamplingParams& params,
+                                     std::span<const TokenId> tokens, int64_t num_prompt_tokens) {
+  const uint64_t index = tokens.size() - static_cast<size_t>(num_prompt_tokens);
   TokenId best = 0;
   bool finite = true;
   for (size_t i = 0; i < logits.size(); ++i) {
@@ -32,7 +33,7 @@ Result<TokenId> Sampler::sample(std::span<const float> logits, const SamplingPar
         ErrorCode::corrupt_data,
         "the model computed logits that are not numbers; the checkpoint is damaged or wrong");
   }
-  if (params.temperature == 0.0f) return best;
+  if (params.temperature == 0.0f) return SampledToken{.id = best};
 
   candidates_.clear();
   const float best_logit = logits[static_cast<size_t>(best)];
@@ -70,11 +71,11 @@ Result<TokenId> Sampler::sample(std::span<const float> logits, const SamplingPar
     weights_.resize(count);
     total = kept;
   }
-  double left = uniform_at(seed, index) * total;
+  double left = uniform_at(params.seed.value_or(0), index) * total;
   size_t chosen = 0;
   while (chosen + 1 < weights_.size() && left >= weights_[chosen])
     left -= weights_[chosen++];
-  return candidates_[chosen].id;
+  return SampledToken{.id = candidates_[chosen].id};
 }
 
 }  // namespace tetrad

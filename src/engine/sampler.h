@@ -8,6 +8,11 @@
 
 namespace tetrad {
 
+struct SampledToken {
+  TokenId id = 0;
+  std::optional<TokenLogprobs> logprobs;  // if the parameters ask for them
+};
+
 /// Chooses tokens from logits. Stateless in effect: the choice depends on the logits, the
 /// parameters, the seed and the token's index alone, never on what else is in the batch.
 class Sampler {
@@ -16,8 +21,10 @@ class Sampler {
   /// over temperature, the top_k largest, those with at least min_p times the best's probability,
   /// of these the smallest set that holds top_p of the probability, and one of them by the random
   /// number that belongs to (seed, index). Errors: logits that are not numbers.
-  Result<TokenId> sample(std::span<const float> logits, const SamplingParams& params, uint64_t seed,
-                         uint64_t index);
+  /// `tokens`: the prompt's and those generated so far; the draw's index is their number.
+  /// params.seed is set.
+  Result<SampledToken> sample(std::span<const float> logits, const SamplingParams& params,
+                              std::span<const TokenId> tokens, int64_t num_prompt_tokens);
 
  private:
   struct Candidate {

@@ -12,12 +12,21 @@
 namespace tetrad {
 namespace {
 
+/// The draw number `index` of an answer.
+Result<SampledToken> draw(Sampler& sampler, const std::vector<float>& logits, SamplingParams params,
+                          uint64_t seed, uint64_t index) {
+  static std::vector<TokenId> earlier;
+  if (earlier.size() < index) earlier.resize(2 * index);
+  params.seed = seed;
+  return sampler.sample(logits, params, std::span(earlier).first(index), 0);
+}
+
 TokenId sampled(const std::vector<float>& logits, const SamplingParams& params, uint64_t seed,
                 uint64_t index) {
   Sampler sampler;
-  const auto id = sampler.sample(logits, params, seed, index);
-  EXPECT_TRUE(id) << id.error().message;
-  return id.value_or(-1);
+  const auto token = draw(sampler, logits, params, seed, index);
+  EXPECT_TRUE(token) << token.error().message;
+  return token ? token->id : -1;
 }
 
 /// The distribution the header promises, computed the long way round: a softmax over everything,
@@ -85,7 +94,7 @@ TEST(Sampler, LogitsThatAreNotNumbersAreAnError) {
         std::vector<float> logits{1, 2, 3};
         logits[place] = bad;
         Sampler sampler;
-        const auto id = sampler.sample(logits, {.temperature = temperature}, 1, 1);
+        const auto id = draw(sampler, logits, {.temperature = temperature}, 1, 1);
         ASSERT_FALSE(id);
         EXPECT_EQ(id.error().code, ErrorCode::corrupt_data);
       }
@@ -108,9 +117,9 @@ RC_GTEST_PROP(Sampler, DrawsOnlyWhatTheFiltersLeave, ()) {
   const std::map<TokenId, double> allowed = distribution(logits, params, 1e-5);
   Sampler sampler;
   for (uint64_t index = 0; index < 64; ++index) {
-    const auto id = sampler.sample(logits, params, seed, index);
-    RC_ASSERT(id.has_value());
-    RC_ASSERT(allowed.contains(*id));
+    const auto token = draw(sampler, logits, params, seed, index);
+    RC_ASSERT(token.has_value());
+    RC_ASSERT(allowed.contains(token->id));
   }
 }
 
@@ -166,7 +175,7 @@ TEST(Sampler, TheSameSeedGivesTheSameTokens) {
   const auto tokens = [&](uint64_t seed, Sampler& sampler) {
     std::vector<TokenId> ids;
     for (uint64_t index = 0; index < 40; ++index)
-      ids.push_back(sampler.sample(logits, params, seed, index).value());
+      ids.push_back(draw(sampler, logits, params, seed, index).value().id);
     return ids;
   };
   Sampler used;
