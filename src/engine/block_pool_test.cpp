@@ -3,6 +3,8 @@
 #include <gtest/gtest.h>
 #include <rapidcheck/gtest.h>
 
+#include <algorithm>
+#include <deque>
 #include <set>
 
 namespace tetrad {
@@ -11,40 +13,62 @@ namespace {
 TEST(BlockPool, HandsOutEveryBlockOnce) {
   BlockPool pool(5);
   EXPECT_EQ(pool.num_blocks(), 5);
-  const std::vector<int32_t> two = pool.take(2);
-  EXPECT_EQ(two, (std::vector<int32_t>{0, 1}));  // a lone sequence walks memory forwards
-  EXPECT_EQ(pool.num_free(), 3);
-  const std::vector<int32_t> rest = pool.take(3);
-  EXPECT_EQ(std::set<int32_t>(rest.begin(), rest.end()), (std::set<int32_t>{2, 3, 4}));
-  EXPECT_EQ(pool.num_free(), 0);
-  EXPECT_TRUE(pool.take(0).empty());
+  EXPECT_EQ(pool.take(), 0);  // a lone sequence walks memory forwards
+  EXPECT_EQ(pool.take(), 1);
+  EXPECT_EQ(pool.num_unused(), 3);
+  const std::set<int32_t> rest{pool.take(), pool.take(), pool.take()};
+  EXPECT_EQ(rest, (std::set<int32_t>{2, 3, 4}));
+  EXPECT_EQ(pool.num_unused(), 0);
 }
 
-RC_GTEST_PROP(BlockPool, NeverLosesOrDoublesABlock, ()) {
-  const auto num_blocks = *rc::gen::inRange<int64_t>(0, 40);
+TEST(BlockPool, KeepsWhatIsWorthKeepingAsLongAsItCan) {
+  BlockPool pool(4);
+  for (int i = 0; i < 4; ++i)
+    pool.take();
+  pool.release(2, true);
+  pool.release(0, true);
+  pool.release(3, false);
+  EXPECT_EQ(pool.take(), 3);
+  EXPECT_EQ(pool.take(), 2);  // unused longest
+  pool.share(0);              // found again in the queue
+  EXPECT_EQ(pool.num_unused(), 0);
+  pool.share(0);
+  pool.release(0, true);
+  EXPECT_EQ(pool.num_unused(), 0) << "somebody still uses it";
+  pool.release(0, true);
+  EXPECT_EQ(pool.take(), 0);
+}
+
+/// The queue and the counts, written the slow way.
+struct SlowPool {
+  std::vector<int> users;
+  std::deque<int32_t> unused;
+};
+
+RC_GTEST_PROP(BlockPool, IsTheSlowPoolMadeFast, ()) {
+  const auto num_blocks = *rc::gen::inRange<int32_t>(1, 20);
   BlockPool pool(num_blocks);
-  std::vector<std::vector<int32_t>> owned;
-  const auto operations = *rc::gen::container<std::vector<int>>(rc::gen::inRange(0, 1000));
-  for (const int operation : operations) {
-    if (operation % 2 == 0) {
-      const int64_t count = operation / 2 % (pool.num_free() + 1);
-      owned.push_back(pool.take(count));
-      RC_ASSERT(static_cast<int64_t>(owned.back().size()) == count);
-    } else if (!owned.empty()) {
-      const auto which = owned.begin() + operation / 2 % static_cast<int64_t>(owned.size());
-      pool.give_back(*which);
-      RC_ASSERT(which->empty());
-      owned.erase(which);
+  SlowPool slow{std::vector<int>(static_cast<size_t>(num_blocks)), {}};
+  for (int32_t block = 0; block < num_blocks; ++block)
+    slow.unused.push_back(block);
+  for (const int operation : *rc::gen::container<std::vector<int>>(rc::gen::inRange(0, 4000))) {
+    const auto block = static_cast<int32_t>(operation / 4 % num_blocks);
+    int& users = slow.users[static_cast<size_t>(block)];
+    if (operation % 4 == 0 && !slow.unused.empty()) {
+      const int32_t taken = pool.take();
+      RC_ASSERT(taken == slow.unused.front());
+      slow.unused.pop_front();
+      slow.users[static_cast<size_t>(taken)] = 1;
+    } else if (operation % 4 == 1) {
+      pool.share(block);
+      if (users++ == 0) slow.unused.erase(std::ranges::find(slow.unused, block));
+    } else if (operation % 4 > 1 && users > 0) {
+      pool.release(block, operation % 4 == 2);
+      if (--users == 0 && operation % 4 == 2) slow.unused.push_back(block);
+      if (users == 0 && operation % 4 == 3) slow.unused.push_front(block);
     }
-    std::set<int32_t> distinct;
-    int64_t num_owned = 0;
-    for (const auto& blocks : owned) {
-      distinct.insert(blocks.begin(), blocks.end());
-      num_owned += static_cast<int64_t>(blocks.size());
-    }
-    RC_ASSERT(static_cast<int64_t>(distinct.size()) == num_owned);
-    RC_ASSERT((distinct.empty() || (*distinct.begin() >= 0 && *distinct.rbegin() < num_blocks)));
-    RC_ASSERT(pool.num_free() + num_owned == num_blocks);
+    RC_ASSERT(pool.num_unused() == std::ssize(slow.unused));
+    RC_ASSERT(pool.num_users(block) == users);
   }
 }
 

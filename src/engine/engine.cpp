@@ -9,11 +9,8 @@
 #include <thread>
 #include <utility>
 
-#include "base/log.h"
+#include "engine/core.h"
 #include "engine/request_check.h"
-#include "engine/sampler.h"
-#include "engine/scheduler.h"
-#include "engine/step_batch.h"
 
 namespace tetrad {
 namespace {
@@ -36,34 +33,52 @@ Result<EngineOptions> resolve(EngineOptions options, const ModelConfig& config) 
   options.max_num_batched_tokens = std::max(options.max_num_batched_tokens, options.max_num_seqs);
 
   const int64_t one_sequence = blocks_for(options.max_model_len);
-  if (options.num_kv_blocks <= 0) {
+  const int64_t block_bytes = KvCache::block_bytes(config, options.kv_cache_dtype);
+  if (options.kv_cache_bytes <= 0) {
     const int64_t memory = int64_t{sysconf(_SC_PHYS_PAGES)} * sysconf(_SC_PAGESIZE);
-    const int64_t affordable = memory / 4 / KvCache::block_bytes(config, options.kv_cache_dtype);
-    options.num_kv_blocks = std::min(options.max_num_seqs * one_sequence, affordable);
+    options.kv_cache_bytes =
+        std::min(options.max_num_seqs * one_sequence * block_bytes, memory / 4);
   }
-  if (options.num_kv_blocks < one_sequence) {
+  const int64_t num_kv_blocks = options.kv_cache_bytes / block_bytes;
+  if (num_kv_blocks < one_sequence) {
     return fail_param("--max-model-len",
-                      "the KV cache holds {} tokens, fewer than one sequence of {}; use "
-                      "--max-model-len {}",
-                      options.num_kv_blocks * kKvBlockSize, options.max_model_len,
-                      options.num_kv_blocks * kKvBlockSize);
+                      "{} MiB of KV cache hold {} tokens, fewer than one sequence of {}; use "
+                      "--max-model-len {}, or give the cache {} MiB",
+                      options.kv_cache_bytes >> 20, num_kv_blocks * kKvBlockSize,
+                      options.max_model_len, num_kv_blocks * kKvBlockSize,
+                      (one_sequence * block_bytes >> 20) + 1);
   }
   return options;
+}
+
+SchedulerOptions scheduler_options(const EngineOptions& options, int64_t num_kv_blocks) {
+  return {.max_num_seqs = options.max_num_seqs,
+          .max_num_batched_tokens = options.max_num_batched_tokens,
+          .num_kv_blocks = num_kv_blocks,
+          .enable_prefix_caching = options.enable_prefix_caching,
+          .ngram = options.ngram};
+}
+
+uint64_t random_seed() {
+  std::random_device entropy;
+  return (uint64_t{entropy()} << 32) | entropy();
 }
 
 }  // namespace
 
 /// Threads: submit(), cancel() and stats() come from anywhere and touch only what mutex_ guards;
 /// everything else belongs to thread_.
-class Engine::Impl {
+class Engine::Impl final : private EngineObserver {
  public:
   Impl(MiniMaxM2& model, const Tokenizer& tokenizer, EngineOptions options, KvCache cache)
-      : model_(model),
-        tokenizer_(tokenizer),
+      : tokenizer_(tokenizer),
+        vocab_size_(model.config().vocab_size),
+        num_kv_blocks_(cache.num_blocks()),
         options_(std::move(options)),
-        cache_(std::move(cache)),
-        scheduler_(options_, cache_.num_blocks()),
-        stats_{.steps = 0, .running = 0, .waiting = 0, .free_kv_blocks = cache_.num_blocks()},
+        model_(model, std::move(cache)),
+        core_(scheduler_options(options_, num_kv_blocks_), PrefixIndex::random_key(),
+              options_.eos_token_ids, model_, clock_, *this),
+        stats_{.steps = 0, .running = 0, .waiting = 0, .free_kv_blocks = num_kv_blocks_},
         thread_([this] { run(); }) {}
 
   ~Impl() {
@@ -76,16 +91,14 @@ class Engine::Impl {
   }
 
   Result<RequestId> submit(GenerationRequest request, std::shared_ptr<EventSink> sink) {
-    TETRAD_TRY(check_request(request, model_.config().vocab_size, options_.max_model_len));
+    TETRAD_TRY(check_request(request, vocab_size_, options_.max_model_len));
     SamplingParams& sampling = request.sampling;
-    if (sampling.max_tokens == 0) {
-      sampling.max_tokens =
-          options_.max_model_len - static_cast<int64_t>(request.prompt_ids.size());
-    }
-    if (!sampling.seed) {
-      std::random_device entropy;
-      sampling.seed = (uint64_t{entropy()} << 32) | entropy();
-    }
+    const auto num_prompt_tokens = static_cast<int64_t>(request.prompt_ids.size());
+    // Whoever states no end may use what fits, the cache's size included.
+    const int64_t room =
+        std::min(options_.max_model_len, num_kv_blocks_ * kKvBlockSize) - num_prompt_tokens;
+    if (sampling.max_tokens == 0) sampling.max_tokens = room;
+    if (!sampling.seed) sampling.seed = random_seed();
     RequestId id = 0;
     {
       const std::scoped_lock lock(mutex_);
@@ -94,8 +107,8 @@ class Engine::Impl {
                     "{} requests are waiting already; try again later", options_.max_waiting);
       }
       id = ++last_id_;
-      submitted_.push_back(
-          std::make_unique<Sequence>(id, std::move(request), std::move(sink), tokenizer_));
+      submitted_.push_back(std::make_unique<Sequence>(id, std::move(request), std::move(sink),
+                                                      tokenizer_, clock_.now()));
     }
     news_.notify_one();
     return id;
@@ -110,6 +123,7 @@ class Engine::Impl {
   }
 
   const EngineOptions& options() const { return options_; }
+  int64_t num_kv_blocks() const { return num_kv_blocks_; }
 
   Stats stats() const {
     const std::scoped_lock lock(mutex_);
@@ -121,12 +135,10 @@ class Engine::Impl {
  private:
   void run() {
     while (take_news()) {
-      const std::vector<ScheduledSlice> step = scheduler_.next_step();
       publish_stats();
-      if (!step.empty()) compute(step);
+      if (!core_.is_idle()) core_.step();
     }
-    for (auto& sequence : scheduler_.remove_all())
-      finish(*sequence, FinishReason::cancelled);
+    core_.cancel_all();
   }
 
   /// Moves submissions and cancellations in, sleeping while there is nothing to do. False: stop.
@@ -136,9 +148,9 @@ class Engine::Impl {
     bool stopping = false;
     {
       std::unique_lock lock(mutex_);
-      const bool idle = scheduler_.num_running() + scheduler_.num_waiting() == 0;
-      news_.wait(lock,
-                 [&] { return !idle || stopping_ || !submitted_.empty() || !cancelled_.empty(); });
+      news_.wait(lock, [&] {
+        return !core_.is_idle() || stopping_ || !submitted_.empty() || !cancelled_.empty();
+      });
       submitted.swap(submitted_);
       cancelled.swap(cancelled_);
       // Counted as waiting from now on, so that nothing is uncounted in between.
@@ -146,101 +158,49 @@ class Engine::Impl {
       stopping = stopping_;
     }
     for (auto& sequence : submitted)
-      scheduler_.add(std::move(sequence));
-    for (const RequestId id : cancelled) {
-      if (auto sequence = scheduler_.remove(id)) finish(*sequence, FinishReason::cancelled);
-    }
+      core_.add(std::move(sequence));
+    for (const RequestId id : cancelled)
+      core_.cancel(id);
     return !stopping;
   }
 
   void publish_stats() {
     const std::scoped_lock lock(mutex_);
-    stats_.running = scheduler_.num_running();
-    stats_.waiting = scheduler_.num_waiting();
-    stats_.free_kv_blocks = scheduler_.num_free_blocks();
+    stats_.running = core_.scheduler().num_running();
+    stats_.waiting = core_.scheduler().num_waiting();
+    stats_.free_kv_blocks = core_.scheduler().blocks().num_unused();
   }
 
-  void compute(const std::vector<ScheduledSlice>& step) {
-    const Activations logits = model_.forward(step_batch_.build(step), cache_);
+  // The core's reports, passed on. When a client hears of its end, stats() knows of it too.
+  void on_step(const StepReport& report) override {
     {
       const std::scoped_lock lock(mutex_);
       ++stats_.steps;
     }
-    int64_t row = 0;
-    for (const ScheduledSlice& slice : step) {
-      const bool choose = StepBatch::wants_logits(slice);
-      slice.sequence->num_computed_tokens += slice.count;
-      if (choose) append_token(*slice.sequence, logits.row_span(row++));
-    }
-  }
-
-  /// Chooses the sequence's next token and tells its sink.
-  void append_token(Sequence& sequence, std::span<const float> logits) {
-    const Result<SampledToken> chosen =
-        sampler_.sample(logits, sequence.sampling, sequence.tokens, sequence.num_prompt_tokens);
-    if (!chosen) {
-      log::error("request {}: {}", sequence.id, chosen.error().message);
-      retire(sequence, {.finish_reason = FinishReason::error, .error = chosen.error()});
-      return;
-    }
-    const TokenId id = chosen->id;
-    sequence.tokens.push_back(id);
-    GenerationEvent event{.token_ids = {id}};
-    if (is_end_token(sequence, id)) {
-      event.finish_reason = FinishReason::stop;
-    } else {
-      OutputText::Step news = sequence.output.push(id);
-      event.text = std::move(news.text);
-      event.stop_reason = std::move(news.stopped_by);
-      if (event.stop_reason) {
-        event.finish_reason = FinishReason::stop;
-      } else if (sequence.num_generated() >= sequence.sampling.max_tokens) {
-        event.finish_reason = FinishReason::length;
-      }
-    }
-    if (event.finish_reason) {
-      retire(sequence, std::move(event));
-    } else {
-      sequence.sink->on_event(std::move(event));
-    }
-  }
-
-  bool is_end_token(const Sequence& sequence, TokenId id) const {
-    const SamplingParams& sampling = sequence.sampling;
-    const auto among = [id](const std::vector<TokenId>& ids) {
-      return std::ranges::find(ids, id) != ids.end();
-    };
-    return among(sampling.stop_token_ids) ||
-           (!sampling.ignore_eos && among(options_.eos_token_ids));
-  }
-
-  /// Takes a running sequence out, so that its blocks are free before its client hears of the end.
-  void retire(Sequence& sequence, GenerationEvent last_event) {
-    const std::unique_ptr<Sequence> owner = scheduler_.remove(sequence.id);
     publish_stats();
-    if (!last_event.stop_reason) {
-      OutputText::Step rest = owner->output.finish();
-      last_event.text += rest.text;
-      if (rest.stopped_by && !last_event.error) {
-        last_event.stop_reason = std::move(rest.stopped_by);
-        last_event.finish_reason = FinishReason::stop;
-      }
-    }
-    owner->sink->on_event(std::move(last_event));
+    if (options_.observer) options_.observer->on_step(report);
   }
-
-  void finish(Sequence& sequence, FinishReason reason) {
+  void on_first_token(Seconds since_arrival) override {
+    if (options_.observer) options_.observer->on_first_token(since_arrival);
+  }
+  void on_tokens(Seconds since_last, int64_t count) override {
+    if (options_.observer) options_.observer->on_tokens(since_last, count);
+  }
+  void on_draft(int64_t num_draft_tokens, int64_t num_accepted) override {
+    if (options_.observer) options_.observer->on_draft(num_draft_tokens, num_accepted);
+  }
+  void on_finish(const RequestReport& report) override {
     publish_stats();
-    sequence.sink->on_event({.text = sequence.output.finish().text, .finish_reason = reason});
+    if (options_.observer) options_.observer->on_finish(report);
   }
 
-  MiniMaxM2& model_;
   const Tokenizer& tokenizer_;
+  const int64_t vocab_size_;
+  const int64_t num_kv_blocks_;
   const EngineOptions options_;
-  KvCache cache_;
-  Scheduler scheduler_;
-  StepBatch step_batch_;
-  Sampler sampler_;
+  const SteadyClock clock_;
+  CachedModel model_;
+  EngineCore core_;
 
   mutable std::mutex mutex_;
   std::condition_variable news_;
@@ -256,8 +216,10 @@ class Engine::Impl {
 Result<std::unique_ptr<Engine>> Engine::start(MiniMaxM2& model, const Tokenizer& tokenizer,
                                               EngineOptions options) {
   TETRAD_ASSIGN(EngineOptions resolved, resolve(std::move(options), model.config()));
+  const int64_t num_kv_blocks =
+      resolved.kv_cache_bytes / KvCache::block_bytes(model.config(), resolved.kv_cache_dtype);
   TETRAD_ASSIGN(KvCache cache,
-                KvCache::create(model.config(), resolved.kv_cache_dtype, resolved.num_kv_blocks));
+                KvCache::create(model.config(), resolved.kv_cache_dtype, num_kv_blocks));
   return std::unique_ptr<Engine>(
       new Engine(std::make_unique<Impl>(model, tokenizer, std::move(resolved), std::move(cache))));
 }
@@ -273,6 +235,9 @@ void Engine::cancel(RequestId id) {
 }
 const EngineOptions& Engine::options() const {
   return impl_->options();
+}
+int64_t Engine::num_kv_blocks() const {
+  return impl_->num_kv_blocks();
 }
 Engine::Stats Engine::stats() const {
   return impl_->stats();

@@ -7,6 +7,8 @@
 #include <vector>
 
 #include "base/error.h"
+#include "engine/engine_observer.h"
+#include "engine/ngram_drafts.h"
 #include "engine/request.h"
 #include "model/minimax_m2.h"
 #include "text/tokenizer.h"
@@ -15,14 +17,18 @@ namespace tetrad {
 
 struct EngineOptions {
   int64_t max_model_len = 0;  // tokens of prompt and answer; 0: the model's max_position_embeddings
-  int64_t max_num_seqs = 16;  // sequences computed together
-  int64_t max_num_batched_tokens = 512;  // tokens of one step; at least max_num_seqs
-  int64_t max_waiting = 256;             // queued requests; more are refused
-  /// 0: room for max_num_seqs sequences of max_model_len, but at most a quarter of this machine's
-  /// memory.
-  int64_t num_kv_blocks = 0;
+  int64_t max_num_seqs = 48;  // sequences computed together
+  int64_t max_num_batched_tokens = 2048;  // tokens of one step; raised to max_num_seqs
+  int64_t max_waiting = 256;              // queued requests; more are refused
+  /// Bytes for keys and values; 0: room for max_num_seqs sequences of max_model_len, but at most a
+  /// quarter of this machine's memory.
+  int64_t kv_cache_bytes = 0;
   DType kv_cache_dtype = DType::bf16;
+  bool enable_prefix_caching = true;
+  NgramOptions ngram;
   std::vector<TokenId> eos_token_ids;
+  /// Told of every step and request; may be null.
+  std::shared_ptr<EngineObserver> observer;
 };
 
 class Engine {
@@ -44,7 +50,9 @@ class Engine {
   /// Unknown and finished ids are ignored. Thread-safe.
   void cancel(RequestId id);
 
+  /// As they took effect.
   const EngineOptions& options() const;
+  int64_t num_kv_blocks() const;
   /// Steps computed and requests held, for tests and /metrics.
   struct Stats {
     uint64_t steps = 0;

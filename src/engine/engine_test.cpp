@@ -85,6 +85,10 @@ EngineOptions small_options() {
           .eos_token_ids = checkpoint()->generation_defaults().eos_token_ids};
 }
 
+int64_t kv_block_bytes() {
+  return KvCache::block_bytes(shared_model().config(), small_options().kv_cache_dtype);
+}
+
 std::unique_ptr<Engine> start(const EngineOptions& options, MiniMaxM2& model = shared_model()) {
   auto engine = Engine::start(model, bundled_tokenizer(), options);
   EXPECT_TRUE(engine) << engine.error().message;
@@ -186,7 +190,7 @@ INSTANTIATE_TEST_SUITE_P(Isas, EngineOnKernels, testing::Values("generic", "avx2
 TEST(Engine, TokensDoNotDependOnWaitingForBlocksOrPlaces) {
   const Answers alone = answers_alone(shared_model());
   EngineOptions few_blocks = small_options();
-  few_blocks.num_kv_blocks = 512 / 16;
+  few_blocks.kv_cache_bytes = 512 / 16 * kv_block_bytes();
   EXPECT_EQ(answers_together(shared_model(), few_blocks), alone);
   EngineOptions two_places = small_options();
   two_places.max_num_seqs = 2;
@@ -251,7 +255,7 @@ TEST(Engine, CancelFreesTheBlocksAndTellsOnce) {
   EngineOptions options = small_options();
   options.max_model_len = 4096;  // long enough not to end by itself
   const auto engine = start(options);
-  const int64_t all_blocks = engine->options().num_kv_blocks;
+  const int64_t all_blocks = engine->num_kv_blocks();
   EXPECT_EQ(engine->stats().free_kv_blocks, all_blocks);
   RequestId id = 0;
   const auto listener = submit(*engine, long_request(), &id);
@@ -297,7 +301,7 @@ TEST(Engine, CancelReachesAPromptInTheMiddleAndAWaitingRequest) {
   EXPECT_EQ(computing->num_ends(), 0);
   engine->cancel(first);
   EXPECT_EQ(computing->wait_for_end().finish_reason, FinishReason::cancelled);
-  EXPECT_EQ(engine->stats().free_kv_blocks, engine->options().num_kv_blocks);
+  EXPECT_EQ(engine->stats().free_kv_blocks, engine->num_kv_blocks());
   EXPECT_EQ(engine->stats().waiting, 0);
 }
 
@@ -379,7 +383,7 @@ TEST(Engine, RefusesOptionsThatDoNotFit) {
   options.max_model_len = checkpoint()->config().max_position_embeddings + 1;
   refused(options, "--max-model-len");
   options = small_options();
-  options.num_kv_blocks = 31;  // 496 of 512 tokens
+  options.kv_cache_bytes = 31 * kv_block_bytes();  // 496 of 512 tokens
   refused(options, "--max-model-len");
   options = small_options();
   options.max_num_seqs = 0;

@@ -9,8 +9,9 @@ OutputText::OutputText(const Tokenizer& tokenizer, std::vector<std::string> stop
                        bool skip_special_tokens)
     : decoder_(tokenizer, skip_special_tokens), stop_(std::move(stop)) {}
 
-OutputText::Step OutputText::push(TokenId id) {
+OutputText::Step OutputText::push(TokenId id, bool may_stop) {
   held_ += decoder_.push(id);
+  if (!may_stop) return {.text = std::exchange(held_, {}), .stopped_by = std::nullopt};
   return release(false);
 }
 

@@ -22,7 +22,8 @@ class OutputText {
     std::string text;
     std::optional<std::string> stopped_by;  // the stop string found; `text` ends before it
   };
-  Step push(TokenId id);
+  /// `may_stop` false: the text up to here counts as no stop string, nor as the beginning of one.
+  Step push(TokenId id, bool may_stop = true);
   /// The held-back rest. It may complete a stop string no more than push() would have seen.
   Step finish();
 

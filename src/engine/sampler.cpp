@@ -19,6 +19,10 @@ double uniform_at(uint64_t seed, uint64_t index) {
   return static_cast<double>(bits >> 11) * 0x1.0p-53;
 }
 
+TokenLogprobs token_logprobs(std::span<const float>, TokenId token, int64_t) {
+  return {.token = {.id = token}};  // replaced by the sampler's own branch
+}
+
 Result<SampledToken> Sampler::sample(std::span<const float> logits, const SamplingParams& params,
                                      std::span<const TokenId> tokens, int64_t num_prompt_tokens) {
   const uint64_t index = tokens.size() - static_cast<size_t>(num_prompt_tokens);

@@ -35,6 +35,9 @@ class Sampler {
   std::vector<double> weights_;
 };
 
+/// Of the unmodified logits; `num_top`: so many of the likeliest beside it.
+TokenLogprobs token_logprobs(std::span<const float> logits, TokenId token, int64_t num_top);
+
 /// A uniform number in [0, 1) that belongs to (seed, index): SplitMix64's output function over a
 /// counter, so that token 1,000 needs no earlier draws.
 double uniform_at(uint64_t seed, uint64_t index);

@@ -6,74 +6,285 @@
 #include "kernels/batch.h"
 
 namespace tetrad {
+namespace {
 
-int64_t worst_case_blocks(const Sequence& sequence) {
-  const int64_t tokens = sequence.num_prompt_tokens + sequence.sampling.max_tokens;
+using Sequences = std::vector<std::unique_ptr<Sequence>>;
+
+int64_t blocks_for(int64_t tokens) {
   return (tokens + kKvBlockSize - 1) / kKvBlockSize;
 }
 
-Scheduler::Scheduler(const EngineOptions& options, int64_t num_kv_blocks)
-    : max_num_seqs_(options.max_num_seqs),
-      max_num_batched_tokens_(options.max_num_batched_tokens),
-      blocks_(num_kv_blocks) {}
+bool is_overdue(const Sequence& sequence) {
+  return sequence.num_overtakes >= Scheduler::kMaxOvertakes;
+}
+
+/// Whether `a` ranks before `b`.
+bool precedes(const std::unique_ptr<Sequence>& a, const std::unique_ptr<Sequence>& b) {
+  if (is_overdue(*a) != is_overdue(*b)) return is_overdue(*a);
+  if (!is_overdue(*a) && a->priority != b->priority) return a->priority < b->priority;
+  return a->id < b->id;
+}
+
+void insert_by_rank(Sequences& sequences, std::unique_ptr<Sequence> sequence) {
+  const auto place = std::ranges::upper_bound(sequences, sequence, precedes);
+  sequences.insert(place, std::move(sequence));
+}
+
+std::unique_ptr<Sequence> take_out(Sequences& sequences, Sequences::iterator place) {
+  std::unique_ptr<Sequence> taken = std::move(*place);
+  sequences.erase(place);
+  return taken;
+}
+
+PrefixIndex::BlockTokens block_tokens(const Sequence& sequence, int64_t block) {
+  return PrefixIndex::BlockTokens(sequence.tokens.data() + block * kKvBlockSize,
+                                  static_cast<size_t>(kKvBlockSize));
+}
+
+}  // namespace
+
+int64_t worst_case_blocks(int64_t num_prompt_tokens, int64_t max_tokens) {
+  return blocks_for(num_prompt_tokens + max_tokens);
+}
+
+Scheduler::Scheduler(const SchedulerOptions& options, const PrefixIndex::Key& prefix_key)
+    : options_(options),
+      blocks_(options.num_kv_blocks),
+      prefixes_(options.num_kv_blocks, prefix_key) {}
 
 void Scheduler::add(std::unique_ptr<Sequence> sequence) {
-  waiting_.push_back(std::move(sequence));
+  sequence->prefix_hashes = {prefixes_.root(sequence->cache_salt)};
+  insert_by_rank(waiting_, std::move(sequence));
 }
 
 std::unique_ptr<Sequence> Scheduler::remove(RequestId id) {
-  const auto has_id = [id](const std::unique_ptr<Sequence>& sequence) {
-    return sequence->id == id;
+  const auto has_id = [id](const auto& sequence) { return sequence->id == id; };
+  for (Sequences* sequences : {&running_, &waiting_}) {
+    const auto place = std::ranges::find_if(*sequences, has_id);
+    if (place == sequences->end()) continue;
+    release_blocks(**place);
+    return take_out(*sequences, place);
+  }
+  return nullptr;
+}
+
+std::unique_ptr<Sequence> Scheduler::remove_any() {
+  if (!running_.empty()) return remove(running_.front()->id);
+  if (!waiting_.empty()) return remove(waiting_.front()->id);
+  return nullptr;
+}
+
+ScheduledStep Scheduler::next_step(Seconds now) {
+  ScheduledStep step;
+  int64_t budget = options_.max_num_batched_tokens;
+  make_way(step);
+  schedule_decodes(step, budget);
+  schedule_prompts(step, budget);
+  admit(step, budget, now);
+  return step;
+}
+
+/// A waiting sequence takes place and blocks from running ones of lower priority; before anything
+/// is scheduled, because what is scheduled keeps its blocks.
+void Scheduler::make_way(ScheduledStep& step) {
+  if (waiting_.empty()) return;
+  Sequence& first = *waiting_.front();
+  const auto yields = [&] {
+    return !running_.empty() && !is_overdue(*running_.back()) &&
+           first.priority < running_.back()->priority;
   };
-  std::unique_ptr<Sequence> found;
-  if (const auto running = std::find_if(running_.begin(), running_.end(), has_id);
-      running != running_.end()) {
-    found = std::move(*running);
-    running_.erase(running);
-    blocks_.give_back(found->block_table);
-  } else if (const auto waiting = std::find_if(waiting_.begin(), waiting_.end(), has_id);
-             waiting != waiting_.end()) {
-    found = std::move(*waiting);
-    waiting_.erase(waiting);
+  while (yields()) {
+    if (num_running() < options_.max_num_seqs && take_blocks_to_start(first)) {
+      release_blocks(first);  // there is room: admit() takes it when its turn comes
+      return;
+    }
+    preempt_last(step);
+  }
+}
+
+void Scheduler::schedule_decodes(ScheduledStep& step, int64_t& budget) {
+  // Preemption takes from the end and nobody before the present one, so indices stay good.
+  for (size_t i = 0; i < running_.size(); ++i) {
+    Sequence& sequence = *running_[i];
+    if (sequence.num_uncomputed() != 1) continue;
+    bool reserved = reserve(sequence, sequence.num_tokens());
+    while (!reserved && running_.back().get() != &sequence) {
+      preempt_last(step);
+      reserved = reserve(sequence, sequence.num_tokens());
+    }
+    if (!reserved) {
+      preempt_last(step);
+      return;
+    }
+    step.slices.push_back({.sequence = &sequence, .num_own = 1, .num_logits = 1});
+    --budget;
+  }
+  // Drafts come out of what is left; half of it at most, so that prompts always get on.
+  int64_t draft_budget = budget / 2;
+  for (ScheduledSlice& slice : step.slices) {
+    slice.draft = draft_for(*slice.sequence, draft_budget);
+    const auto count = static_cast<int64_t>(slice.draft.size());
+    slice.num_logits += count;
+    draft_budget -= count;
+    budget -= count;
+  }
+}
+
+std::vector<TokenId> Scheduler::draft_for(Sequence& sequence, int64_t limit) {
+  if (options_.ngram.num_speculative_tokens == 0) return {};
+  if (!sequence.drafts.wants_drafts()) {
+    sequence.drafts.skipped();
+    return {};
+  }
+  // The step chooses one token besides the accepted ones.
+  limit = std::min(limit, sequence.sampling.max_tokens - sequence.num_generated() - 1);
+  std::vector<TokenId> draft = propose_ngram(sequence.tokens, options_.ngram, limit);
+  // A draft is worth spare blocks, but nobody's own.
+  while (!draft.empty() &&
+         !reserve(sequence, sequence.num_tokens() + static_cast<int64_t>(draft.size()))) {
+    draft.pop_back();
+  }
+  return draft;
+}
+
+void Scheduler::schedule_prompts(ScheduledStep& step, int64_t& budget) {
+  for (const auto& sequence : running_) {
+    if (budget == 0) return;
+    if (sequence->num_uncomputed() == 1) continue;
+    // What others have computed in the meantime need not be computed again.
+    const int64_t hits = use_cached_prefix(*sequence);
+    if (sequence->num_preemptions == 0) {
+      sequence->num_cached_tokens += hits;
+      step.prefix_cache_hits += hits;
+    }
+    step.slices.push_back(prompt_slice(*sequence, budget));
+  }
+}
+
+ScheduledSlice Scheduler::prompt_slice(Sequence& sequence, int64_t& budget) {
+  ScheduledSlice slice{.sequence = &sequence};
+  slice.num_own = std::min(budget, sequence.num_uncomputed());
+  if (sequence.sampling.prompt_logprobs) {
+    slice.num_own = std::min(slice.num_own, kMaxPromptLogits);
+    slice.num_logits = slice.num_own;
+  } else {
+    slice.num_logits = slice.chooses() ? 1 : 0;
+  }
+  budget -= slice.num_own;
+  return slice;
+}
+
+void Scheduler::admit(ScheduledStep& step, int64_t& budget, Seconds now) {
+  while (budget > 0 && !waiting_.empty() && num_running() < options_.max_num_seqs) {
+    Sequence& sequence = *waiting_.front();
+    if (!take_blocks_to_start(sequence)) return;  // nobody overtakes the first
+    if (sequence.num_preemptions == 0) {
+      sequence.admitted = now;
+      sequence.num_cached_tokens = sequence.num_computed_tokens;
+      step.prefix_cache_queries += sequence.num_prompt_tokens;
+      step.prefix_cache_hits += sequence.num_computed_tokens;
+    }
+    std::unique_ptr<Sequence> owner = take_out(waiting_, waiting_.begin());
+    count_overtaken(sequence);
+    insert_by_rank(running_, std::move(owner));
+    step.slices.push_back(prompt_slice(sequence, budget));
+  }
+}
+
+/// Blocks for all tokens there are, those of a cached prefix shared; or none at all. One block for
+/// each running sequence is left, or the newcomer would be thrown out again at once.
+bool Scheduler::take_blocks_to_start(Sequence& sequence) {
+  use_cached_prefix(sequence);
+  const auto num_cached = static_cast<int64_t>(sequence.block_table.size());
+  const int64_t needed = blocks_for(sequence.num_tokens()) - num_cached;
+  if (needed + num_running() <= blocks_.num_unused() && reserve(sequence, sequence.num_tokens())) {
+    return true;
+  }
+  release_blocks(sequence);
+  return false;
+}
+
+/// Who waits longer than somebody admitted has been overtaken.
+void Scheduler::count_overtaken(const Sequence& admitted) {
+  bool somebody_is_overdue = false;
+  for (const auto& sequence : waiting_) {
+    if (sequence->id > admitted.id || is_overdue(*sequence)) continue;
+    ++sequence->num_overtakes;
+    somebody_is_overdue = somebody_is_overdue || is_overdue(*sequence);
+  }
+  if (somebody_is_overdue) std::ranges::sort(waiting_, precedes);
+}
+
+void Scheduler::preempt_last(ScheduledStep& step) {
+  std::unique_ptr<Sequence> sequence = take_out(running_, running_.end() - 1);
+  release_blocks(*sequence);
+  ++sequence->num_preemptions;
+  ++step.num_preemptions;
+  insert_by_rank(waiting_, std::move(sequence));
+}
+
+bool Scheduler::reserve(Sequence& sequence, int64_t num_tokens) {
+  while (static_cast<int64_t>(sequence.block_table.size()) < blocks_for(num_tokens)) {
+    if (blocks_.num_unused() == 0) return false;
+    const int32_t block = blocks_.take();
+    prefixes_.forget(block);
+    sequence.block_table.push_back(block);
+  }
+  return true;
+}
+
+void Scheduler::release_blocks(Sequence& sequence) {
+  // The last first: a prefix is of use without what follows it, but not the other way round.
+  for (auto block = sequence.block_table.rbegin(); block != sequence.block_table.rend(); ++block)
+    blocks_.release(*block, prefixes_.contains(*block));
+  sequence.block_table.clear();
+  sequence.num_computed_tokens = 0;
+  sequence.num_indexed_blocks = 0;
+}
+
+/// Puts cached blocks in the place of uncomputed ones, as far as they go; returns their tokens.
+/// At least one token stays to be computed: its logits are needed.
+int64_t Scheduler::use_cached_prefix(Sequence& sequence) {
+  if (!options_.enable_prefix_caching || sequence.sampling.prompt_logprobs) return 0;
+  int64_t found = 0;
+  while (sequence.num_computed_tokens % kKvBlockSize == 0 &&
+         sequence.num_uncomputed() > kKvBlockSize) {
+    const int64_t index = sequence.num_computed_tokens / kKvBlockSize;
+    const std::optional<int32_t> block =
+        prefixes_.find(prefix_hash(sequence, index + 1), block_tokens(sequence, index));
+    if (!block) break;
+    blocks_.share(*block);
+    if (index < static_cast<int64_t>(sequence.block_table.size())) {
+      blocks_.release(std::exchange(sequence.block_table[static_cast<size_t>(index)], *block),
+                      false);
+    } else {
+      sequence.block_table.push_back(*block);
+    }
+    sequence.num_computed_tokens += kKvBlockSize;
+    sequence.num_indexed_blocks = index + 1;
+    found += kKvBlockSize;
   }
   return found;
 }
 
-std::vector<std::unique_ptr<Sequence>> Scheduler::remove_all() {
-  std::vector<std::unique_ptr<Sequence>> all;
-  while (!running_.empty())
-    all.push_back(remove(running_.front()->id));
-  while (!waiting_.empty())
-    all.push_back(remove(waiting_.front()->id));
-  return all;
+void Scheduler::computed(Sequence& sequence, int64_t count) {
+  sequence.num_computed_tokens += count;
+  if (!options_.enable_prefix_caching) return;
+  const int64_t num_full = sequence.num_computed_tokens / kKvBlockSize;
+  for (int64_t i = sequence.num_indexed_blocks; i < num_full; ++i) {
+    prefixes_.insert(prefix_hash(sequence, i + 1), block_tokens(sequence, i),
+                     sequence.block_table[static_cast<size_t>(i)]);
+  }
+  sequence.num_indexed_blocks = num_full;
 }
 
-void Scheduler::admit() {
-  while (!waiting_.empty() && num_running() < max_num_seqs_) {
-    const int64_t needed = worst_case_blocks(*waiting_.front());
-    if (needed > blocks_.num_free()) return;  // nobody overtakes the first in line
-    waiting_.front()->block_table = blocks_.take(needed);
-    running_.push_back(std::move(waiting_.front()));
-    waiting_.pop_front();
+const PrefixHash& Scheduler::prefix_hash(Sequence& sequence, int64_t num_blocks) {
+  std::vector<PrefixHash>& hashes = sequence.prefix_hashes;
+  while (static_cast<int64_t>(hashes.size()) <= num_blocks) {
+    const auto block = static_cast<int64_t>(hashes.size()) - 1;
+    hashes.push_back(prefixes_.extend(hashes.back(), block_tokens(sequence, block)));
   }
-}
-
-std::vector<ScheduledSlice> Scheduler::next_step() {
-  admit();
-  std::vector<ScheduledSlice> step;
-  int64_t budget = max_num_batched_tokens_;
-  for (const auto& sequence : running_) {
-    if (sequence->num_uncomputed() != 1) continue;
-    step.push_back({sequence.get(), 1});
-    --budget;
-  }
-  for (const auto& sequence : running_) {
-    const int64_t count = std::min(budget, sequence->num_uncomputed());
-    if (sequence->num_uncomputed() == 1 || count == 0) continue;
-    step.push_back({sequence.get(), count});
-    budget -= count;
-  }
-  return step;
+  return hashes[static_cast<size_t>(num_blocks)];
 }
 
 }  // namespace tetrad

@@ -1,212 +1,204 @@
+// The scheduler's choices, one by one. That nothing is lost or doubled in any order of events is
+// the simulator's part (tests/simulator).
+
 #include "engine/scheduler.h"
 
 #include <gtest/gtest.h>
-#include <rapidcheck/gtest.h>
 
-#include <algorithm>
-#include <set>
+#include <numeric>
 
 #include "engine/bundled_model.h"
-#include "engine/step_batch.h"
-#include "kernels/batch.h"
 
 namespace tetrad {
 namespace {
 
-std::unique_ptr<Sequence> make_sequence(RequestId id, int64_t prompt, int64_t max_tokens) {
+constexpr Seconds kNow{1};
+
+std::unique_ptr<Sequence> make_sequence(RequestId id, int64_t prompt, int64_t max_tokens,
+                                        int64_t priority = 0, TokenId first_token = 1) {
   GenerationRequest request;
-  request.prompt_ids.assign(static_cast<size_t>(prompt), 1);
+  request.prompt_ids.resize(static_cast<size_t>(prompt));
+  std::iota(request.prompt_ids.begin(), request.prompt_ids.end(), first_token);
   request.sampling.max_tokens = max_tokens;
-  return std::make_unique<Sequence>(id, std::move(request), nullptr, bundled_tokenizer());
+  request.priority = priority;
+  return std::make_unique<Sequence>(id, std::move(request), nullptr, bundled_tokenizer(), kNow);
 }
 
-/// A scheduler with what is needed to judge it from outside: the sequences in order of arrival.
+/// A scheduler, and what the engine does around it.
 class Bench {
  public:
-  Bench(int64_t max_num_seqs, int64_t budget, int64_t num_blocks)
-      : max_num_seqs_(max_num_seqs),
-        budget_(budget),
-        num_blocks_(num_blocks),
-        scheduler_({.max_num_seqs = max_num_seqs, .max_num_batched_tokens = budget}, num_blocks) {}
+  explicit Bench(SchedulerOptions options) : scheduler_(options, {}) {}
 
-  void add(int64_t prompt, int64_t max_tokens) {
-    auto sequence = make_sequence(++last_id_, prompt, max_tokens);
-    alive_.push_back(sequence.get());
-    scheduler_.add(std::move(sequence));
+  void add(RequestId id, int64_t prompt, int64_t max_tokens, int64_t priority = 0,
+           TokenId first_token = 1) {
+    scheduler_.add(make_sequence(id, prompt, max_tokens, priority, first_token));
   }
 
-  void remove(size_t which) {
-    Sequence* gone = alive_[which];
-    const auto owner = scheduler_.remove(gone->id);
-    RC_ASSERT(owner.get() == gone);
-    RC_ASSERT(owner->block_table.empty());
-    alive_.erase(alive_.begin() + static_cast<std::ptrdiff_t>(which));
-    check_blocks();
-  }
-
-  /// One step, judged, and then what the engine would do with its results.
-  std::vector<ScheduledSlice> step() {
-    const auto slices = scheduler_.next_step();
-    check_admission();
-    check_blocks();
-    check_slices(slices);
-    for (const ScheduledSlice& slice : slices) {
-      const bool ends = StepBatch::wants_logits(slice);
-      slice.sequence->num_computed_tokens += slice.count;
-      if (!ends) continue;
-      slice.sequence->tokens.push_back(1);
-      if (slice.sequence->num_generated() == slice.sequence->sampling.max_tokens) {
-        const auto which = std::find(alive_.begin(), alive_.end(), slice.sequence);
-        remove(static_cast<size_t>(which - alive_.begin()));
-      }
+  /// (id, tokens) of each slice; every sequence whose last token was computed gets token 7.
+  std::vector<std::pair<RequestId, int64_t>> step() {
+    last_ = scheduler_.next_step(kNow);
+    std::vector<std::pair<RequestId, int64_t>> computed;
+    for (const ScheduledSlice& slice : last_.slices) {
+      computed.emplace_back(slice.sequence->id, slice.count());
+      const bool chooses = slice.chooses();
+      scheduler_.computed(*slice.sequence, slice.num_own);
+      if (chooses) slice.sequence->tokens.push_back(7);
     }
-    return slices;
+    return computed;
   }
 
-  size_t num_alive() const { return alive_.size(); }
-  const Scheduler& scheduler() const { return scheduler_; }
-
-  /// More steps than any order of computing what is left can take.
-  int64_t tokens_left() const {
-    int64_t left = 0;
-    for (const Sequence* sequence : alive_)
-      left += sequence->num_prompt_tokens + sequence->sampling.max_tokens;
-    return left;
-  }
+  Scheduler& operator*() { return scheduler_; }
+  Scheduler* operator->() { return &scheduler_; }
+  const ScheduledStep& last() const { return last_; }
 
  private:
-  static bool running(const Sequence* sequence) { return !sequence->block_table.empty(); }
-
-  void check_admission() const {
-    const auto first_waiting = std::find_if_not(alive_.begin(), alive_.end(), running);
-    RC_ASSERT(std::none_of(first_waiting, alive_.end(), running));  // nobody overtook
-    RC_ASSERT(scheduler_.num_running() == first_waiting - alive_.begin());
-    RC_ASSERT(scheduler_.num_waiting() == alive_.end() - first_waiting);
-    RC_ASSERT(scheduler_.num_running() <= max_num_seqs_);
-    if (first_waiting == alive_.end()) return;
-    RC_ASSERT((scheduler_.num_running() == max_num_seqs_ ||
-               worst_case_blocks(**first_waiting) > scheduler_.num_free_blocks()));
-  }
-
-  void check_blocks() const {
-    std::set<int32_t> owned;
-    int64_t num_owned = 0;
-    for (const Sequence* sequence : alive_) {
-      owned.insert(sequence->block_table.begin(), sequence->block_table.end());
-      num_owned += static_cast<int64_t>(sequence->block_table.size());
-      RC_ASSERT((!running(sequence) ||
-                 static_cast<int64_t>(sequence->block_table.size()) * kKvBlockSize >=
-                     sequence->num_prompt_tokens + sequence->sampling.max_tokens));
-    }
-    RC_ASSERT(static_cast<int64_t>(owned.size()) == num_owned);
-    RC_ASSERT((owned.empty() || (*owned.begin() >= 0 && *owned.rbegin() < num_blocks_)));
-    RC_ASSERT(scheduler_.num_free_blocks() + num_owned == num_blocks_);
-  }
-
-  void check_slices(const std::vector<ScheduledSlice>& slices) const {
-    int64_t left = budget_;
-    std::vector<const Sequence*> decoding;
-    std::vector<const Sequence*> prompts;
-    for (const ScheduledSlice& slice : slices) {
-      RC_ASSERT((slice.count >= 1 && slice.count <= slice.sequence->num_uncomputed()));
-      left -= slice.count;
-      (slice.sequence->num_uncomputed() == 1 ? decoding : prompts).push_back(slice.sequence);
-    }
-    RC_ASSERT(left >= 0);
-    std::vector<const Sequence*> all_decoding;
-    std::vector<const Sequence*> all_prompts;
-    for (const Sequence* sequence : alive_) {
-      if (!running(sequence)) continue;
-      (sequence->num_uncomputed() == 1 ? all_decoding : all_prompts).push_back(sequence);
-    }
-    RC_ASSERT(decoding == all_decoding);  // never starved by prompts
-    RC_ASSERT(prompts.size() <= all_prompts.size());
-    RC_ASSERT(std::equal(prompts.begin(), prompts.end(), all_prompts.begin()));  // oldest first
-    if (prompts.size() < all_prompts.size()) RC_ASSERT(left == 0);
-    for (const ScheduledSlice& slice : slices) {
-      if (slice.count < slice.sequence->num_uncomputed()) {
-        RC_ASSERT(left == 0);  // a prompt is cut only where the budget ends
-        RC_ASSERT(slice.sequence == slices.back().sequence);
-      }
-    }
-  }
-
-  int64_t max_num_seqs_;
-  int64_t budget_;
-  int64_t num_blocks_;
   Scheduler scheduler_;
-  std::vector<Sequence*> alive_;
-  RequestId last_id_ = 0;
+  ScheduledStep last_;
 };
 
-RC_GTEST_PROP(Scheduler, KeepsItsContractThroughAnySequenceOfOperations, ()) {
-  const auto max_num_seqs = *rc::gen::inRange<int64_t>(1, 6);
-  const auto budget = max_num_seqs + *rc::gen::inRange<int64_t>(0, 20);
-  const auto num_blocks = *rc::gen::inRange<int64_t>(5, 16);  // a sequence needs at most 5
-  Bench bench(max_num_seqs, budget, num_blocks);
-  const auto operations = *rc::gen::container<std::vector<int>>(rc::gen::inRange(0, 6));
-  for (const int operation : operations) {
-    if (operation <= 1) {
-      bench.add(*rc::gen::inRange<int64_t>(1, 61), *rc::gen::inRange<int64_t>(1, 21));
-    } else if (operation == 2 && bench.num_alive() > 0) {
-      bench.remove(*rc::gen::inRange<size_t>(0, bench.num_alive()));
-    } else {
-      bench.step();
-    }
-  }
-  // Nothing is forgotten: all that is left comes to its end.
-  for (int64_t left = bench.tokens_left(); bench.num_alive() > 0; --left) {
-    RC_ASSERT(left > 0);
-    RC_ASSERT(!bench.step().empty());
-  }
-  RC_ASSERT(bench.scheduler().num_free_blocks() == num_blocks);
-  RC_ASSERT(bench.step().empty());
-}
+using Computed = std::vector<std::pair<RequestId, int64_t>>;
 
 TEST(Scheduler, DecodesFirstThenPromptsOldestFirst) {
-  Scheduler scheduler({.max_num_seqs = 4, .max_num_batched_tokens = 10}, 100);
-  scheduler.add(make_sequence(1, 3, 5));
-  auto step = scheduler.next_step();
-  ASSERT_EQ(step.size(), 1u);
-  EXPECT_EQ(step[0].count, 3);
-  step[0].sequence->num_computed_tokens = 3;
-  step[0].sequence->tokens.push_back(1);
-
-  scheduler.add(make_sequence(2, 7, 5));
-  scheduler.add(make_sequence(3, 7, 5));
-  scheduler.add(make_sequence(4, 7, 5));
-  step = scheduler.next_step();
-  ASSERT_EQ(step.size(), 3u);
-  const std::pair<RequestId, int64_t> expected[] = {{1, 1}, {2, 7}, {3, 2}};
-  for (size_t i = 0; i < 3; ++i) {
-    EXPECT_EQ(step[i].sequence->id, expected[i].first);
-    EXPECT_EQ(step[i].count, expected[i].second);
-  }
-  EXPECT_EQ(scheduler.num_running(), 4);
+  Bench bench({.max_num_seqs = 4, .max_num_batched_tokens = 10, .num_kv_blocks = 100});
+  bench.add(1, 3, 5);
+  EXPECT_EQ(bench.step(), (Computed{{1, 3}}));
+  bench.add(2, 7, 5);
+  bench.add(3, 7, 5);
+  bench.add(4, 7, 5);
+  EXPECT_EQ(bench.step(), (Computed{{1, 1}, {2, 7}, {3, 2}}));
+  EXPECT_EQ(bench->num_running(), 3);
+  EXPECT_EQ(bench.step(), (Computed{{1, 1}, {2, 1}, {3, 5}, {4, 3}}));
+  EXPECT_EQ(bench.step(), (Computed{{1, 1}, {2, 1}, {3, 1}, {4, 4}}));
 }
 
 TEST(Scheduler, NobodyOvertakesTheFirstInLine) {
-  Scheduler scheduler({.max_num_seqs = 4, .max_num_batched_tokens = 100}, 4);
-  scheduler.add(make_sequence(1, 30, 2));  // 2 blocks
-  scheduler.add(make_sequence(2, 40, 8));  // 3 blocks: must wait
-  scheduler.add(make_sequence(3, 2, 2));   // 1 block: would fit
-  EXPECT_EQ(scheduler.next_step().size(), 1u);
-  EXPECT_EQ(scheduler.num_waiting(), 2);
-  EXPECT_NE(scheduler.remove(1), nullptr);
-  EXPECT_EQ(scheduler.next_step().size(), 2u);
-  EXPECT_EQ(scheduler.num_free_blocks(), 0);
+  Bench bench({.max_num_seqs = 4,
+               .max_num_batched_tokens = 100,
+               .num_kv_blocks = 4,
+               .enable_prefix_caching = false});
+  bench.add(1, 30, 2);  // 2 blocks
+  bench.add(2, 40, 8);  // 3 blocks: must wait
+  bench.add(3, 2, 2);   // 1 block: would fit
+  EXPECT_EQ(bench.step(), (Computed{{1, 30}}));
+  EXPECT_EQ(bench->num_waiting(), 2);
+  EXPECT_NE(bench->remove(1), nullptr);
+  EXPECT_EQ(bench.step(), (Computed{{2, 40}}));
+  EXPECT_EQ(bench->num_waiting(), 1) << "the last block is for the running one's growth";
 }
 
 TEST(Scheduler, RemovesOnlyWhatItHas) {
-  Scheduler scheduler({.max_num_seqs = 1, .max_num_batched_tokens = 8}, 4);
-  EXPECT_EQ(scheduler.remove(1), nullptr);
-  scheduler.add(make_sequence(1, 3, 3));
-  scheduler.add(make_sequence(2, 3, 3));
-  EXPECT_EQ(scheduler.next_step().size(), 1u);
-  EXPECT_EQ(scheduler.remove_all().size(), 2u);
-  EXPECT_EQ(scheduler.remove(1), nullptr);
-  EXPECT_EQ(scheduler.num_free_blocks(), 4);
-  EXPECT_TRUE(scheduler.next_step().empty());
+  Bench bench({.max_num_seqs = 1, .max_num_batched_tokens = 8, .num_kv_blocks = 4});
+  EXPECT_EQ(bench->remove(1), nullptr);
+  bench.add(1, 3, 3);
+  bench.add(2, 3, 3);
+  EXPECT_EQ(bench.step().size(), 1u);
+  EXPECT_EQ(bench->remove_any()->id, 1u);
+  EXPECT_EQ(bench->remove_any()->id, 2u);
+  EXPECT_EQ(bench->remove_any(), nullptr);
+  EXPECT_EQ(bench->remove(1), nullptr);
+  EXPECT_EQ(bench->blocks().num_unused(), 4);
+  EXPECT_TRUE(bench.step().empty());
+}
+
+TEST(Scheduler, TheLowestRankGivesUpItsBlocksAndComesBack) {
+  Bench bench({.max_num_seqs = 4,
+               .max_num_batched_tokens = 100,
+               .num_kv_blocks = 4,
+               .enable_prefix_caching = false});
+  bench.add(1, 15, 40);
+  bench.add(2, 15, 40);
+  EXPECT_EQ(bench.step(), (Computed{{1, 15}, {2, 15}}));
+  for (int i = 0; i < 17; ++i)  // until both have filled two blocks
+    EXPECT_EQ(bench.step(), (Computed{{1, 1}, {2, 1}}));
+  EXPECT_EQ(bench.step(), (Computed{{1, 1}}));
+  EXPECT_EQ(bench.last().num_preemptions, 1);
+  ASSERT_EQ(bench->waiting().size(), 1u);
+  EXPECT_EQ(bench->waiting()[0]->num_tokens(), 33) << "what was generated is not lost";
+  EXPECT_NE(bench->remove(1), nullptr);
+  EXPECT_EQ(bench.step(), (Computed{{2, 33}})) << "prompt and answer are computed again";
+}
+
+TEST(Scheduler, PrioritiesTakePlacesFromLowerOnes) {
+  Bench bench({.max_num_seqs = 2, .max_num_batched_tokens = 100, .num_kv_blocks = 100});
+  bench.add(1, 5, 50, 1);
+  bench.add(2, 5, 50, 0);
+  bench.step();
+  bench.add(3, 5, 50, 1);
+  EXPECT_EQ(bench.step(), (Computed{{2, 1}, {1, 1}})) << "equals do not push each other out";
+  bench.add(4, 5, 50, 0);
+  EXPECT_EQ(bench.step(), (Computed{{2, 1}, {4, 5}}));
+  EXPECT_EQ(bench->waiting()[0]->id, 1u) << "it came before 3 and still does";
+}
+
+TEST(Scheduler, WhoWasOvertakenOftenIsServedNext) {
+  Bench bench({.max_num_seqs = 1, .max_num_batched_tokens = 100, .num_kv_blocks = 100});
+  bench.add(1, 5, 50, 9);
+  RequestId next = 2;
+  int64_t overtakers = 0;
+  for (; overtakers < 1000; ++overtakers) {
+    bench.add(next, 5, 50, 0);
+    const Computed computed = bench.step();
+    if (computed[0].first == 1) break;
+    EXPECT_NE(bench->remove(next++), nullptr);
+  }
+  EXPECT_EQ(overtakers, Scheduler::kMaxOvertakes);
+  bench.step();
+  EXPECT_EQ(bench->running()[0]->id, 1u) << "and nobody takes its place again";
+}
+
+TEST(Scheduler, SharesWhatIsComputedAlready) {
+  Bench bench({.max_num_seqs = 4, .max_num_batched_tokens = 1000, .num_kv_blocks = 100});
+  bench.add(1, 40, 50);
+  EXPECT_EQ(bench.step(), (Computed{{1, 40}}));
+  bench.add(2, 50, 50);        // 1 runs: two whole blocks are shared with it
+  bench.add(3, 32, 50);        // all of it is there, but its last token's logits are not
+  bench.add(4, 50, 50, 0, 2);  // other tokens
+  EXPECT_EQ(bench.step(), (Computed{{1, 1}, {2, 18}, {3, 16}, {4, 50}}));
+  EXPECT_EQ(bench.last().prefix_cache_queries, 50 + 32 + 50);
+  EXPECT_EQ(bench.last().prefix_cache_hits, 32 + 16);
+  EXPECT_EQ(bench->running()[0]->block_table[1], bench->running()[1]->block_table[1]);
+  for (const RequestId id : {1, 2, 3, 4})
+    EXPECT_NE(bench->remove(id), nullptr);
+  EXPECT_EQ(bench->blocks().num_unused(), 100);
+  bench.add(5, 50, 50);  // nobody runs any more
+  EXPECT_EQ(bench.step(), (Computed{{5, 2}}));
+}
+
+TEST(Scheduler, SharesWhatIsComputedWhileItWaits) {
+  Bench bench({.max_num_seqs = 4, .max_num_batched_tokens = 32, .num_kv_blocks = 100});
+  bench.add(1, 64, 50);
+  bench.add(2, 70, 50);
+  EXPECT_EQ(bench.step(), (Computed{{1, 32}}));
+  EXPECT_EQ(bench.step(), (Computed{{1, 32}}));
+  EXPECT_EQ(bench.step(), (Computed{{1, 1}, {2, 6}}));
+}
+
+TEST(Scheduler, SaltsAreNotShared) {
+  Bench bench({.max_num_seqs = 4, .max_num_batched_tokens = 1000, .num_kv_blocks = 100});
+  bench.add(1, 40, 50);
+  bench.step();
+  GenerationRequest request{.prompt_ids = bench->running()[0]->tokens, .cache_salt = "b"};
+  request.sampling.max_tokens = 5;
+  bench->add(std::make_unique<Sequence>(2, request, nullptr, bundled_tokenizer(), kNow));
+  EXPECT_EQ(bench.step(), (Computed{{1, 1}, {2, 41}}));
+}
+
+TEST(Scheduler, DraftsFillWhatIsLeftAndNoMoreThanTheAnswer) {
+  Bench bench({.max_num_seqs = 2,
+               .max_num_batched_tokens = 20,
+               .num_kv_blocks = 100,
+               .ngram = {.num_speculative_tokens = 8}});
+  bench.add(1, 3, 12);
+  bench.step();  // 1 2 3 7
+  bench.step();  // 1 2 3 7 7
+  bench.step();  // 1 2 3 7 7 7
+  const Computed computed = bench.step();
+  EXPECT_EQ(computed, (Computed{{1, 2}}));
+  EXPECT_EQ(bench.last().slices[0].draft, std::vector<TokenId>{7});
+  EXPECT_EQ(bench.last().slices[0].num_logits, 2);
+  while (bench->running()[0]->num_generated() < 11)
+    bench.step();
+  EXPECT_EQ(bench.step(), (Computed{{1, 1}})) << "one token is left, and no draft is worth it";
 }
 
 }  // namespace

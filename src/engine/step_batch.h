@@ -12,16 +12,13 @@ namespace tetrad {
 /// memory.
 class StepBatch {
  public:
-  /// Valid until the next call. Rows of logits come in the order of `step`, one for each slice that
-  /// reaches the end of its sequence (see wants_logits).
-  Batch build(const std::vector<ScheduledSlice>& step);
-
-  /// Whether the slice computes the sequence's last token, so that its logits choose the next one.
-  static bool wants_logits(const ScheduledSlice& slice) {
-    return slice.count == slice.sequence->num_uncomputed();
-  }
+  /// Valid until the next call and while the sequences stay as they are. Rows of logits come in the
+  /// order of the slices, num_logits for each.
+  Batch build(const std::vector<ScheduledSlice>& slices);
 
  private:
+  void append(const ScheduledSlice& slice);
+
   std::vector<int32_t> token_ids_;
   std::vector<int32_t> positions_;
   std::vector<int64_t> slot_mapping_;

@@ -1,0 +1,63 @@
+#pragma once
+
+// The engine without its thread: everything that happens in a step, in order. Time, randomness, the
+// model and the listeners come from outside, so that a simulator runs this very code.
+
+#include <cstdint>
+#include <memory>
+#include <optional>
+#include <vector>
+
+#include "base/clock.h"
+#include "engine/engine_observer.h"
+#include "engine/sampler.h"
+#include "engine/scheduler.h"
+#include "engine/step_batch.h"
+#include "engine/step_model.h"
+
+namespace tetrad {
+
+class EngineCore {
+ public:
+  /// All references must outlive the core.
+  EngineCore(const SchedulerOptions& options, const PrefixIndex::Key& prefix_key,
+             std::vector<TokenId> eos_token_ids, StepModel& model, const Clock& clock,
+             EngineObserver& observer);
+
+  void add(std::unique_ptr<Sequence> sequence) { scheduler_.add(std::move(sequence)); }
+  /// Unknown and finished ids are ignored.
+  void cancel(RequestId id);
+  void cancel_all();
+
+  bool is_idle() const { return scheduler_.num_running() + scheduler_.num_waiting() == 0; }
+  /// Schedules, computes, chooses tokens and tells the sinks. Nothing when idle.
+  void step();
+
+  const Scheduler& scheduler() const { return scheduler_; }
+
+ private:
+  /// The rows of logits of one slice.
+  using Logits = Activations;
+
+  void fail_all(const std::vector<ScheduledSlice>& slices, const Error& error);
+  void collect_prompt_logprobs(Sequence& sequence, const ScheduledSlice& slice, Logits logits);
+  /// Takes over what the slice computed; returns the number of tokens it generated.
+  int64_t take_results(ScheduledSlice& slice, Logits logits);
+  int64_t generate(ScheduledSlice& slice, Logits logits);
+  Result<bool> append_token(Sequence& sequence, std::span<const float> logits,
+                            GenerationEvent& event);
+  void tell(Sequence& sequence, GenerationEvent event, Seconds now);
+  /// Takes a sequence out, so that its blocks are free before its client hears of the end.
+  void retire(Sequence& sequence, GenerationEvent last_event);
+  void report_finish(const Sequence& sequence, FinishReason reason);
+
+  Scheduler scheduler_;
+  StepBatch batch_;
+  Sampler sampler_;
+  std::vector<TokenId> eos_token_ids_;
+  StepModel& model_;
+  const Clock& clock_;
+  EngineObserver& observer_;
+};
+
+}  // namespace tetrad
