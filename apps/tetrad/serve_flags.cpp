@@ -2,8 +2,6 @@
 
 #include <fmt/format.h>
 
-#include <charconv>
-
 namespace tetrad {
 namespace {
 
@@ -20,9 +18,6 @@ constexpr IdleFlag kIdleFlags[] = {
     {"--disable-cascade-attn", false, "does nothing: there is no cascade attention to disable"},
     {"--enable-auto-tool-choice", false,
      "does nothing yet: tool calls stay in the content as the model writes them"},
-    {"--enable-prefix-caching", false, "does nothing yet: there is no prefix cache"},
-    {"--no-enable-prefix-caching", false, "does nothing: there is no prefix cache yet"},
-    {"--gpu-memory-utilization", true, "does nothing: this build computes on the CPU"},
     {"--enable-expert-parallel", false, "does nothing: one process holds all experts"},
     {"--disable-custom-all-reduce", false, "does nothing: one process has nothing to reduce"},
     {"--enforce-eager", false, "does nothing: there are no graphs to capture"},
@@ -44,25 +39,6 @@ void add_idle_flags(CLI::App& verb, ServeFlags& flags) {
     }
     option->group("Accepted from vLLM's command line");
   }
-}
-
-/// "130k" is 130,000 and "130K" 133,120, as in vLLM; "auto" and "-1" leave it to the model.
-Result<int64_t> parse_length(const std::string& text) {
-  if (text == "auto" || text == "-1") return 0;
-  int64_t number = 0;
-  const char* end = text.data() + text.size();
-  const auto [rest, ec] = std::from_chars(text.data(), end, number);
-  const std::string_view unit(rest, static_cast<size_t>(end - rest));
-  int64_t factor = 0;
-  if (unit.empty()) factor = 1;
-  if (unit == "k") factor = 1000;
-  if (unit == "K") factor = 1024;
-  int64_t length = 0;
-  if (ec != std::errc() || number < 1 || factor == 0 ||
-      __builtin_mul_overflow(number, factor, &length)) {
-    return fail_param("--max-model-len", "--max-model-len: '{}' is not a number of tokens", text);
-  }
-  return length;
 }
 
 /// The checkpoint's choice ("auto" with --dtype), or what --kv-cache-dtype says.
@@ -93,15 +69,7 @@ void add_serve_flags(CLI::App& verb, ServeFlags& flags) {
                   "the environment, where other users' process lists do not show it");
   verb.add_flag("--allow-unauthenticated", flags.allow_unauthenticated,
                 "serve other machines without a key");
-  verb.add_option("--max-model-len", flags.max_model_len,
-                  "longest prompt and answer together, in tokens (130k, 128K); auto: the model's")
-      ->capture_default_str();
-  verb.add_option("--max-num-seqs", flags.max_num_seqs, "requests computed together")
-      ->check(CLI::Range(1, 4096))
-      ->capture_default_str();
-  verb.add_option("--max-num-batched-tokens", flags.max_num_batched_tokens, "tokens of one step")
-      ->check(CLI::Range(1, 1 << 20))
-      ->capture_default_str();
+  add_engine_flags(verb, flags.engine);
   verb.add_option("--kv-cache-dtype", flags.kv_cache_dtype, "auto (as --dtype), bf16 or float32")
       ->capture_default_str();
   verb.add_option("--reasoning-parser", flags.reasoning_parser,
@@ -136,11 +104,8 @@ Result<EngineOptions> engine_options(const ServeFlags& flags, const LoadedModel&
                       "--tensor-parallel-size {}: more than one rank is not yet supported",
                       flags.tensor_parallel_size);
   }
-  EngineOptions options = engine_options(loaded);
-  TETRAD_ASSIGN(options.max_model_len, parse_length(flags.max_model_len));
+  TETRAD_ASSIGN(EngineOptions options, engine_options(flags.engine, loaded));
   TETRAD_ASSIGN(options.kv_cache_dtype, kv_cache_dtype(flags, loaded));
-  options.max_num_seqs = flags.max_num_seqs;
-  options.max_num_batched_tokens = flags.max_num_batched_tokens;
   return options;
 }
 

@@ -7,7 +7,7 @@
 #include <vector>
 
 #include "api/sampling_request.h"
-#include "engine/engine.h"
+#include "engine_flags.h"
 #include "http/server.h"
 #include "loaded_model.h"
 
@@ -21,9 +21,7 @@ struct ServeFlags {
   std::vector<std::string> api_keys;
   bool allow_unauthenticated = false;
 
-  std::string max_model_len = "auto";
-  int64_t max_num_seqs = EngineOptions{}.max_num_seqs;
-  int64_t max_num_batched_tokens = EngineOptions{}.max_num_batched_tokens;
+  EngineFlags engine;
   std::string kv_cache_dtype = "auto";
   std::string reasoning_parser = "minimax_m2";
   std::string tool_call_parser;

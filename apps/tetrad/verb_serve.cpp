@@ -125,6 +125,7 @@ int run(ServeFlags flags) {
   if (!options) return report(options.error());
   const auto engine = Engine::start(*(*loaded)->model, *(*loaded)->tokenizer, *options);
   if (!engine) return report(engine.error());
+  log::info("{}", describe_capacity(**engine));
 
   const api::ServiceOptions service_settings =
       service_options(flags, **loaded, options->kv_cache_dtype, *defaults);

@@ -171,6 +171,13 @@ size_t Checkpoint::file_offset_of(std::string_view tensor) const {
   return static_cast<size_t>(view->bytes.data() - files_[shard->second].bytes().data());
 }
 
+int64_t Checkpoint::total_bytes() const {
+  int64_t total = 0;
+  for (const auto& [name, tensor] : tensors_)
+    total += static_cast<int64_t>(tensor.bytes.size());
+  return total;
+}
+
 const TensorView* Checkpoint::find(std::string_view name) const {
   const auto found = tensors_.find(name);
   return found == tensors_.end() ? nullptr : &found->second;

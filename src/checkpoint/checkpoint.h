@@ -29,6 +29,8 @@ class Checkpoint {
   const QuantizationConfig& quantization() const { return quantization_; }
   const GenerationDefaults& generation_defaults() const { return generation_defaults_; }
 
+  /// Bytes of all tensors: what the weights take in memory.
+  int64_t total_bytes() const;
   /// All tensors of all shards by name.
   const TensorMap& tensors() const { return tensors_; }
   /// File names of the shards, sorted.

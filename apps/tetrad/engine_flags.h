@@ -1,0 +1,34 @@
+#pragma once
+
+// The flags that size the engine: places, tokens, KV memory, prefix cache, speculation.
+
+#include <CLI/CLI.hpp>
+#include <cstdint>
+#include <optional>
+#include <string>
+
+#include "engine/engine.h"
+#include "loaded_model.h"
+
+namespace tetrad {
+
+struct EngineFlags {
+  std::string max_model_len = "auto";
+  int64_t max_num_seqs = EngineOptions{}.max_num_seqs;
+  int64_t max_num_batched_tokens = EngineOptions{}.max_num_batched_tokens;
+  uint64_t kv_cache_memory = 0;  // bytes; 0: not given
+  std::optional<double> memory_utilization;
+  bool enable_prefix_caching = true;
+  std::string speculative_config;
+};
+
+/// The flags must outlive the parsing.
+void add_engine_flags(CLI::App& verb, EngineFlags& flags);
+
+/// The flags' effect. Errors name the flag.
+Result<EngineOptions> engine_options(const EngineFlags& flags, const LoadedModel& loaded);
+
+/// "KV cache: 1024 MiB …": what the engine can hold, for the log.
+std::string describe_capacity(const Engine& engine);
+
+}  // namespace tetrad
