@@ -7,6 +7,7 @@
 #include <vector>
 
 #include "base/error.h"
+#include "engine/engine_observer.h"
 #include "engine/request.h"
 #include "model/minimax_m2.h"
 #include "text/tokenizer.h"
@@ -23,6 +24,7 @@ struct EngineOptions {
   int64_t num_kv_blocks = 0;
   DType kv_cache_dtype = DType::bf16;
   std::vector<TokenId> eos_token_ids;
+  std::shared_ptr<EngineObserver> observer;  // may be null
 };
 
 class Engine {
