@@ -57,6 +57,8 @@ void EngineCore::step() {
     const Sequence& sequence = *slice.sequence;
     report.num_prompt_tokens += std::clamp<int64_t>(
         sequence.num_prompt_tokens - sequence.num_computed_tokens, 0, slice.num_own);
+    report.num_recomputed_tokens += std::clamp<int64_t>(
+        sequence.num_once_computed - sequence.num_computed_tokens, 0, slice.num_own);
     report.num_drafts += slice.draft.empty() ? 0 : 1;
     report.num_draft_tokens += static_cast<int64_t>(slice.draft.size());
   }
@@ -197,11 +199,12 @@ void EngineCore::retire(Sequence& sequence, GenerationEvent last_event) {
       last_event.finish_reason = FinishReason::stop;
     }
   }
-  report_finish(*owner, *last_event.finish_reason);
+  report_finish(*owner, *last_event.finish_reason, last_event.error);
   owner->sink->on_event(std::move(last_event));
 }
 
-void EngineCore::report_finish(const Sequence& sequence, FinishReason reason) {
+void EngineCore::report_finish(const Sequence& sequence, FinishReason reason,
+                               const std::optional<Error>& error) {
   const Seconds admitted = sequence.admitted.value_or(sequence.arrived);
   const Seconds first_token = sequence.first_token.value_or(admitted);
   observer_.on_finish({.finish_reason = reason,
@@ -210,6 +213,7 @@ void EngineCore::report_finish(const Sequence& sequence, FinishReason reason) {
                        .num_generated_tokens = sequence.num_generated(),
                        .max_tokens = sequence.sampling.max_tokens,
                        .num_preemptions = sequence.num_preemptions,
+                       .has_nan_logits = error && error->code == ErrorCode::corrupt_data,
                        .arrived = sequence.arrived,
                        .admitted = admitted,
                        .first_token = first_token,

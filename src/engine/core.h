@@ -49,7 +49,8 @@ class EngineCore {
   void tell(Sequence& sequence, GenerationEvent event, Seconds now);
   /// Takes a sequence out, so that its blocks are free before its client hears of the end.
   void retire(Sequence& sequence, GenerationEvent last_event);
-  void report_finish(const Sequence& sequence, FinishReason reason);
+  void report_finish(const Sequence& sequence, FinishReason reason,
+                     const std::optional<Error>& error = std::nullopt);
 
   Scheduler scheduler_;
   StepBatch batch_;

@@ -99,19 +99,14 @@ class Engine::Impl final : private EngineObserver {
         std::min(options_.max_model_len, num_kv_blocks_ * kKvBlockSize) - num_prompt_tokens;
     if (sampling.max_tokens == 0) sampling.max_tokens = room;
     if (!sampling.seed) sampling.seed = random_seed();
-    RequestId id = 0;
-    {
-      const std::scoped_lock lock(mutex_);
-      if (stats_.waiting + static_cast<int64_t>(submitted_.size()) >= options_.max_waiting) {
-        return fail(ErrorCode::resource_exhausted,
-                    "{} requests are waiting already; try again later", options_.max_waiting);
-      }
-      id = ++last_id_;
-      submitted_.push_back(std::make_unique<Sequence>(id, std::move(request), std::move(sink),
-                                                      tokenizer_, clock_.now()));
+    const std::optional<RequestId> id = enqueue(request, sink);
+    if (!id) {
+      on_queue_full();
+      return fail(ErrorCode::resource_exhausted, "{} requests are waiting already; try again later",
+                  options_.max_waiting);
     }
     news_.notify_one();
-    return id;
+    return *id;
   }
 
   void cancel(RequestId id) {
@@ -133,6 +128,16 @@ class Engine::Impl final : private EngineObserver {
   }
 
  private:
+  /// Takes the request, unless the queue is full.
+  std::optional<RequestId> enqueue(GenerationRequest& request, std::shared_ptr<EventSink>& sink) {
+    const std::scoped_lock lock(mutex_);
+    if (stats_.waiting + std::ssize(submitted_) >= options_.max_waiting) return std::nullopt;
+    const RequestId id = ++last_id_;
+    submitted_.push_back(std::make_unique<Sequence>(id, std::move(request), std::move(sink),
+                                                    tokenizer_, clock_.now()));
+    return id;
+  }
+
   void run() {
     while (take_news()) {
       publish_stats();
@@ -192,6 +197,10 @@ class Engine::Impl final : private EngineObserver {
   void on_finish(const RequestReport& report) override {
     publish_stats();
     if (options_.observer) options_.observer->on_finish(report);
+  }
+
+  void on_queue_full() override {
+    if (options_.observer) options_.observer->on_queue_full();
   }
 
   const Tokenizer& tokenizer_;

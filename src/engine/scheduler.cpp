@@ -269,6 +269,7 @@ int64_t Scheduler::use_cached_prefix(Sequence& sequence) {
 
 void Scheduler::computed(Sequence& sequence, int64_t count) {
   sequence.num_computed_tokens += count;
+  sequence.num_once_computed = std::max(sequence.num_once_computed, sequence.num_computed_tokens);
   if (!options_.enable_prefix_caching) return;
   const int64_t num_full = sequence.num_computed_tokens / kKvBlockSize;
   for (int64_t i = sequence.num_indexed_blocks; i < num_full; ++i) {

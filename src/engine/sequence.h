@@ -45,6 +45,7 @@ struct Sequence {
   std::vector<PrefixHash>
       prefix_hashes;               // [0]: no tokens, [i]: the first i blocks; as far as needed
   int64_t num_indexed_blocks = 0;  // of block_table, from its beginning: known to the index
+  int64_t num_once_computed = 0;   // the most that num_computed_tokens has been
   int64_t num_overtakes = 0;
   DraftGovernor drafts;
 
