@@ -9,7 +9,8 @@
 
 namespace tetrad {
 
-/// One step, told after its tokens were chosen.
+/// One step, told after its tokens were chosen. Requests that it finished are neither running nor
+/// waiting any more, and their blocks are free.
 struct StepReport {
   int64_t num_running = 0;
   int64_t num_waiting = 0;
@@ -17,6 +18,8 @@ struct StepReport {
   int64_t num_free_kv_blocks = 0;  // unused, and cached ones that nobody uses at the moment
   int64_t num_batched_tokens = 0;  // computed in this step
   int64_t num_prompt_tokens = 0;   // of these: prompt tokens, those computed again included
+  /// Of these: tokens that were computed before and lost to a preemption.
+  int64_t num_recomputed_tokens = 0;
   int64_t num_generated_tokens = 0;
   int64_t num_preemptions = 0;
   /// Prompt tokens looked up in the prefix cache by requests admitted in this step, and found.
@@ -36,6 +39,7 @@ struct RequestReport {
   int64_t num_generated_tokens = 0;
   int64_t max_tokens = 0;
   int64_t num_preemptions = 0;
+  bool has_nan_logits = false;  // it ended because the model gave logits that are no numbers
   Seconds arrived{0};
   Seconds admitted{0};  // for the first time
   Seconds first_token{0};
@@ -55,6 +59,9 @@ class EngineObserver {
   /// A draft of `num_draft_tokens` tokens was verified; the first `num_accepted` were right.
   virtual void on_draft(int64_t num_draft_tokens, int64_t num_accepted) = 0;
   virtual void on_finish(const RequestReport& report) = 0;
+  /// A request was refused because the queue is full. The exception: called on the thread that
+  /// submitted it.
+  virtual void on_queue_full() {}
 };
 
 }  // namespace tetrad
