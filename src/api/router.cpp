@@ -24,6 +24,7 @@ constexpr Route kRoutes[] = {
     {"GET", "/health", Endpoint::health},
     {"GET", "/version", Endpoint::version},
     {"GET", "/load", Endpoint::load},
+    {"GET", "/metrics", Endpoint::metrics},
 };
 
 std::string_view path_of(std::string_view target) {
@@ -40,11 +41,15 @@ const Route* find_route(std::string_view path) {
   return found == std::end(kRoutes) ? nullptr : found;
 }
 
+std::string pattern(const Route& route) {
+  return fmt::format("{}{}", route.path, route.path.back() == '/' ? "{id}" : "");
+}
+
 std::string all_routes() {
   std::string text;
   for (const Route& route : kRoutes) {
-    fmt::format_to(std::back_inserter(text), "{}{} {}{}", text.empty() ? "" : ", ", route.method,
-                   route.path, route.path.back() == '/' ? "{id}" : "");
+    fmt::format_to(std::back_inserter(text), "{}{} {}", text.empty() ? "" : ", ", route.method,
+                   pattern(route));
   }
   return text;
 }
@@ -88,6 +93,11 @@ std::optional<std::string> percent_decode(std::string_view text) {
   }
   if (find_invalid_utf8(decoded)) return std::nullopt;
   return decoded;
+}
+
+std::string route_pattern(std::string_view target) {
+  const Route* found = find_route(path_of(target));
+  return found == nullptr ? "none" : pattern(*found);
 }
 
 bool is_open_to_all(std::string_view target) {

@@ -17,6 +17,7 @@ enum class Endpoint {
   health,
   version,
   load,
+  metrics,
 };
 
 struct Destination {
@@ -28,7 +29,10 @@ struct Destination {
 /// that does not declare JSON, 204 for OPTIONS.
 std::variant<Destination, JsonResponse> route(const RequestHead& head);
 
-/// The path is served to everybody: probes come without keys.
+/// The route's path as metrics name it, such as "/v1/models/{id}"; "none" where there is no route.
+std::string route_pattern(std::string_view target);
+
+/// The path is served to everybody: probes come without keys. Scrapers can send one.
 bool is_open_to_all(std::string_view target);
 
 /// %2F becomes '/'; nothing for a broken escape, for %00 and for what is not UTF-8.

@@ -31,6 +31,21 @@ TEST(Router, FindsTheEndpoints) {
   EXPECT_EQ(endpoint("POST", "/v1/completions?api-version=1"), Endpoint::completions);
   EXPECT_EQ(endpoint("GET", "/v1/models"), Endpoint::models);
   EXPECT_EQ(endpoint("HEAD", "/health"), Endpoint::health);
+  EXPECT_EQ(endpoint("GET", "/metrics"), Endpoint::metrics);
+}
+
+TEST(Router, OnlyTheHealthProbeComesWithoutAKey) {
+  EXPECT_TRUE(is_open_to_all("/health?verbose"));
+  for (const char* target : {"/metrics", "/load", "/version", "/v1/models", "/healthy", "/"}) {
+    EXPECT_FALSE(is_open_to_all(target)) << target;
+  }
+}
+
+TEST(Router, PatternsAreFew) {
+  EXPECT_EQ(route_pattern("/v1/completions?x"), "/v1/completions");
+  EXPECT_EQ(route_pattern("/v1/models/a/b"), "/v1/models/{id}");
+  EXPECT_EQ(route_pattern("/v1/models/"), "none");
+  EXPECT_EQ(route_pattern("/etc/passwd"), "none");
 }
 
 TEST(Router, ModelNamesMayHoldSlashes) {

@@ -7,6 +7,7 @@
 
 #include "api/responders.h"
 #include "base/log.h"
+#include "base/metrics.h"
 
 namespace tetrad::api {
 namespace {
@@ -99,6 +100,9 @@ void Service::handle(HttpRequest request, std::shared_ptr<ResponseWriter> writer
       break;
     case Endpoint::load:
       writer->send(load());
+      break;
+    case Endpoint::metrics:
+      writer->send(metrics());
       break;
   }
   if (result) return;
@@ -230,6 +234,12 @@ JsonResponse Service::load() const {
   object["running"] = stats.running;
   object["waiting"] = stats.waiting;
   return ok(object);
+}
+
+JsonResponse Service::metrics() const {
+  return {.status = 200,
+          .body = options_.metrics_text ? options_.metrics_text() : "",
+          .content_type = std::string(metrics::Registry::kContentType)};
 }
 
 }  // namespace tetrad::api

@@ -3,6 +3,7 @@
 // The OpenAI-compatible API over one engine. Transport-free: see transport.h.
 
 #include <cstdint>
+#include <functional>
 #include <memory>
 #include <mutex>
 #include <set>
@@ -31,6 +32,7 @@ struct ServiceOptions {
   ReasoningMode reasoning_mode = ReasoningMode::split;
   json::object version;  // what GET /version says
   std::string system_fingerprint;
+  std::function<std::string()> metrics_text;  // what GET /metrics says; null: nothing
 };
 
 /// Names a bounded number of unknown request fields in the log, each once.
@@ -77,6 +79,7 @@ class Service final : public RequestHandler {
   JsonResponse models() const;
   JsonResponse model(const std::string& name) const;
   JsonResponse load() const;
+  JsonResponse metrics() const;
 
   Engine& engine_;
   const Tokenizer& tokenizer_;

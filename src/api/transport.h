@@ -29,11 +29,12 @@ struct Header {
   std::string value;
 };
 
-/// A response whose body is one JSON text.
+/// A response whose body is one JSON text, or what content_type says instead.
 struct JsonResponse {
   int status = 200;
   std::string body;
   std::vector<Header> headers;  // besides those the transport writes itself
+  std::string content_type = "application/json";
 };
 
 /// Where the answer to one request goes. All functions may be called from any thread and never

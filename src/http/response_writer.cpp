@@ -64,8 +64,8 @@ std::string format_head(int status, std::string_view content_type,
 }  // namespace
 
 std::string format_response(const api::JsonResponse& response, const ResponseForm& form) {
-  std::string bytes = format_head(response.status, response.body.empty() ? "" : "application/json",
-                                  response.headers, form);
+  const std::string_view content_type = response.body.empty() ? "" : response.content_type;
+  std::string bytes = format_head(response.status, content_type, response.headers, form);
   if (response.status != 204) bytes += fmt::format("Content-Length: {}\r\n", response.body.size());
   bytes += "\r\n";
   if (!form.head_only) bytes += response.body;
