@@ -83,6 +83,9 @@ void add_serve_flags(CLI::App& verb, ServeFlags& flags) {
       ->check(CLI::IsMember({"minimax_m2", "minimax-m2"}));
   verb.add_option("--override-generation-config", flags.override_generation_config,
                   R"(JSON laid over generation_config.json: '{"temperature": 0.7}')");
+  verb.add_option("--show-hidden-metrics-for-version", flags.show_hidden_metrics,
+                  "any version: /metrics has vLLM's older names too, such as "
+                  "vllm:gpu_cache_usage_perc");
   verb.add_option("--tensor-parallel-size,-t", flags.tensor_parallel_size, "1: this process alone");
   verb.add_option("--max-connections", flags.max_connections, "more are answered 503")
       ->check(CLI::Range(1, 65536))

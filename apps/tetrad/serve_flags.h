@@ -27,6 +27,7 @@ struct ServeFlags {
   std::string tool_call_parser;
   std::string override_generation_config;
   int64_t tensor_parallel_size = 1;
+  std::string show_hidden_metrics;
 
   int64_t max_connections = http::ServerOptions{}.max_connections;
   uint64_t max_body_bytes = http::ServerOptions{}.max_body_bytes;

@@ -8,12 +8,14 @@
 #include <cstdlib>
 #include <filesystem>
 
+#include "api/metered_handler.h"
 #include "api/service.h"
 #include "base/log.h"
 #include "chat/template.h"
 #include "cli_io.h"
 #include "nearest_word.h"
 #include "serve_flags.h"
+#include "serve_metrics.h"
 #include "verbs.h"
 
 namespace tetrad {
@@ -121,16 +123,21 @@ int run(ServeFlags flags) {
   if (!chat_template) return report(chat_template.error());
   const auto defaults = sampling_defaults(flags, **loaded);
   if (!defaults) return report(defaults.error());
-  const auto options = engine_options(flags, **loaded);
+  auto options = engine_options(flags, **loaded);
   if (!options) return report(options.error());
+  api::ServiceOptions service_settings =
+      service_options(flags, **loaded, options->kv_cache_dtype, *defaults);
+  ServeMetrics metrics(service_settings.model_names.front(), flags, **loaded, *options);
+  options->observer = metrics.observer();
   const auto engine = Engine::start(*(*loaded)->model, *(*loaded)->tokenizer, *options);
   if (!engine) return report(engine.error());
   log::info("{}", describe_capacity(**engine));
+  metrics.describe(**engine, **loaded);
+  service_settings.metrics_text = [&metrics, &engine = **engine] { return metrics.text(engine); };
 
-  const api::ServiceOptions service_settings =
-      service_options(flags, **loaded, options->kv_cache_dtype, *defaults);
   api::Service service(**engine, *(*loaded)->tokenizer, *chat_template, service_settings);
-  const auto server = http::Server::listen(server_options(flags), service);
+  api::MeteredHandler handler(service, metrics.registry());
+  const auto server = http::Server::listen(server_options(flags), handler);
   if (!server) return report(server.error());
   return serve(**server, flags, service_settings);
 }
