@@ -33,16 +33,16 @@ Result<int64_t> memory_left(double utilization, const EngineOptions& options,
   const double memory =
       static_cast<double>(sysconf(_SC_PHYS_PAGES)) * static_cast<double>(sysconf(_SC_PAGESIZE));
   const auto weights = static_cast<double>(loaded.checkpoint->total_bytes());
-  const auto activations = static_cast<double>(MiniMaxM2::workspace_bytes(
-      loaded.model->config(), options.max_num_batched_tokens, options.max_num_seqs));
+  const auto activations = static_cast<double>(
+      MiniMaxM2::workspace_bytes(loaded.model->config(), options.max_num_batched_tokens,
+                                 options.max_num_seqs));
   const double left = utilization * memory - weights - activations;
   if (left > 0) return static_cast<int64_t>(left);
   constexpr double kGiB = 1 << 30;
-  return fail_param(
-      "--gpu-memory-utilization",
-      "--gpu-memory-utilization {}: of {:.2f} GiB of memory the weights take {:.2f} "
-      "GiB and a step's activations {:.2f} GiB, which leaves nothing for the KV cache",
-      utilization, memory / kGiB, weights / kGiB, activations / kGiB);
+  return fail_param("--gpu-memory-utilization",
+                    "--gpu-memory-utilization {}: of {:.2f} GiB of memory the weights take {:.2f} "
+                    "GiB and a step's activations {:.2f} GiB, which leaves nothing for the KV cache",
+                    utilization, memory / kGiB, weights / kGiB, activations / kGiB);
 }
 
 }  // namespace
@@ -57,9 +57,10 @@ void add_engine_flags(CLI::App& verb, EngineFlags& flags) {
   verb.add_option("--max-num-batched-tokens", flags.max_num_batched_tokens, "tokens of one step")
       ->check(CLI::Range(1, 1 << 20))
       ->capture_default_str();
-  CLI::Option* memory = verb.add_option("--kv-cache-memory,--kv-cache-memory-bytes",
-                                        flags.kv_cache_memory, "memory for keys and values (8GiB)")
-                            ->transform(CLI::AsSizeValue(/*kb_is_1000=*/false));
+  CLI::Option* memory =
+      verb.add_option("--kv-cache-memory,--kv-cache-memory-bytes", flags.kv_cache_memory,
+                      "memory for keys and values (8GiB)")
+          ->transform(CLI::AsSizeValue(/*kb_is_1000=*/false));
   verb.add_option("--gpu-memory-utilization", flags.memory_utilization,
                   "share of this machine's memory for weights, activations and KV cache together, "
                   "instead of --kv-cache-memory; without both the cache takes what max-num-seqs "
