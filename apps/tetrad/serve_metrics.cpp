@@ -26,6 +26,7 @@ EngineMetricsOptions metrics_options(const std::string& model_name, const ServeF
   const int64_t longest = loaded.model->config().max_position_embeddings;
   return {.model_name = model_name,
           .max_model_len = options.max_model_len > 0 ? options.max_model_len : longest,
+          .num_speculative_tokens = options.ngram.num_speculative_tokens,
           .older_names = !flags.show_hidden_metrics.empty()};
 }
 
@@ -48,7 +49,8 @@ void ServeMetrics::describe(const Engine& engine, const LoadedModel& loaded) {
                              .block_size = kKvBlockSize,
                              .num_kv_blocks = engine.num_kv_blocks(),
                              .kv_cache_bytes = engine.num_kv_blocks() * block_bytes,
-                             .kv_cache_dtype = kv_cache_dtype_label(options.kv_cache_dtype)});
+                             .kv_cache_dtype = kv_cache_dtype_label(options.kv_cache_dtype),
+                             .enable_prefix_caching = options.enable_prefix_caching});
   const metrics::Labels build = {{"version", TETRAD_VERSION},
                                  {"build_type", TETRAD_BUILD_TYPE},
                                  {"kernels", std::string(loaded.model->kernels().name())}};

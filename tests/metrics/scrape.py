@@ -7,6 +7,7 @@ Usage: scrape.py TETRAD MODEL
 import json
 import subprocess
 import sys
+import time
 import urllib.error
 import urllib.request
 
@@ -71,6 +72,37 @@ def check_names(families):
     assert bounds[-3:] == ["200.0", "500.0", "+Inf"], bounds  # --max-model-len 512
 
 
+def engine_counts(families):
+    """The counters of check_server's requests, whose last step may be counted after its answer."""
+    def value(name):
+        family = families["vllm:" + name.removesuffix("_sum").removesuffix("_count")]
+        suffix = "_total" if family.type == "counter" else name[name.rindex("_"):]
+        return sum(s.value for s in family.samples if s.name == family.name + suffix)
+    return {name: value(name) for name in EXPECTED}
+
+
+# Four completions of 4 tokens after a prompt of 40, whose first two blocks of 16 the last three
+# find in the cache.
+EXPECTED = {
+    "prompt_tokens": 160, "prompt_tokens_cached": 96, "prompt_tokens_by_source": 160,
+    "prefix_cache_queries": 160, "prefix_cache_hits": 96, "generation_tokens": 16,
+    "request_success": 4, "num_preemptions": 0, "time_to_first_token_seconds_count": 4,
+    "inter_token_latency_seconds_count": 12, "e2e_request_latency_seconds_count": 4,
+    "request_prompt_tokens_sum": 160, "request_prefill_kv_computed_tokens_sum": 64,
+    "request_generation_tokens_sum": 16, "request_params_max_tokens_sum": 16,
+    "iteration_tokens_total_count": 16, "iteration_tokens_total_sum": 64 + 12,
+}
+
+
+def check_engine_counts(url):
+    for _ in range(100):
+        have = engine_counts(scrape(url))
+        if have == EXPECTED:
+            return
+        time.sleep(0.05)
+    raise AssertionError(f"never came to be: {EXPECTED}; last was {have}")
+
+
 def check_server(url):
     assert fetch(f"{url}/metrics", headers={})[0] == 401
     before = scrape(url)
@@ -78,7 +110,7 @@ def check_server(url):
     assert "vllm:gpu_cache_usage_perc" in before
     assert before["tetrad:max_model_len"].samples[0].value == 512
 
-    completion = {"prompt": "Once", "max_tokens": 4, "ignore_eos": True}
+    completion = {"prompt": list(range(100, 140)), "max_tokens": 4, "ignore_eos": True}
     for _ in range(3):
         assert fetch(f"{url}/v1/completions", completion)[0] == 200
     status, _, events = fetch(f"{url}/v1/completions", {**completion, "stream": True})
@@ -87,6 +119,7 @@ def check_server(url):
     assert fetch(f"{url}/v1/completions", completion, headers={})[0] == 401
     assert fetch(f"{url}/nothing/here")[0] == 404
 
+    check_engine_counts(url)
     after = scrape(url)
     check_names(after)
     completions = {"handler": "/v1/completions", "method": "POST"}
