@@ -129,10 +129,10 @@ void print_decode(const Plan& plan) {
 }
 
 void print_shards(const Plan& plan) {
-  fmt::print("\n{:<46} {:>6} {:<10} {:>15} {:<8} {:>15} {:>6} {:>16}\n", "shards", "count",
+  fmt::print("\n{:<55} {:>6} {:<10} {:>15} {:<8} {:>15} {:>6} {:>16}\n", "shards", "count",
              "format", "shape", "cut", "on one GPU", "count", "bytes");
   for (const auto& [weight, shard] : plan.shards) {
-    fmt::print("{:<46} {:>6} {:<10} {:>15} {:<8} {:>15} {:>6} {:>16}\n", weight.name, weight.count,
+    fmt::print("{:<55} {:>6} {:<10} {:>15} {:<8} {:>15} {:>6} {:>16}\n", weight.name, weight.count,
                weight_format_name(weight.format), shape(weight.rows, weight.cols), cut_name(shard),
                shape(shard.rows, shard.cols), shard.count, grouped(shard.bytes));
   }
