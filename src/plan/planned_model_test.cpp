@@ -168,7 +168,7 @@ TEST_F(PlannedFolder, BadConfigsAreRefusedByName) {
   json::object huge = tiny_.config;
   huge["vocab_size"] = 2147483647;
   huge["hidden_size"] = 2147483632;
-  EXPECT_THAT(error_of(huge), HasSubstr("a model of 1.84e+19 parameters"));
+  EXPECT_THAT(error_of(huge), HasSubstr("a model of 9.22e+18 parameters"));
   json::object other = tiny_.config;
   other["model_type"] = "llama";
   EXPECT_THAT(error_of(other), HasSubstr("config.json: \"model_type\" is \"llama\""));
