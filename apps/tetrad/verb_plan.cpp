@@ -58,13 +58,19 @@ std::optional<double> scaled(const std::optional<double>& number, double factor)
   return *number * factor;
 }
 
+/// A bare number is bytes, as for serve.
+Result<int64_t> kv_cache_bytes(const std::string& text) {
+  const bool is_bare = text.find_first_not_of("0123456789") == std::string::npos;
+  return plan::parse_byte_size(is_bare ? text + "B" : text);
+}
+
 Result<plan::PlanRequest> make_request(const PlanFlags& flags) {
   plan::PlanRequest request = flags.request;
   auto gpus = plan::parse_gpu_set(flags.gpus);
   if (!gpus) return tl::unexpected(at_flag(std::move(gpus.error()), "--gpus"));
   request.gpus = *gpus;
   if (!flags.kv_cache_memory.empty()) {
-    auto bytes = plan::parse_byte_size(flags.kv_cache_memory);
+    auto bytes = kv_cache_bytes(flags.kv_cache_memory);
     if (!bytes) return tl::unexpected(at_flag(std::move(bytes.error()), "--kv-cache-memory"));
     request.kv_cache_memory = *bytes;
   }
@@ -108,7 +114,7 @@ void add_memory_flags(CLI::App& verb, PlanFlags& flags) {
   verb.add_option("--gpu-memory-utilization", request.gpu_memory_utilization,
                   "share of a GPU that weights, workspace and KV cache may take")
       ->capture_default_str();
-  verb.add_option("--kv-cache-memory", flags.kv_cache_memory,
+  verb.add_option("--kv-cache-memory,--kv-cache-memory-bytes", flags.kv_cache_memory,
                   "KV cache of one GPU (11.35GiB), instead of what the utilization leaves");
   verb.add_option("--max-num-seqs", request.limits.max_num_seqs, "requests computed together")
       ->capture_default_str();
