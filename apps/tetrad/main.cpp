@@ -24,6 +24,7 @@ int main(int argc, char** argv) {
   tetrad::add_verb_generate(app, exit_status);
   tetrad::add_verb_quantize(app, exit_status);
   tetrad::add_verb_inspect(app, exit_status);
+  tetrad::add_verb_plan(app, exit_status);
   tetrad::add_verb_eval(app, exit_status);
   tetrad::add_verb_tokenize(app, exit_status);
   tetrad::add_verb_render(app, exit_status);

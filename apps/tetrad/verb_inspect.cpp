@@ -22,10 +22,6 @@ struct InspectFlags {
 /// Findings printed for a person; the JSON output has them all.
 constexpr size_t kShownFindings = 30;
 
-std::string_view severity_name(Severity severity) {
-  return severity == Severity::error ? "error" : "warning";
-}
-
 int64_t file_bytes(const Checkpoint& checkpoint) {
   int64_t bytes = 0;
   for (const auto& [name, tensor] : checkpoint.tensors())

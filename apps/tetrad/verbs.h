@@ -12,6 +12,7 @@ void add_verb_chat(CLI::App& app, int& exit_status);
 void add_verb_generate(CLI::App& app, int& exit_status);
 void add_verb_quantize(CLI::App& app, int& exit_status);
 void add_verb_inspect(CLI::App& app, int& exit_status);
+void add_verb_plan(CLI::App& app, int& exit_status);
 void add_verb_eval(CLI::App& app, int& exit_status);
 void add_verb_tokenize(CLI::App& app, int& exit_status);
 void add_verb_render(CLI::App& app, int& exit_status);

@@ -198,6 +198,10 @@ class Surveyor {
 
 }  // namespace
 
+std::string_view severity_name(Severity severity) {
+  return severity == Severity::error ? "error" : "warning";
+}
+
 double SizeTotals::bits_per_weight() const {
   return parameters == 0 ? 0.0 : 8.0 * static_cast<double>(bytes) / static_cast<double>(parameters);
 }

@@ -5,6 +5,7 @@
 #include <cstdint>
 #include <map>
 #include <string>
+#include <string_view>
 #include <vector>
 
 #include "checkpoint/checkpoint.h"
@@ -31,6 +32,9 @@ enum class Severity : uint8_t {
   error,    // the checkpoint cannot be used
   warning,  // it can, but something in it is not what it should be
 };
+
+/// "error" or "warning".
+std::string_view severity_name(Severity severity);
 
 struct Finding {
   Severity severity = Severity::error;
