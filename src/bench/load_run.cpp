@@ -48,8 +48,10 @@ void LoadRun::admit() {
     if (options_.max_concurrency &&
         std::cmp_greater_equal(active_.size(), *options_.max_concurrency))
       return;
-    const Seconds wait = arrivals_.next() - (clock_.now() - result_.start);
+    const Seconds elapsed = clock_.now() - result_.start;
+    Seconds wait = arrivals_.next() - elapsed;
     if (wait > Seconds(0)) {
+      if (options_.duration) wait = std::min(wait, *options_.duration - elapsed);
       if (std::exchange(is_waiting_for_arrival_, true)) return;
       client_.call_after(wait, [this] {
         is_waiting_for_arrival_ = false;

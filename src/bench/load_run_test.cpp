@@ -179,6 +179,13 @@ TEST(LoadRun, NothingBeginsAfterTheDuration) {
   EXPECT_GT(open.request_times.back(), 1000.8);
 }
 
+TEST(LoadRun, NoArrivalIsWaitedForBeyondTheDuration) {
+  FakeClient client([](const auto&) { return streamed_answer(0.4, 0, 1); });
+  run(client, *prompts(), {.request_rate = 1e-6, .duration = Seconds(1)});
+  EXPECT_THAT(client.requests, SizeIs(1));
+  EXPECT_NEAR(client.now().count(), 1001, kTiny);
+}
+
 TEST(LoadRun, TheDurationAlsoEndsConversations) {
   FakeClient client([](const auto&) { return streamed_answer(0.4, 0, 1); });
   const RunResult result = run(client, *agents(10), {.num_sessions = 1, .duration = Seconds(1)});
@@ -271,6 +278,10 @@ FakeResponse chat_answer(int number) {
   return response;
 }
 
+std::string text_of(const json::value& value) {
+  return std::string(value.as_string());
+}
+
 json::array messages_of(const http::ClientRequest& request) {
   return parse_json(request.body)->at("messages").as_array();
 }
@@ -294,8 +305,8 @@ TEST(AgentLoad, AnswersGoBackAsTheyCame) {
     EXPECT_EQ(json::array(now.begin(), now.begin() + before.size()), before) << turn;
     const json::object& answer = now[before.size()].as_object();
     EXPECT_EQ(answer.at("role"), "assistant");
-    EXPECT_EQ(answer.at("content"), fmt::format("say {}", turn - 1));
-    EXPECT_EQ(answer.at("reasoning"), fmt::format("think {} more", turn - 1));
+    EXPECT_EQ(text_of(answer.at("content")), fmt::format("say {}", turn - 1));
+    EXPECT_EQ(text_of(answer.at("reasoning")), fmt::format("think {} more", turn - 1));
     EXPECT_EQ(answer.at("reasoning_content"), answer.at("reasoning"));
     const json::object& news = now.back().as_object();
     if (turn == 5) {
@@ -304,8 +315,8 @@ TEST(AgentLoad, AnswersGoBackAsTheyCame) {
     } else {
       EXPECT_EQ(news.at("role"), "tool");
       const std::string id = fmt::format("call_0_{}", turn);
-      EXPECT_EQ(news.at("tool_call_id"), id);
-      EXPECT_EQ(answer.at("tool_calls").at(0).at("id"), id);
+      EXPECT_EQ(text_of(news.at("tool_call_id")), id);
+      EXPECT_EQ(text_of(answer.at("tool_calls").at(0).at("id")), id);
     }
   }
 }

@@ -6,6 +6,7 @@
 
 #include "bench/agent_workload.h"
 #include "bench/prompt_workload.h"
+#include "bench/random.h"
 
 namespace tetrad::bench {
 namespace {
