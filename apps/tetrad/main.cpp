@@ -29,6 +29,7 @@ int main(int argc, char** argv) {
   tetrad::add_verb_tokenize(app, exit_status);
   tetrad::add_verb_render(app, exit_status);
   tetrad::add_verb_logits(app, exit_status);
+  tetrad::add_verb_bench(app, exit_status);
 
   try {
     app.parse(argc, argv);

@@ -1,0 +1,161 @@
+// tetrad bench serve: a load on a server, and how it bore it.
+
+#include <fmt/format.h>
+#include <sys/ioctl.h>
+#include <sys/resource.h>
+#include <unistd.h>
+
+#include <algorithm>
+#include <cstdio>
+#include <filesystem>
+
+#include "base/pending_file.h"
+#include "bench/progress_line.h"
+#include "bench/report.h"
+#include "bench/server_probe.h"
+#include "bench_serve_flags.h"
+#include "cli_io.h"
+#include "interrupts.h"
+#include "verbs.h"
+
+namespace tetrad {
+namespace {
+
+constexpr const char* kExamples =
+    "Examples:\n"
+    "  tetrad bench serve --random-input-len 512 --num-prompts 200 --max-concurrency 16\n"
+    "  tetrad bench serve --base-url http://host:8000 --request-rate 4 --duration 60 \\\n"
+    "    --tokenizer MODEL --ignore-eos --goodput ttft:500 tpot:50\n"
+    "  tetrad bench serve --dataset-name multi-turn-agent --num-sessions 20 --num-turns 10 \\\n"
+    "    --max-concurrency 4 --result-filename agent.json";
+
+/// Each request is a connection, and shells allow 1024 open files by default.
+void raise_file_limit() {
+  rlimit limit{};
+  if (getrlimit(RLIMIT_NOFILE, &limit) != 0) return;
+  limit.rlim_cur = limit.rlim_max;
+  setrlimit(RLIMIT_NOFILE, &limit);  // without it, connections beyond the limit fail and say so
+}
+
+/// One line on stderr that is overwritten, on a terminal only.
+class ProgressBar {
+ public:
+  ProgressBar(bool wanted, bench::ProgressGoal goal)
+      : is_shown_(wanted && isatty(STDERR_FILENO) == 1), goal_(goal) {}
+  ~ProgressBar() {
+    if (is_shown_) fmt::print(stderr, "\r\x1b[K");
+  }
+  ProgressBar(const ProgressBar&) = delete;
+  ProgressBar& operator=(const ProgressBar&) = delete;
+
+  void show(const bench::Progress& progress) const {
+    if (!is_shown_) return;
+    winsize size{};
+    const bool is_known = ioctl(STDERR_FILENO, TIOCGWINSZ, &size) == 0 && size.ws_col > 0;
+    const int columns = is_known ? size.ws_col - 1 : 79;
+    fmt::print(stderr, "\r\x1b[K{}", bench::progress_line(progress, goal_, columns));
+    std::fflush(stderr);
+  }
+
+ private:
+  const bool is_shown_;
+  const bench::ProgressGoal goal_;
+};
+
+bench::ProgressGoal progress_goal(const bench::LoadOptions& load, const bench::Workload& workload) {
+  bench::ProgressGoal goal{.duration = load.duration};
+  if (load.num_sessions) {
+    goal.num_requests = static_cast<int64_t>(*load.num_sessions) * workload.turns_per_session();
+  }
+  return goal;
+}
+
+/// Runs until it is done or Ctrl-C.
+bench::RunResult run_load(http::Client& client, const bench::Workload& workload,
+                          const bench::LoadOptions& load, bool show_progress) {
+  const SteadyClock clock;
+  const Interrupts interrupts;
+  const ProgressBar bar(show_progress, progress_goal(load, workload));
+  bench::LoadRun run(client, clock, workload, load, [&bar](const bench::Progress& progress) {
+    bar.show(progress);
+    return !Interrupts::take();
+  });
+  return run.run();
+}
+
+std::filesystem::path result_path(const BenchServeFlags& flags, const json::object& report) {
+  std::string name = flags.result_filename;
+  if (name.empty()) {
+    std::string model(report.at("model_id").as_string());
+    std::ranges::replace(model, '/', '-');
+    name = fmt::format("openai-{}-{}.json", model, report.at("date").as_string().c_str());
+  }
+  return std::filesystem::path(flags.result_dir) / name;
+}
+
+Result<void> save(const BenchServeFlags& flags, const json::object& report) {
+  if (!flags.save_result && !flags.save_detailed && flags.result_filename.empty()) return {};
+  const std::filesystem::path path = result_path(flags, report);
+  TETRAD_TRY(write_text_file(path, to_json_text(report) + "\n"));
+  fmt::print("\nwritten to {}\n", path.string());
+  return {};
+}
+
+Result<std::unique_ptr<http::Client>> connect(const BenchServeFlags& flags) {
+  TETRAD_ASSIGN(http::Url url, http::parse_url(flags.base_url));
+  // Clients' base URLs have it, vLLM's benchmark's has not: both are meant.
+  if (url.path.ends_with("/v1")) url.path.resize(url.path.size() - 3);
+  http::ClientOptions options;
+  options.silence_timeout = Seconds(flags.request_timeout_seconds);
+  return http::make_client(url, options);
+}
+
+/// The figures of the run; printed and saved.
+Result<bench::Summary> bench_serve(const BenchServeFlags& flags) {
+  TETRAD_ASSIGN(const bench::LoadOptions load, load_options(flags));
+  TETRAD_ASSIGN(const bench::ServiceLevel level, bench::parse_service_level(flags.goodput));
+  TETRAD_ASSIGN(const std::unique_ptr<http::Client> client, connect(flags));
+  TETRAD_ASSIGN(const bench::ServedModel model,
+                bench::find_model(*client, flags.model, flags.api_key));
+  TETRAD_ASSIGN(const std::unique_ptr<bench::Workload> workload, make_workload(flags, model.id));
+  raise_file_limit();
+
+  bench::ServerFacts facts{.max_model_len = model.max_model_len};
+  facts.before = bench::fetch_metrics(*client, flags.api_key);
+  const bench::RunResult run = run_load(*client, *workload, load, !flags.disable_progress);
+  // The load's client may have been stopped with requests under way.
+  TETRAD_ASSIGN(const std::unique_ptr<http::Client> fresh_client, connect(flags));
+  facts.after = bench::fetch_metrics(*fresh_client, flags.api_key);
+
+  bench::Summary summary = bench::summarise(run, level, facts);
+  fmt::print("{} on {}, {}\n{}", model.id, flags.base_url, flags.dataset_name,
+             bench::report_text(summary));
+  json::object report = describe(flags, load, model.id);
+  for (auto& member : bench::report_json(summary))
+    report[member.key()] = member.value();
+  if (flags.save_detailed) {
+    for (auto& member : bench::detailed_json(run))
+      report[member.key()] = member.value();
+  }
+  TETRAD_TRY(save(flags, report));
+  return summary;
+}
+
+int run(const BenchServeFlags& flags) {
+  const auto summary = bench_serve(flags);
+  if (!summary) return report(summary.error());
+  return summary->failed == 0 && !summary->was_interrupted ? kExitOk : kExitFailed;
+}
+
+}  // namespace
+
+void add_bench_serve(CLI::App& bench, int& exit_status) {
+  auto flags = std::make_shared<BenchServeFlags>();
+  CLI::App* verb =
+      bench.add_subcommand("serve", "Load an OpenAI-compatible server and measure its answers");
+  add_bench_serve_flags(*verb, *flags);
+  verb->footer(kExamples);
+  verb->callback([flags, &exit_status] { exit_status = run(*flags); });
+}
+
+}  // namespace tetrad

@@ -1,0 +1,13 @@
+// tetrad bench …: each subcommand is a file bench_<name>.cpp.
+
+#include "verbs.h"
+
+namespace tetrad {
+
+void add_verb_bench(CLI::App& app, int& exit_status) {
+  CLI::App* verb = app.add_subcommand("bench", "Measure a server");
+  verb->require_subcommand(1);
+  add_bench_serve(*verb, exit_status);
+}
+
+}  // namespace tetrad
