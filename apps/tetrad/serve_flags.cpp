@@ -65,20 +65,6 @@ Result<int64_t> parse_length(const std::string& text) {
   return length;
 }
 
-/// The checkpoint's choice ("auto" with --dtype), or what --kv-cache-dtype says.
-Result<DType> kv_cache_dtype(const ServeFlags& flags, const LoadedModel& loaded) {
-  const std::string& name = flags.kv_cache_dtype;
-  if (name == "auto") return loaded.kv_cache_dtype;
-  if (name == "bf16" || name == "bfloat16") return DType::bf16;
-  if (name == "float32" || name == "fp32") return DType::f32;
-  if (name.starts_with("fp8")) {
-    return fail_param("--kv-cache-dtype",
-                      "--kv-cache-dtype {}: an FP8 cache is not yet supported; use bf16", name);
-  }
-  return fail_param("--kv-cache-dtype", "--kv-cache-dtype: '{}' is not one of auto, bf16, float32",
-                    name);
-}
-
 }  // namespace
 
 void add_serve_flags(CLI::App& verb, ServeFlags& flags) {
@@ -101,8 +87,6 @@ void add_serve_flags(CLI::App& verb, ServeFlags& flags) {
       ->capture_default_str();
   verb.add_option("--max-num-batched-tokens", flags.max_num_batched_tokens, "tokens of one step")
       ->check(CLI::Range(1, 1 << 20))
-      ->capture_default_str();
-  verb.add_option("--kv-cache-dtype", flags.kv_cache_dtype, "auto (as --dtype), bf16 or float32")
       ->capture_default_str();
   verb.add_option("--reasoning-parser", flags.reasoning_parser,
                   "minimax_m2: thinking comes as `reasoning` and `reasoning_content`; "
@@ -138,7 +122,6 @@ Result<EngineOptions> engine_options(const ServeFlags& flags, const LoadedModel&
   }
   EngineOptions options = engine_options(loaded);
   TETRAD_ASSIGN(options.max_model_len, parse_length(flags.max_model_len));
-  TETRAD_ASSIGN(options.kv_cache_dtype, kv_cache_dtype(flags, loaded));
   options.max_num_seqs = flags.max_num_seqs;
   options.max_num_batched_tokens = flags.max_num_batched_tokens;
   return options;

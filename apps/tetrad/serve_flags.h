@@ -24,7 +24,6 @@ struct ServeFlags {
   std::string max_model_len = "auto";
   int64_t max_num_seqs = EngineOptions{}.max_num_seqs;
   int64_t max_num_batched_tokens = EngineOptions{}.max_num_batched_tokens;
-  std::string kv_cache_dtype = "auto";
   std::string reasoning_parser = "minimax_m2";
   std::string tool_call_parser;
   std::string override_generation_config;

@@ -117,6 +117,8 @@ int run(ServeFlags flags) {
   }
   const auto loaded = load_model(flags.model);
   if (!loaded) return report(loaded.error());
+  log::info("--kv-cache-dtype {}: keys and values are kept in {}", flags.model.kv_cache_dtype,
+            dtype_name((*loaded)->kv_cache.dtype));
   const auto chat_template = ChatTemplate::from_folder((*loaded)->folder);
   if (!chat_template) return report(chat_template.error());
   const auto defaults = sampling_defaults(flags, **loaded);
