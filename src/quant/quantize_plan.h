@@ -21,9 +21,9 @@ struct PlannedModule {
   /// The weights to quantize; nothing where the tensors are carried over as they are.
   std::optional<WeightMatrix> source;
   std::vector<std::string> carried_tensors;
-  /// Newly measured KV scales of this layer, to be written under the names of the module.
-  std::optional<int64_t> kv_scales_of_layer;
   int64_t bytes = 0;  // to be written
+  /// Newly measured KV scales of this layer are to be written under the names of the module.
+  std::optional<int64_t> kv_scales_of_layer{};
 };
 
 /// Where the scales of an FP8 KV cache come from.

@@ -38,10 +38,11 @@ class CacheView {
 
   void write(int64_t slot, int64_t kv_head, std::span<const float> vector) const {
     std::byte* out = address(slot, kv_head);
+    const float scale = scale_;  // a member might be among the bytes written, as compilers see it
     switch (cache_->dtype) {
       case DType::f8_e4m3:
         for (size_t i = 0; i < vector.size(); ++i)
-          out[i] = std::byte{float_to_f8_e4m3(vector[i] / scale_)};
+          out[i] = std::byte{float_to_f8_e4m3(vector[i] / scale)};
         break;
       case DType::bf16:
         for (size_t i = 0; i < vector.size(); ++i) {
