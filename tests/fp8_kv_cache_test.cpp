@@ -86,7 +86,8 @@ TEST_F(Fp8KvCache, TheBundledScalesAreWhatTheCommandOfTheModelCardMeasures) {
 TEST_F(Fp8KvCache, CostsLittleOnThePromptsOfTheRepository) {
   std::vector<TokenId> ids;
   const auto text = read_text_file(kSource / "tests" / "golden" / "prompt_ids.json").value();
-  for (const json::value& prompt : parse_json(text).value().as_array()) {
+  const json::value prompts = parse_json(text).value();
+  for (const json::value& prompt : prompts.as_array()) {
     for (const json::value& id : prompt.at("ids").as_array())
       ids.push_back(id.to_number<TokenId>());
   }
