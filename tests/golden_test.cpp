@@ -92,7 +92,8 @@ std::map<std::string, std::vector<float>> record(MiniMaxM2& model,
     const std::string key = layer < 0 ? std::string(name) : fmt::format("layer.{}.{}", layer, name);
     seen[key].assign(tensor.data, tensor.data + tensor.rows * tensor.cols);
   };
-  auto runner = SequenceRunner::create(model, DType::f32, static_cast<int64_t>(ids.size())).value();
+  auto runner =
+      SequenceRunner::create(model, {DType::f32, {}}, static_cast<int64_t>(ids.size())).value();
   const Activations logits =
       runner.append(ids, SequenceRunner::Logits::every_token, &observer).value();
   seen["logits"].assign(logits.data, logits.data + logits.rows * logits.cols);
@@ -201,7 +202,7 @@ TEST_P(FullGoldens, TopLogitsOfEveryPrompt) {
     const std::vector<int32_t> ids = to_ids(prompt.at("ids"));
     if (slow() && ids.size() > 200) continue;
     auto runner =
-        SequenceRunner::create(*model_, DType::f32, static_cast<int64_t>(ids.size())).value();
+        SequenceRunner::create(*model_, {DType::f32, {}}, static_cast<int64_t>(ids.size())).value();
     const Activations logits = runner.append(ids, SequenceRunner::Logits::last_token).value();
     const std::vector<int32_t> top_ids = to_ids(prompt.at("top_ids"));
     const auto top_logits = json::value_to<std::vector<double>>(prompt.at("top_logits"));
@@ -221,7 +222,7 @@ TEST_P(FullGoldens, GreedyContinuations) {
     std::vector<int32_t> next = to_ids(prompt.at("ids"));
     if (slow() && next.size() > 200) continue;
     const std::vector<int32_t> expected = to_ids(prompt.at("greedy_ids"));
-    auto runner = SequenceRunner::create(*model_, DType::f32,
+    auto runner = SequenceRunner::create(*model_, {DType::f32, {}},
                                          static_cast<int64_t>(next.size() + expected.size()))
                       .value();
     std::vector<int32_t> generated;
@@ -244,7 +245,7 @@ TEST_P(FullGoldens, MeanNllOfTheHeldOutTexts) {
     const auto ids = tokenizer->encode(read_text_file(kShared / "goldens" / name).value());
     ASSERT_TRUE(ids);
     const auto result =
-        evaluate_perplexity(*model_, DType::f32, *ids, goldens.at("window").as_int64());
+        evaluate_perplexity(*model_, {DType::f32, {}}, *ids, goldens.at("window").as_int64());
     ASSERT_TRUE(result);
     const json::value& golden = goldens.at(name).at("fp32");
     EXPECT_EQ(result->num_tokens, golden.at("tokens").as_int64());

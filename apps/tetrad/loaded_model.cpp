@@ -3,6 +3,7 @@
 #include <utility>
 
 #include "base/json.h"
+#include "base/log.h"
 #include "base/mapped_file.h"
 #include "kernels/kernels.h"
 
@@ -43,6 +44,29 @@ Result<std::vector<TokenId>> eos_of_tokenizer(const std::filesystem::path& folde
   return std::vector<TokenId>{*id};
 }
 
+/// The type that --kv-cache-dtype names, in vLLM's spelling.
+Result<DType> kv_cache_dtype(const ModelFlags& flags, const MiniMaxM2& model) {
+  constexpr std::string_view kFlag = "--kv-cache-dtype";
+  const std::string& name = flags.kv_cache_dtype;
+  if (name == "auto") return flags.dtype == "float32" ? DType::f32 : auto_kv_cache_dtype(model);
+  if (name == "fp8" || name == "fp8_e4m3") return DType::f8_e4m3;
+  if (name == "bf16" || name == "bfloat16") return DType::bf16;
+  if (name == "float32" || name == "fp32") return DType::f32;
+  return fail_param(kFlag, "{}: '{}' is not one of auto, fp8, fp8_e4m3, bf16, float32", kFlag,
+                    name);
+}
+
+Result<KvCacheFormat> kv_cache_format(const ModelFlags& flags, const MiniMaxM2& model) {
+  KvCacheFormat format;
+  TETRAD_ASSIGN(format.dtype, kv_cache_dtype(flags, model));
+  TETRAD_ASSIGN(format.scales, resolve_kv_scales(model, format.dtype, flags.kv_scale));
+  if (format.dtype == DType::f8_e4m3 && !flags.kv_scale) {
+    for (const std::string& warning : model.kv_scales().warnings)
+      log::warn("{}", warning);
+  }
+  return format;
+}
+
 }  // namespace
 
 void add_model_flags(CLI::App& verb, ModelFlags& flags) {
@@ -50,11 +74,19 @@ void add_model_flags(CLI::App& verb, ModelFlags& flags) {
   verb.add_option("--kernels", flags.kernels,
                   "auto, avx512, avx2, generic, or reference (scalar, slow, the definition)")
       ->check(CLI::IsMember({"auto", "avx512", "avx2", "generic", "reference"}));
-  verb.add_option(
-          "--dtype", flags.dtype,
-          "auto or bfloat16: keys and values are kept in BF16; float32: nothing is rounded. "
-          "Weights stay packed and sums are float32 in both")
+  verb.add_option("--dtype", flags.dtype,
+                  "auto or bfloat16: --kv-cache-dtype decides what is rounded; float32: nothing "
+                  "is. Weights "
+                  "stay packed and sums are float32 in both")
       ->check(CLI::IsMember({"auto", "bfloat16", "float32"}));
+  verb.add_option(
+          "--kv-cache-dtype", flags.kv_cache_dtype,
+          "how keys and values are kept: fp8 (or fp8_e4m3), bf16, float32, or auto: as "
+          "--dtype float32 says, else fp8 where the checkpoint has scales for it, else bf16")
+      ->capture_default_str();
+  verb.add_option("--kv-scale", flags.kv_scale,
+                  "scale of all keys and values in an fp8 cache, instead of the checkpoint's: 1.0")
+      ->check(CLI::PositiveNumber);
   verb.add_option("--threads", flags.threads, "compute threads; 0: one for each processor")
       ->check(CLI::Range(0, 1024));
 }
@@ -68,7 +100,7 @@ Result<std::unique_ptr<LoadedModel>> load_model(const ModelFlags& flags) {
   loaded->tokenizer = std::make_unique<Tokenizer>(std::move(tokenizer));
   TETRAD_ASSIGN(std::shared_ptr<Kernels> kernels, make_kernels(flags));
   TETRAD_ASSIGN(loaded->model, MiniMaxM2::load(loaded->checkpoint, std::move(kernels)));
-  loaded->kv_cache_dtype = flags.dtype == "float32" ? DType::f32 : DType::bf16;
+  TETRAD_ASSIGN(loaded->kv_cache, kv_cache_format(flags, *loaded->model));
   loaded->eos_token_ids = loaded->checkpoint->generation_defaults().eos_token_ids;
   if (loaded->eos_token_ids.empty()) {
     TETRAD_ASSIGN(loaded->eos_token_ids, eos_of_tokenizer(loaded->folder, *loaded->tokenizer));
@@ -76,9 +108,16 @@ Result<std::unique_ptr<LoadedModel>> load_model(const ModelFlags& flags) {
   return loaded;
 }
 
+Result<std::vector<TokenId>> encode_file(const Tokenizer& tokenizer, const std::string& path) {
+  TETRAD_ASSIGN(const std::string text, read_text_file(path));
+  auto ids = tokenizer.encode(text);
+  if (!ids) return tl::unexpected(std::move(ids.error()).in(path));
+  return ids;
+}
+
 EngineOptions engine_options(const LoadedModel& loaded) {
   EngineOptions options;
-  options.kv_cache_dtype = loaded.kv_cache_dtype;
+  options.kv_cache = loaded.kv_cache;
   options.eos_token_ids = loaded.eos_token_ids;
   return options;
 }

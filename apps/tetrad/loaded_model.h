@@ -5,12 +5,14 @@
 #include <CLI/CLI.hpp>
 #include <filesystem>
 #include <memory>
+#include <optional>
 #include <string>
 #include <vector>
 
 #include "base/error.h"
 #include "checkpoint/checkpoint.h"
 #include "engine/engine.h"
+#include "model/kv_cache_format.h"
 #include "model/minimax_m2.h"
 #include "text/tokenizer.h"
 
@@ -20,10 +22,12 @@ struct ModelFlags {
   std::string model;
   std::string kernels = "auto";
   std::string dtype = "auto";
+  std::string kv_cache_dtype = "auto";
+  std::optional<float> kv_scale;
   int threads = 0;
 };
 
-/// MODEL, --kernels, --dtype, --threads.
+/// MODEL, --kernels, --dtype, --kv-cache-dtype, --kv-scale, --threads.
 void add_model_flags(CLI::App& verb, ModelFlags& flags);
 
 /// A checkpoint folder ready to compute.
@@ -32,12 +36,16 @@ struct LoadedModel {
   std::shared_ptr<const Checkpoint> checkpoint;
   std::unique_ptr<Tokenizer> tokenizer;
   std::unique_ptr<MiniMaxM2> model;
-  DType kv_cache_dtype = DType::bf16;
+  KvCacheFormat kv_cache;
   /// From generation_config.json, else the tokenizer's eos_token.
   std::vector<TokenId> eos_token_ids;
 };
 
+/// Errors name the flag at fault. What is odd about the KV scales in use is logged.
 Result<std::unique_ptr<LoadedModel>> load_model(const ModelFlags& flags);
+
+/// The tokens of a text file; special tokens in it are parsed.
+Result<std::vector<TokenId>> encode_file(const Tokenizer& tokenizer, const std::string& path);
 
 /// Engine options with what the model decides filled in; the caller sets its limits.
 EngineOptions engine_options(const LoadedModel& loaded);

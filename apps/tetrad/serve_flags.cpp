@@ -41,20 +41,6 @@ void add_idle_flags(CLI::App& verb, ServeFlags& flags) {
   }
 }
 
-/// The checkpoint's choice ("auto" with --dtype), or what --kv-cache-dtype says.
-Result<DType> kv_cache_dtype(const ServeFlags& flags, const LoadedModel& loaded) {
-  const std::string& name = flags.kv_cache_dtype;
-  if (name == "auto") return loaded.kv_cache_dtype;
-  if (name == "bf16" || name == "bfloat16") return DType::bf16;
-  if (name == "float32" || name == "fp32") return DType::f32;
-  if (name.starts_with("fp8")) {
-    return fail_param("--kv-cache-dtype",
-                      "--kv-cache-dtype {}: an FP8 cache is not yet supported; use bf16", name);
-  }
-  return fail_param("--kv-cache-dtype", "--kv-cache-dtype: '{}' is not one of auto, bf16, float32",
-                    name);
-}
-
 }  // namespace
 
 void add_serve_flags(CLI::App& verb, ServeFlags& flags) {
@@ -70,8 +56,6 @@ void add_serve_flags(CLI::App& verb, ServeFlags& flags) {
   verb.add_flag("--allow-unauthenticated", flags.allow_unauthenticated,
                 "serve other machines without a key");
   add_engine_flags(verb, flags.engine);
-  verb.add_option("--kv-cache-dtype", flags.kv_cache_dtype, "auto (as --dtype), bf16 or float32")
-      ->capture_default_str();
   verb.add_option("--reasoning-parser", flags.reasoning_parser,
                   "minimax_m2: thinking comes as `reasoning` and `reasoning_content`; "
                   "minimax_m2_append_think: it stays in the content between think tags")
@@ -108,7 +92,6 @@ Result<EngineOptions> engine_options(const ServeFlags& flags, const LoadedModel&
                       flags.tensor_parallel_size);
   }
   TETRAD_ASSIGN(EngineOptions options, engine_options(flags.engine, loaded));
-  TETRAD_ASSIGN(options.kv_cache_dtype, kv_cache_dtype(flags, loaded));
   return options;
 }
 

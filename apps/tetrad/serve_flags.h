@@ -22,7 +22,6 @@ struct ServeFlags {
   bool allow_unauthenticated = false;
 
   EngineFlags engine;
-  std::string kv_cache_dtype = "auto";
   std::string reasoning_parser = "minimax_m2";
   std::string tool_call_parser;
   std::string override_generation_config;

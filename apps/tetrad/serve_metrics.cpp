@@ -44,12 +44,12 @@ ServeMetrics::ServeMetrics(const std::string& model_name, const ServeFlags& flag
 
 void ServeMetrics::describe(const Engine& engine, const LoadedModel& loaded) {
   const EngineOptions& options = engine.options();
-  const int64_t block_bytes = KvCache::block_bytes(loaded.model->config(), options.kv_cache_dtype);
+  const int64_t block_bytes = KvCache::block_bytes(loaded.model->config(), options.kv_cache.dtype);
   engine_metrics_->describe({.max_model_len = options.max_model_len,
                              .block_size = kKvBlockSize,
                              .num_kv_blocks = engine.num_kv_blocks(),
                              .kv_cache_bytes = engine.num_kv_blocks() * block_bytes,
-                             .kv_cache_dtype = kv_cache_dtype_label(options.kv_cache_dtype),
+                             .kv_cache_dtype = kv_cache_dtype_label(options.kv_cache.dtype),
                              .enable_prefix_caching = options.enable_prefix_caching});
   const metrics::Labels build = {{"version", TETRAD_VERSION},
                                  {"build_type", TETRAD_BUILD_TYPE},

@@ -40,8 +40,8 @@ int run(const LogitsFlags& flags) {
   auto loaded = load_model(flags.model);
   if (!loaded) return report(loaded.error());
   MiniMaxM2& model = *(*loaded)->model;
-  auto runner = SequenceRunner::create(model, (*loaded)->kv_cache_dtype,
-                                       model.config().max_position_embeddings);
+  auto runner =
+      SequenceRunner::create(model, (*loaded)->kv_cache, model.config().max_position_embeddings);
   if (!runner) return report(runner.error());
   return for_each_json_line(flags.input, [&](const json::object& line) -> Result<json::object> {
     TETRAD_ASSIGN(const std::vector<int32_t> ids, ids_field(line, "ids"));

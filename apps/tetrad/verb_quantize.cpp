@@ -10,6 +10,8 @@
 #include <string>
 
 #include "cli_io.h"
+#include "loaded_model.h"
+#include "quant/kv_calibration.h"
 #include "quant/quantizer.h"
 #include "verbs.h"
 
@@ -23,6 +25,7 @@ struct QuantizeFlags {
   uint64_t max_shard_bytes = 5'000'000'000;
   bool overwrite = false;
   bool dry_run = false;
+  std::string kv_calibration;
 };
 
 constexpr size_t kShownWorst = 5;
@@ -32,10 +35,17 @@ constexpr const char* kExamples =
     "  tetrad quantize MiniMax-M2.7 MiniMax-M2.7-mxfp4_16 --dry-run\n"
     "  tetrad quantize MiniMax-M2.7 MiniMax-M2.7-mxfp4_16 --max-shard-size 8GB\n"
     "  tetrad quantize models/my-bf16 models/my-mxfp4_16 --threads 8 --overwrite\n"
+    "  tetrad quantize models/my-bf16 models/my-mxfp4_16 --kv-calibration text.txt\n"
     "\n"
     "Attention projections and experts become 4-bit codes in groups of 16 with one FP16 scale (5\n"
     "bits a weight); embedding, output head, norms and router stay as they are. Memory: about one\n"
-    "shard. The result does not depend on the number of threads.";
+    "shard. The result does not depend on the number of threads. With --kv-calibration the source\n"
+    "model reads a text first, and the checkpoint gets the scales that an FP8 KV cache needs; a "
+    "few\n"
+    "thousand tokens like those it will serve are enough.";
+
+/// Tokens that the calibration computes in one go, as long as the model has so many positions.
+constexpr int64_t kCalibrationWindow = 1024;
 
 double percent(int64_t part, int64_t whole) {
   return whole == 0 ? 0.0 : 100.0 * static_cast<double>(part) / static_cast<double>(whole);
@@ -70,13 +80,20 @@ void print_sizes(const QuantizeReport& report) {
                8.0 * static_cast<double>(bytes) / static_cast<double>(parameters));
   };
   const int64_t quantized_bytes = report.quantized_parameters / kMxfp4GroupSize * 10;
-  const int64_t parameters = report.quantized_parameters + report.carried_parameters;
+  const int64_t scale_bytes = report.measured_kv_scales * int64_t{sizeof(float)};
+  const int64_t parameters =
+      report.quantized_parameters + report.carried_parameters + report.measured_kv_scales;
   fmt::print("{:<22} {:>8} {:>16} {:>16} {:>12}\n", "", "tensors", "parameters", "bytes",
              "bits/weight");
   line("quantized", report.quantized_matrices, report.quantized_parameters, quantized_bytes);
   line("kept as they are", report.carried_tensors, report.carried_parameters,
-       report.bytes - quantized_bytes);
-  line("total", report.quantized_matrices + report.carried_tensors, parameters, report.bytes);
+       report.bytes - quantized_bytes - scale_bytes);
+  if (report.measured_kv_scales > 0) {
+    line("scales of the KV cache", report.measured_kv_scales, report.measured_kv_scales,
+         scale_bytes);
+  }
+  line("total", report.quantized_matrices + report.carried_tensors + report.measured_kv_scales,
+       parameters, report.bytes);
   fmt::print("{:<22} {:>8} {:>16} {:>16}\n", "source", "", "", report.source_bytes);
 }
 
@@ -145,6 +162,21 @@ void print_notes(const QuantizeFlags& flags, const QuantizeReport& report) {
              copied.empty() ? "nothing else" : fmt::to_string(fmt::join(copied, ", ")));
 }
 
+/// The scales of an FP8 KV cache, measured while the source reads the text of --kv-calibration.
+Result<std::vector<KvScales>> calibrate(const QuantizeFlags& flags) {
+  ModelFlags source;
+  source.model = flags.source;
+  source.threads = flags.threads;
+  source.kv_cache_dtype = "float32";
+  TETRAD_ASSIGN(const std::unique_ptr<LoadedModel> loaded, load_model(source));
+  TETRAD_ASSIGN(const std::vector<TokenId> ids,
+                encode_file(*loaded->tokenizer, flags.kv_calibration));
+  fmt::print(stderr, "measuring the KV cache's scales on {} tokens\n", ids.size());
+  return calibrate_kv_scales(
+      *loaded->model, ids,
+      std::min(kCalibrationWindow, loaded->model->config().max_position_embeddings));
+}
+
 int quantize(const QuantizeFlags& flags) {
   ProgressPrinter printer;
   QuantizeOptions options;
@@ -153,6 +185,9 @@ int quantize(const QuantizeFlags& flags) {
   options.overwrite = flags.overwrite;
   options.dry_run = flags.dry_run;
   options.on_progress = [&printer](const QuantizeProgress& progress) { printer(progress); };
+  if (!flags.kv_calibration.empty()) {
+    options.calibrate_kv = [&flags] { return calibrate(flags); };
+  }
   const auto done = quantize_checkpoint(flags.source, flags.destination, options);
   if (!done) return report(done.error());
   print_sizes(*done);
@@ -179,6 +214,11 @@ void add_verb_quantize(CLI::App& app, int& exit_status) {
       ->transform(CLI::AsSizeValue(/*kb_is_1000=*/true))
       ->check(CLI::Range(uint64_t{1}, uint64_t{1} << 62))
       ->option_text("SIZE [5GB]");
+  verb->add_option(
+          "--kv-calibration", flags->kv_calibration,
+          "text file on which the scales of an FP8 KV cache are measured; without it those "
+          "of the source are carried over, if it has any")
+      ->check(CLI::ExistingFile);
   verb->add_flag("--overwrite", flags->overwrite,
                  "write into a folder that is not empty, replacing the mxfp4_16 checkpoint in it");
   verb->add_flag("--dry-run", flags->dry_run, "check everything and show the sizes; write nothing");

@@ -119,6 +119,8 @@ int run(ServeFlags flags) {
   }
   const auto loaded = load_model(flags.model);
   if (!loaded) return report(loaded.error());
+  log::info("--kv-cache-dtype {}: keys and values are kept in {}", flags.model.kv_cache_dtype,
+            dtype_name((*loaded)->kv_cache.dtype));
   const auto chat_template = ChatTemplate::from_folder((*loaded)->folder);
   if (!chat_template) return report(chat_template.error());
   const auto defaults = sampling_defaults(flags, **loaded);
@@ -126,7 +128,7 @@ int run(ServeFlags flags) {
   auto options = engine_options(flags, **loaded);
   if (!options) return report(options.error());
   api::ServiceOptions service_settings =
-      service_options(flags, **loaded, options->kv_cache_dtype, *defaults);
+      service_options(flags, **loaded, options->kv_cache.dtype, *defaults);
   ServeMetrics metrics(service_settings.model_names.front(), flags, **loaded, *options);
   options->observer = metrics.observer();
   const auto engine = Engine::start(*(*loaded)->model, *(*loaded)->tokenizer, *options);

@@ -1,11 +1,14 @@
 #include <gtest/gtest.h>
 
 #include <atomic>
+#include <bit>
 #include <cmath>
 #include <cstring>
 #include <filesystem>
 #include <fstream>
+#include <limits>
 #include <numeric>
+#include <vector>
 
 #include "base/checked_math.h"
 #include "base/dtype.h"
@@ -51,6 +54,75 @@ TEST(Dtype, E4m3HasTheValuesOfItsSpecification) {
   EXPECT_EQ(f8_e4m3_to_float(0x08), std::ldexp(1.0f, -6));
   EXPECT_EQ(f8_e4m3_to_float(0x38), 1.0f);
   EXPECT_TRUE(std::isnan(f8_e4m3_to_float(0x7F)));
+}
+
+/// The 127 magnitudes of E4M3FN by its definition, in ascending order: fraction and exponent fields
+/// count up together.
+std::vector<double> e4m3_magnitudes() {
+  std::vector<double> values;
+  for (int exponent = 0; exponent < 16; ++exponent) {
+    for (int fraction = 0; fraction < 8; ++fraction) {
+      if (exponent == 15 && fraction == 7) continue;  // NaN
+      values.push_back(exponent == 0 ? std::ldexp(fraction / 8.0, -6)
+                                     : std::ldexp(1 + fraction / 8.0, exponent - 7));
+    }
+  }
+  return values;
+}
+
+TEST(Dtype, E4m3OfItsOwnValuesIsExact) {
+  const std::vector<double> values = e4m3_magnitudes();
+  for (size_t code = 0; code < values.size(); ++code) {
+    const auto value = static_cast<float>(values[code]);
+    EXPECT_EQ(float_to_f8_e4m3(value), code);
+    EXPECT_EQ(float_to_f8_e4m3(-value), code | 0x80u);
+    EXPECT_EQ(f8_e4m3_to_float(static_cast<uint8_t>(code)), value);
+  }
+}
+
+TEST(Dtype, E4m3RoundsToTheNearestAndTiesToEven) {
+  const std::vector<double> values = e4m3_magnitudes();
+  for (size_t code = 0; code + 1 < values.size(); ++code) {
+    // A float holds every midpoint, which has one fraction bit more.
+    const auto middle = static_cast<float>((values[code] + values[code + 1]) / 2);
+    const size_t even = code % 2 == 0 ? code : code + 1;
+    EXPECT_EQ(float_to_f8_e4m3(middle), even) << middle;
+    EXPECT_EQ(float_to_f8_e4m3(-middle), even | 0x80u) << middle;
+    EXPECT_EQ(float_to_f8_e4m3(std::nextafter(middle, 0.0f)), code) << middle;
+    EXPECT_EQ(float_to_f8_e4m3(std::nextafter(middle, 1e9f)), code + 1) << middle;
+  }
+}
+
+TEST(Dtype, E4m3SaturatesAndKeepsNan) {
+  const float infinity = std::numeric_limits<float>::infinity();
+  for (const float large : {449.0f, 464.0f, 465.0f, 1e9f, 3e38f, infinity}) {
+    EXPECT_EQ(float_to_f8_e4m3(large), 0x7E) << large;
+    EXPECT_EQ(float_to_f8_e4m3(-large), 0xFE) << large;
+  }
+  EXPECT_EQ(float_to_f8_e4m3(std::numeric_limits<float>::denorm_min()), 0x00);
+  EXPECT_EQ(float_to_f8_e4m3(-0.0f), 0x80);
+  EXPECT_TRUE(std::isnan(f8_e4m3_to_float(float_to_f8_e4m3(std::nanf("")))));
+}
+
+/// Every 1,021st float: no other code is nearer.
+TEST(Dtype, E4m3IsNearestForFloatsOfEverySize) {
+  const std::vector<double> values = e4m3_magnitudes();
+  for (uint64_t bits = 0; bits <= 0x7F800000u; bits += 1021) {
+    const auto value = std::bit_cast<float>(static_cast<uint32_t>(bits));
+    const size_t code = float_to_f8_e4m3(value);
+    ASSERT_LT(code, values.size()) << value;
+    if (value > 448.0f) {
+      ASSERT_EQ(code, 0x7Eu) << value;
+      continue;
+    }
+    const double error = std::abs(values[code] - static_cast<double>(value));
+    if (code > 0) {
+      ASSERT_LE(error, std::abs(values[code - 1] - static_cast<double>(value)));
+    }
+    if (code + 1 < values.size()) {
+      ASSERT_LE(error, std::abs(values[code + 1] - static_cast<double>(value)));
+    }
+  }
 }
 
 TEST(Dtype, Bf16RoundsToNearestEven) {

@@ -53,4 +53,28 @@ uint16_t float_to_f16(float value);
 /// E4M3FN: bias 7, no infinities, 0x7F and 0xFF are NaN, largest finite value 448.
 float f8_e4m3_to_float(uint8_t bits);
 
+/// Round to nearest, ties to even; what lies beyond ±448 becomes ±448, so no number becomes NaN.
+/// NaN stays NaN. A loop of it can be vectorised.
+inline uint8_t float_to_f8_e4m3(float value) {
+  constexpr int32_t kLargest = 0x43E00000;              // 448
+  constexpr int32_t kSmallestNormal = (127 - 6) << 23;  // 2^-6
+  constexpr int32_t kInfinity = 0x7F800000;
+  const auto bits = std::bit_cast<int32_t>(value);
+  const int32_t sign = (bits >> 24) & 0x80;
+  const int32_t magnitude = bits & 0x7FFFFFFF;
+  const int32_t clamped = magnitude < kLargest ? magnitude : kLargest;
+  // From 2^-6 on, 20 of the fraction's 23 bits go.
+  const int32_t rebased = clamped - ((127 - 7) << 23);
+  const int32_t normal = (rebased + 0x7FFFF + ((rebased >> 20) & 1)) >> 20;
+  // Below, codes count units of 2^-9, which is the last bit of floats from 2^14 on: the addition
+  // rounds. What rounds up to 2^-6 gets 8, its normal code.
+  const int32_t subnormal = std::bit_cast<int32_t>(std::bit_cast<float>(clamped) + 0x1p14f) -
+                            std::bit_cast<int32_t>(0x1p14f);
+  // Masks and no choices: a compiler that sees one skips half of the work with a branch.
+  const int32_t is_subnormal = (clamped - kSmallestNormal) >> 31;
+  const int32_t is_nan = (kInfinity - magnitude) >> 31;
+  const int32_t code = (subnormal & is_subnormal) | (normal & ~is_subnormal);
+  return static_cast<uint8_t>(sign | code | (0x7F & is_nan));
+}
+
 }  // namespace tetrad

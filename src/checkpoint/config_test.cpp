@@ -328,6 +328,24 @@ TEST(QuantizationConfig, RefusesWhatWouldBeReadWronglyInSilence) {
   }
 }
 
+TEST(QuantizationConfig, SaysWhetherTheKvCacheIsFp8) {
+  struct Case {
+    const char* member;
+    bool fp8;
+  };
+  for (const Case& c :
+       {Case{R"("kv_cache_scheme": null)", false}, Case{R"("kv_cache_scheme": "fp8")", false},
+        Case{R"("kv_cache_scheme": {"num_bits": 8, "type": "float"})", true},
+        Case{R"("kv_cache_scheme": {"num_bits": 8, "type": "int"})", false},
+        Case{R"("kv_cache_scheme": {"num_bits": 4, "type": "float"})", false},
+        Case{R"("kv_cache_quant_algo": "FP8")", true},
+        Case{R"("kv_cache_quant_algo": "NVFP4")", false}}) {
+    const auto parsed = quantization(fmt::format(R"({{"quant_method": "fp8", {}}})", c.member));
+    ASSERT_TRUE(parsed) << c.member;
+    EXPECT_EQ(parsed->fp8_kv_cache, c.fp8) << c.member;
+  }
+}
+
 Result<ShardIndex> index_of(std::string_view text) {
   return parse_shard_index(*parse_json(text));
 }

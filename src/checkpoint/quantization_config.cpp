@@ -106,6 +106,18 @@ Result<void> check_block_size(const JsonFields& fields) {
               fields.name("weight_block_size"), to_json_text(*block), kFp8BlockSize, kFp8BlockSize);
 }
 
+/// What cannot be understood does no harm: it only decides what "auto" means.
+bool announces_fp8_kv_cache(const json::object& object) {
+  if (const json::value* algorithm = object.if_contains("kv_cache_quant_algo")) {
+    return algorithm->is_string() && normalised(std::string(algorithm->get_string())) == "fp8";
+  }
+  const json::value* scheme = object.if_contains("kv_cache_scheme");
+  if (scheme == nullptr || !scheme->is_object()) return false;
+  const json::value* type = scheme->get_object().if_contains("type");
+  const json::value* bits = scheme->get_object().if_contains("num_bits");
+  return type != nullptr && *type == json::string("float") && bits != nullptr && *bits == 8;
+}
+
 }  // namespace
 
 Result<QuantizationConfig> QuantizationConfig::parse(const json::object& model_config) {
@@ -129,6 +141,7 @@ Result<QuantizationConfig> QuantizationConfig::parse(const json::object& model_c
   Walk walk;
   TETRAD_TRY(walk.visit(*object, "quantization_config"));
   result.codebook = walk.codebook();
+  result.fp8_kv_cache = announces_fp8_kv_cache(*object);
   return result;
 }
 

@@ -15,6 +15,9 @@ struct QuantizationConfig {
   std::string quant_method;
   /// The one 16-entry `codebook` list anywhere in the object, else IQ4_NL.
   Codebook codebook = kIq4NlCodebook;
+  /// The KV cache is meant to be FP8: `kv_cache_scheme` of compressed-tensors (8-bit float) or
+  /// `kv_cache_quant_algo` "FP8" of ModelOpt.
+  bool fp8_kv_cache = false;
 
   /// `model_config` is the whole config.json. Refuses what would be read wrongly without a sound:
   /// an unknown method, rotated weights, an FP8 block that is not 128x128, high-nibble-first

@@ -33,7 +33,7 @@ Result<EngineOptions> resolve(EngineOptions options, const ModelConfig& config) 
   options.max_num_batched_tokens = std::max(options.max_num_batched_tokens, options.max_num_seqs);
 
   const int64_t one_sequence = blocks_for(options.max_model_len);
-  const int64_t block_bytes = KvCache::block_bytes(config, options.kv_cache_dtype);
+  const int64_t block_bytes = KvCache::block_bytes(config, options.kv_cache.dtype);
   if (options.kv_cache_bytes <= 0) {
     const int64_t memory = int64_t{sysconf(_SC_PHYS_PAGES)} * sysconf(_SC_PAGESIZE);
     options.kv_cache_bytes =
@@ -226,9 +226,10 @@ Result<std::unique_ptr<Engine>> Engine::start(MiniMaxM2& model, const Tokenizer&
                                               EngineOptions options) {
   TETRAD_ASSIGN(EngineOptions resolved, resolve(std::move(options), model.config()));
   const int64_t num_kv_blocks =
-      resolved.kv_cache_bytes / KvCache::block_bytes(model.config(), resolved.kv_cache_dtype);
+      resolved.kv_cache_bytes / KvCache::block_bytes(model.config(), resolved.kv_cache.dtype);
   TETRAD_ASSIGN(KvCache cache,
-                KvCache::create(model.config(), resolved.kv_cache_dtype, num_kv_blocks));
+                KvCache::create(model.config(), resolved.kv_cache.dtype, num_kv_blocks,
+                                resolved.kv_cache.scales));
   return std::unique_ptr<Engine>(
       new Engine(std::make_unique<Impl>(model, tokenizer, std::move(resolved), std::move(cache))));
 }

@@ -10,6 +10,7 @@
 #include "engine/engine_observer.h"
 #include "engine/ngram_drafts.h"
 #include "engine/request.h"
+#include "model/kv_cache_format.h"
 #include "model/minimax_m2.h"
 #include "text/tokenizer.h"
 
@@ -23,7 +24,7 @@ struct EngineOptions {
   /// Bytes for keys and values; 0: room for max_num_seqs sequences of max_model_len, but at most a
   /// quarter of this machine's memory.
   int64_t kv_cache_bytes = 0;
-  DType kv_cache_dtype = DType::bf16;
+  KvCacheFormat kv_cache;
   bool enable_prefix_caching = true;
   NgramOptions ngram;
   std::vector<TokenId> eos_token_ids;

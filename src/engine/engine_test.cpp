@@ -86,7 +86,7 @@ EngineOptions small_options() {
 }
 
 int64_t kv_block_bytes() {
-  return KvCache::block_bytes(shared_model().config(), small_options().kv_cache_dtype);
+  return KvCache::block_bytes(shared_model().config(), small_options().kv_cache.dtype);
 }
 
 std::unique_ptr<Engine> start(const EngineOptions& options, MiniMaxM2& model = shared_model()) {

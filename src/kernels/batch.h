@@ -37,9 +37,13 @@ struct Batch {
 };
 
 /// One layer's share of the paged KV cache.
-/// k and v: [num_blocks, num_kv_heads, kKvBlockSize, head_dim] of `dtype` (F32 or BF16).
+/// k and v: [num_blocks, num_kv_heads, kKvBlockSize, head_dim] of `dtype` (F32, BF16 or F8_E4M3).
 struct KvCacheLayer {
   DType dtype = DType::f32;
+  /// What F8_E4M3 stores is x / scale, rounded to nearest even and saturated at ±448, and what is
+  /// read is stored * scale (mxfp4_16 spec, section 5). Positive; 1 with the other types.
+  float k_scale = 1;
+  float v_scale = 1;
   std::byte* k = nullptr;
   std::byte* v = nullptr;
   int64_t num_blocks = 0;

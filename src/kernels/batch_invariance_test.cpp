@@ -95,7 +95,7 @@ TEST_P(BatchInvariance, Experts) {
 }
 
 TEST_P(BatchInvariance, AttentionInAnyPrefillChunk) {
-  for (const DType dtype : {DType::f32, DType::bf16}) {
+  for (const DType dtype : testing_kernels::kEveryCacheType) {
     PagedCache cache(dtype, 2, 40, random_);
     cache.add_sequence(0, kRows);
     cache.write_all(*whole_, random_);
@@ -147,7 +147,7 @@ TEST(AcrossMachines, Avx2EqualsAvx512) {
     avx2->experts(x.all(), experts.view(), choices.routing(), narrow.all());
     EXPECT_EQ(wide.values(), narrow.values()) << format_name(format);
   }
-  for (const DType dtype : {DType::f32, DType::bf16}) {
+  for (const DType dtype : testing_kernels::kEveryCacheType) {
     PagedCache cache(dtype, 2, 40, random);
     cache.add_sequence(30, kRows);
     cache.write_all(*avx512, random);

@@ -150,7 +150,7 @@ TEST_P(CpuKernels, Attention) {
   const Heads every_heads[] = {{2, 1, 16}, {4, 2, 64}, {8, 6, 128},
                                {1, 5, 20}, {3, 7, 8},  {1, 50, 80}};
   for (const Heads& heads : every_heads) {
-    for (const DType dtype : {DType::f32, DType::bf16}) {
+    for (const DType dtype : testing_kernels::kEveryCacheType) {
       PagedCache cache(dtype, heads.num_kv_heads, heads.head_dim, random_);
       // Decode, prefill, and chunks that begin or end at, before and after a block's edge.
       for (const auto& [context, query] : std::initializer_list<std::pair<int64_t, int64_t>>{
@@ -170,7 +170,7 @@ TEST_P(CpuKernels, Attention) {
 }
 
 TEST_P(CpuKernels, CachesAreWrittenAlike) {
-  for (const DType dtype : {DType::f32, DType::bf16}) {
+  for (const DType dtype : testing_kernels::kEveryCacheType) {
     for (const int64_t rows : {1, 40}) {
       std::mt19937 one(5), two(5);
       PagedCache actual(dtype, 3, 20, one), expected(dtype, 3, 20, two);

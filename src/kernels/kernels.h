@@ -80,7 +80,8 @@ class Kernels {
   virtual void rope(Activations x, std::span<const int32_t> positions,
                     const RopeParameters& parameters) = 0;
 
-  /// Writes k[t], v[t] ([T, num_kv_heads * head_dim]) to the cache slots slot_mapping[t].
+  /// Writes k[t], v[t] ([T, num_kv_heads * head_dim]) to the cache slots slot_mapping[t], rounded
+  /// to the cache's type: every backend stores the same bits.
   virtual void write_kv(Activations k, Activations v, std::span<const int64_t> slot_mapping,
                         const KvCacheLayer& cache) = 0;
 

@@ -285,6 +285,50 @@ TEST_P(EveryKernel, AttentionSurvivesScoresBeyondTheRangeOfExp) {
   }
 }
 
+TEST_P(EveryKernel, AttentionReadsE4m3TimesItsScales) {
+  // Exact in E4M3 after division by the scales: the numbers of AttentionIsCausalAndScaled.
+  TestCache cache(DType::f8_e4m3, 1, 1, 2);
+  cache.layer.k_scale = 0.5f;
+  cache.layer.v_scale = 8.0f;
+  Matrix k(3, 2, {1, 2, 0.5f, -1, 3, 0});
+  Matrix v(3, 2, {1, 10, 2, 20, 4, -40});
+  kernels_->write_kv(k.all(), v.all(), std::vector<int64_t>{0, 1, 2}, cache.layer);
+  EXPECT_EQ(cache.layer.k[0], std::byte{0x40});  // 1 / 0.5 = 2
+  EXPECT_EQ(cache.layer.v[0], std::byte{0x20});  // 1 / 8
+  const std::vector<int32_t> blocks = {0};
+  const SequenceSlice sequence{.query_len = 3, .block_table = blocks};
+  Matrix q(3, 4, {1, 0.5f, -2, 1, 1, 0.5f, -2, 1, 1, 0.5f, -2, 1});
+  Matrix out(3, 4);
+  kernels_->attention(q.all(), {.sequences = {&sequence, 1}}, cache.layer, out.all());
+  const std::vector<float> expected = {1,          10,           1,          10,          //
+                                       1.1955703f, 11.955703f,   1.1955703f, 11.955703f,  //
+                                       2.9342750f, -20.2560596f, 1.2276172f, 11.3619930f};
+  EXPECT_THAT(out.values(), testing::Pointwise(FloatNear(1e-5f), expected));
+}
+
+TEST_P(EveryKernel, WriteKvRoundsAndSaturatesToE4m3) {
+  TestCache cache(DType::f8_e4m3, 2, 2, 1);
+  cache.layer.k_scale = 0.25f;
+  cache.layer.v_scale = 1e-38f;  // the quotient overflows
+  const float infinity = std::numeric_limits<float>::infinity();
+  Matrix k(2, 2, {0.25f * 1.0625f, -0.25f * 1.1875f, 113.0f, -infinity});
+  Matrix v(2, 2, {1e10f, -3.0f, 0.0f, std::numeric_limits<float>::quiet_NaN()});
+  kernels_->write_kv(k.all(), v.all(), std::vector<int64_t>{17, 18}, cache.layer);
+  // Block 1, offsets 1 and 2: [block][head][offset]
+  const auto code = [&](const std::byte* half, size_t head, size_t offset) {
+    return std::to_integer<int>(half[2 * 16 + head * 16 + offset]);
+  };
+  EXPECT_EQ(code(cache.layer.k, 0, 1), 0x38);  // 1.0625, a tie: to 1
+  EXPECT_EQ(code(cache.layer.k, 1, 1), 0xBA);  // -1.1875, the other tie: to -1.25
+  EXPECT_EQ(code(cache.layer.k, 0, 2), 0x7E);  // 452: to 448
+  EXPECT_EQ(code(cache.layer.k, 1, 2), 0xFE);
+  EXPECT_EQ(code(cache.layer.v, 0, 1), 0x7E);
+  EXPECT_EQ(code(cache.layer.v, 1, 1), 0xFE);
+  EXPECT_EQ(code(cache.layer.v, 0, 2), 0x00);
+  EXPECT_EQ(code(cache.layer.v, 1, 2) & 0x7F, 0x7F);
+  EXPECT_EQ(cache.memory[0], std::byte{0xFF});
+}
+
 TEST_P(EveryKernel, WriteKvRoundsToBf16) {
   TestCache cache(DType::bf16, 2, 2, 1);
   Matrix k(1, 2, {1.0f + 1.0f / 256, 3.0f});

@@ -21,6 +21,8 @@ inline constexpr WeightFormat kEveryFormat[] = {WeightFormat::f32, WeightFormat:
                                                 WeightFormat::bf16, WeightFormat::mxfp4_16,
                                                 WeightFormat::fp8_block};
 
+inline constexpr DType kEveryCacheType[] = {DType::f32, DType::bf16, DType::f8_e4m3};
+
 /// "reference" or an instruction set; null where this machine lacks it.
 inline std::unique_ptr<Kernels> make_kernels(const std::string& name, int num_threads = 2) {
   if (name == "reference") return make_reference_kernels();
@@ -198,6 +200,8 @@ class PagedCache {
                     dtype_size(dtype),
                 std::byte{0xFF}),
         layer_{.dtype = dtype,
+               .k_scale = dtype == DType::f8_e4m3 ? 0.037f : 1.0f,
+               .v_scale = dtype == DType::f8_e4m3 ? 0.21f : 1.0f,
                .k = memory_.data(),
                .v = memory_.data() + memory_.size() / 2,
                .num_blocks = kNumBlocks,

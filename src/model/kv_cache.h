@@ -2,10 +2,12 @@
 
 #include <cstdint>
 #include <memory>
+#include <span>
 #include <vector>
 
 #include "base/error.h"
 #include "checkpoint/config.h"
+#include "checkpoint/kv_scales.h"
 #include "kernels/batch.h"
 
 namespace tetrad {
@@ -20,8 +22,9 @@ struct UnmapPages {
 /// business; here a block is an index.
 class KvCache {
  public:
-  /// dtype: F32 or BF16.
-  static Result<KvCache> create(const ModelConfig& config, DType dtype, int64_t num_blocks);
+  /// dtype: F32 or BF16, or F8_E4M3 with `scales` of every layer (resolve_kv_scales).
+  static Result<KvCache> create(const ModelConfig& config, DType dtype, int64_t num_blocks,
+                                std::span<const KvScales> scales = {});
 
   /// Bytes one block takes over all layers, keys and values.
   static int64_t block_bytes(const ModelConfig& config, DType dtype);

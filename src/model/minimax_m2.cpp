@@ -106,7 +106,7 @@ Activations MiniMaxM2::forward(const Batch& batch, const KvCache& cache, const O
     const MiniMaxM2Layer& layer = weights_.layers[static_cast<size_t>(index)];
 
     ops.rms_norm(ws.residual, layer.input_layernorm, eps, ws.normed);
-    attention(layer, batch, cache.layer(index));
+    attention(layer, index, batch, cache.layer(index), observer);
     observe(observer, "attn_out", index, ws.delta);
     ops.add(ws.residual, ws.delta);
 
@@ -126,8 +126,8 @@ Activations MiniMaxM2::forward(const Batch& batch, const KvCache& cache, const O
 }
 
 /// delta = Wo · attention(rope(q_norm(Wq h)), rope(k_norm(Wk h)), Wv h), h = normed.
-void MiniMaxM2::attention(const MiniMaxM2Layer& layer, const Batch& batch,
-                          const KvCacheLayer& cache) {
+void MiniMaxM2::attention(const MiniMaxM2Layer& layer, int64_t index, const Batch& batch,
+                          const KvCacheLayer& cache, const Observer* observer) {
   Workspace& ws = *workspace_;
   Kernels& ops = *kernels_;
   const auto eps = static_cast<float>(config().rms_norm_eps);
@@ -144,6 +144,8 @@ void MiniMaxM2::attention(const MiniMaxM2Layer& layer, const Batch& batch,
   ops.rms_norm(ws.k, layer.k_norm, eps, ws.k);
   ops.rope(ws.q, batch.positions, rope);
   ops.rope(ws.k, batch.positions, rope);
+  observe(observer, "k", index, ws.k);
+  observe(observer, "v", index, ws.v);
 
   ops.write_kv(ws.k, ws.v, batch.slot_mapping, cache);
   ops.attention(ws.q, batch, cache, ws.attended);

@@ -9,14 +9,16 @@
 
 #include "base/error.h"
 #include "checkpoint/checkpoint.h"
+#include "checkpoint/kv_scales.h"
 #include "kernels/kernels.h"
 #include "model/kv_cache.h"
 
 namespace tetrad {
 
 /// Sees the tensors of a forward pass as they come into being; `layer` is -1 outside the layers.
-/// Names: embed, attn_out, router_logits, router_index (ids as floats), router_weights, moe_out,
-/// out (of the layer), final_norm. The memory is the model's own and changes after the call.
+/// Names: embed, k and v (as they go into the KV cache), attn_out, router_logits, router_index (ids
+/// as floats), router_weights, moe_out, out (of the layer), final_norm. The memory is the model's
+/// own and changes after the call.
 using Observer = std::function<void(std::string_view name, int64_t layer, Activations tensor)>;
 
 /// One decoder layer. Vectors are float32, matrices stay as the checkpoint packs them.
@@ -43,6 +45,7 @@ struct MiniMaxM2Weights {
   WeightMatrix lm_head;       // [vocab_size, hidden_size]
   std::vector<float> norm;    // [hidden_size]
   std::vector<MiniMaxM2Layer> layers;
+  CheckpointKvScales kv_scales;
 
   /// Checks every tensor's presence, format and shape against the config.
   static Result<MiniMaxM2Weights> load(const Checkpoint& checkpoint);
@@ -57,6 +60,9 @@ class MiniMaxM2 {
 
   const ModelConfig& config() const { return checkpoint_->config(); }
   const Kernels& kernels() const { return *kernels_; }
+  /// What the checkpoint says about an FP8 KV cache; see resolve_kv_scales
+  /// (model/kv_cache_format.h).
+  const CheckpointKvScales& kv_scales() const { return weights_.kv_scales; }
 
   /// Computes one batch: writes its keys and values to `cache` and returns the logits of
   /// batch.logits_rows, [logits_rows.size(), vocab_size], valid until the next call.
@@ -68,7 +74,8 @@ class MiniMaxM2 {
 
   MiniMaxM2(std::shared_ptr<const Checkpoint> checkpoint, std::shared_ptr<Kernels> kernels,
             MiniMaxM2Weights weights);
-  void attention(const MiniMaxM2Layer& layer, const Batch& batch, const KvCacheLayer& cache);
+  void attention(const MiniMaxM2Layer& layer, int64_t index, const Batch& batch,
+                 const KvCacheLayer& cache, const Observer* observer);
   void mixture_of_experts(const MiniMaxM2Layer& layer, int64_t index, const Observer* observer);
 
   std::shared_ptr<const Checkpoint> checkpoint_;

@@ -5,10 +5,11 @@
 
 namespace tetrad {
 
-Result<SequenceRunner> SequenceRunner::create(MiniMaxM2& model, DType kv_cache_dtype,
+Result<SequenceRunner> SequenceRunner::create(MiniMaxM2& model, const KvCacheFormat& kv_cache,
                                               int64_t max_tokens) {
   const int64_t num_blocks = (max_tokens + kKvBlockSize - 1) / kKvBlockSize;
-  TETRAD_ASSIGN(KvCache cache, KvCache::create(model.config(), kv_cache_dtype, num_blocks));
+  TETRAD_ASSIGN(KvCache cache,
+                KvCache::create(model.config(), kv_cache.dtype, num_blocks, kv_cache.scales));
   return SequenceRunner(model, std::move(cache), max_tokens);
 }
 

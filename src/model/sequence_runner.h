@@ -6,6 +6,7 @@
 
 #include "base/error.h"
 #include "model/kv_cache.h"
+#include "model/kv_cache_format.h"
 #include "model/minimax_m2.h"
 
 namespace tetrad {
@@ -14,7 +15,8 @@ namespace tetrad {
 /// the stage verbs. Serving goes through the engine.
 class SequenceRunner {
  public:
-  static Result<SequenceRunner> create(MiniMaxM2& model, DType kv_cache_dtype, int64_t max_tokens);
+  static Result<SequenceRunner> create(MiniMaxM2& model, const KvCacheFormat& kv_cache,
+                                       int64_t max_tokens);
 
   enum class Logits { last_token, every_token };
   /// Appends `ids` (at least one) and returns their logits, [1 or ids.size(), vocab_size], valid

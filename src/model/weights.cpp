@@ -56,6 +56,7 @@ Result<MiniMaxM2Weights> MiniMaxM2Weights::load(const Checkpoint& checkpoint) {
     TETRAD_ASSIGN(MiniMaxM2Layer layer, load_layer(checkpoint, index));
     weights.layers.push_back(std::move(layer));
   }
+  weights.kv_scales = read_kv_scales(checkpoint);
   return weights;
 }
 

@@ -26,7 +26,7 @@ double Perplexity::perplexity() const {
   return std::exp(mean_nll);
 }
 
-Result<Perplexity> evaluate_perplexity(MiniMaxM2& model, DType kv_cache_dtype,
+Result<Perplexity> evaluate_perplexity(MiniMaxM2& model, const KvCacheFormat& kv_cache,
                                        std::span<const int32_t> ids, int64_t window) {
   if (window < 2 || window > model.config().max_position_embeddings) {
     return fail_param("--window", "the window must be between 2 and the model's {} positions",
@@ -34,7 +34,7 @@ Result<Perplexity> evaluate_perplexity(MiniMaxM2& model, DType kv_cache_dtype,
   }
   const auto total = static_cast<int64_t>(ids.size());
   if (total < 2) return fail(ErrorCode::invalid_argument, "the text has fewer than 2 tokens");
-  TETRAD_ASSIGN(SequenceRunner runner, SequenceRunner::create(model, kv_cache_dtype, window));
+  TETRAD_ASSIGN(SequenceRunner runner, SequenceRunner::create(model, kv_cache, window));
 
   Perplexity result;
   double sum = 0;

@@ -3,8 +3,8 @@
 #include <cstdint>
 #include <span>
 
-#include "base/dtype.h"
 #include "base/error.h"
+#include "model/kv_cache_format.h"
 #include "model/minimax_m2.h"
 
 namespace tetrad {
@@ -18,7 +18,7 @@ struct Perplexity {
 /// Cuts `ids` into consecutive windows, runs each alone from position 0, and averages -log p over
 /// every token but the first of each window; a last window of one token predicts nothing.
 /// Errors: fewer than 2 tokens, a window outside [2, max_position_embeddings].
-Result<Perplexity> evaluate_perplexity(MiniMaxM2& model, DType kv_cache_dtype,
+Result<Perplexity> evaluate_perplexity(MiniMaxM2& model, const KvCacheFormat& kv_cache,
                                        std::span<const int32_t> ids, int64_t window);
 
 }  // namespace tetrad

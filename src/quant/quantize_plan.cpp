@@ -32,8 +32,8 @@ int64_t num_elements(const TensorView& tensor) {
 
 class Planner {
  public:
-  Planner(const Checkpoint& source, int64_t max_shard_bytes)
-      : source_(source), max_shard_bytes_(max_shard_bytes) {
+  Planner(const Checkpoint& source, int64_t max_shard_bytes, KvScalesFrom kv_scales)
+      : source_(source), max_shard_bytes_(max_shard_bytes), kv_scales_(kv_scales) {
     for (const auto& [name, view] : source.tensors()) {
       unclaimed_.insert(name);
       plan_.source_bytes += static_cast<int64_t>(view.bytes.size());
@@ -56,6 +56,7 @@ class Planner {
         carry(expected.name, weight_tensors(expected.name));
       }
     }
+    if (kv_scales_ == KvScalesFrom::calibration) replace_kv_scales();
     carry_the_rest();
     return std::move(plan_);
   }
@@ -113,6 +114,23 @@ class Planner {
     add(std::move(planned));
   }
 
+  void replace_kv_scales() {
+    const int64_t num_layers = source_.config().num_hidden_layers;
+    std::erase_if(unclaimed_, [num_layers](const std::string& name) {
+      const auto scale = parse_kv_scale_name(name);
+      return scale && scale->layer < num_layers && scale->kind != KvScaleKind::other;
+    });
+    for (int64_t layer = 0; layer < num_layers; ++layer) {
+      PlannedModule planned;
+      planned.name = fmt::format("model.layers.{}.self_attn", layer);
+      planned.kv_scales_of_layer = layer;
+      planned.bytes = 2 * int64_t{sizeof(float)};
+      add(std::move(planned));
+    }
+    plan_.has_kv_scales = true;
+    plan_.measured_kv_scales = 2 * num_layers;
+  }
+
   void carry_the_rest() {
     const std::set<std::string> rest = std::exchange(unclaimed_, {});
     for (const std::string& name : rest) {
@@ -136,18 +154,20 @@ class Planner {
 
   const Checkpoint& source_;
   int64_t max_shard_bytes_;
+  KvScalesFrom kv_scales_;
   std::set<std::string> unclaimed_;
   QuantizePlan plan_;
 };
 
 }  // namespace
 
-Result<QuantizePlan> plan_quantization(const Checkpoint& source, int64_t max_shard_bytes) {
+Result<QuantizePlan> plan_quantization(const Checkpoint& source, int64_t max_shard_bytes,
+                                       KvScalesFrom kv_scales) {
   if (max_shard_bytes <= 0) {
     return fail(ErrorCode::invalid_argument, "a shard of {} bytes can hold no tensor",
                 max_shard_bytes);
   }
-  return Planner(source, max_shard_bytes).run();
+  return Planner(source, max_shard_bytes, kv_scales).run();
 }
 
 }  // namespace tetrad

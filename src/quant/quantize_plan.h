@@ -22,6 +22,14 @@ struct PlannedModule {
   std::optional<WeightMatrix> source;
   std::vector<std::string> carried_tensors;
   int64_t bytes = 0;  // to be written
+  /// Newly measured KV scales of this layer are to be written under the names of the module.
+  std::optional<int64_t> kv_scales_of_layer{};
+};
+
+/// Where the scales of an FP8 KV cache come from.
+enum class KvScalesFrom : uint8_t {
+  source,       // carried over, if there are any
+  calibration,  // measured anew; those of the source are dropped
 };
 
 struct PlannedShard {
@@ -39,8 +47,9 @@ struct QuantizePlan {
   int64_t bytes = 0;         // of all tensors to be written
   /// Tensors that this program does not know, carried over too.
   std::vector<std::string> unknown_tensors;
-  /// The source has scales for an FP8 KV cache, which stay valid.
+  /// The result has scales for an FP8 KV cache: the source's, which stay valid, or new ones.
   bool has_kv_scales = false;
+  int64_t measured_kv_scales = 0;  // one parameter each
 };
 
 /// Attention projections and experts are quantized; embedding, head, norms, router and routing
@@ -49,6 +58,7 @@ struct QuantizePlan {
 /// shard begins where one would exceed `max_shard_bytes` (a larger module has one of its own).
 /// Refuses a source that misses a tensor, has mxfp4_16 modules already, or has rows that are no
 /// multiple of 16.
-Result<QuantizePlan> plan_quantization(const Checkpoint& source, int64_t max_shard_bytes);
+Result<QuantizePlan> plan_quantization(const Checkpoint& source, int64_t max_shard_bytes,
+                                       KvScalesFrom kv_scales = KvScalesFrom::source);
 
 }  // namespace tetrad

@@ -10,6 +10,7 @@
 
 #include "base/error.h"
 #include "checkpoint/architecture.h"
+#include "checkpoint/kv_scales.h"
 #include "quant/quantize_matrix.h"
 
 namespace tetrad {
@@ -29,6 +30,9 @@ struct QuantizeOptions {
   bool overwrite = false;
   bool dry_run = false;  // check and plan everything, write nothing
   std::function<void(const QuantizeProgress&)> on_progress;
+  /// Measures the scales of every layer for an FP8 KV cache, which are written in the place of any
+  /// that the source has. Called once all else has been checked; not in a dry run.
+  std::function<Result<std::vector<KvScales>>()> calibrate_kv;
 };
 
 struct MatrixLoss {
@@ -42,6 +46,7 @@ struct QuantizeReport {
   int64_t quantized_parameters = 0;
   int64_t carried_tensors = 0;
   int64_t carried_parameters = 0;
+  int64_t measured_kv_scales = 0;  // F32 tensors of one element
   int64_t source_bytes = 0;
   int64_t bytes = 0;
   int64_t num_shards = 0;
@@ -52,10 +57,10 @@ struct QuantizeReport {
 };
 
 /// Quantizes all attention projections and experts of `source` and writes `destination`: weights
-/// named as in mxfp4_16 spec, section 4.1, config.json, the index and copies of the tokenizer
-/// files. The bytes written depend on the source and max_shard_bytes alone. Each file appears when
-/// it is complete, the index last, so an interrupted run leaves a folder that no reader takes for
-/// a checkpoint.
+/// named as in mxfp4_16 spec, section 4.1, KV scales as in section 5, config.json, the index and
+/// copies of the tokenizer files. The bytes written depend on the source, max_shard_bytes and the
+/// KV scales alone. Each file appears when it is complete, the index last, so an interrupted run
+/// leaves a folder that no reader takes for a checkpoint.
 Result<QuantizeReport> quantize_checkpoint(const std::filesystem::path& source,
                                            const std::filesystem::path& destination,
                                            const QuantizeOptions& options);

@@ -11,6 +11,7 @@
 #include "base/mapped_file.h"
 #include "base/pending_file.h"
 #include "checkpoint/checkpoint.h"
+#include "checkpoint/kv_scales.h"
 #include "quant/random_model_for_tests.h"
 
 namespace tetrad {
@@ -258,6 +259,73 @@ TEST_F(QuantizerTest, CarriesOverWhatIsNotOfTheModelItself) {
     EXPECT_EQ(after->find(name)->bytes.size(), model.at(name).bytes.size());
   }
   EXPECT_TRUE(after->config().raw.at("quantization_config").at("kv_cache_scheme").is_object());
+}
+
+TEST_F(QuantizerTest, WritesMeasuredKvScalesInThePlaceOfOthers) {
+  Tensors model = random_model();
+  write_source(model);
+  ASSERT_TRUE(quantize());
+  std::map<std::string, std::string> without;
+  {
+    const auto plain = Checkpoint::open(destination());
+    ASSERT_TRUE(plain);
+    for (const auto& [name, view] : plain->tensors())
+      without[name] = {reinterpret_cast<const char*>(view.bytes.data()), view.bytes.size()};
+  }
+  std::mt19937 random(23);
+  model["model.layers.0.self_attn.k_proj.k_scale"] = random_tensor(DType::f32, {1}, random);
+  model["model.layers.1.self_attn.kv_scale"] = random_tensor(DType::f32, {1}, random);
+  model["model.layers.1.self_attn.q_scale"] = random_tensor(DType::f32, {1}, random);
+  write_source(model);
+  QuantizeOptions options{.overwrite = true};
+  options.calibrate_kv = [] { return std::vector<KvScales>{{0.5f, 0.25f}, {3.0f, 7.0f}}; };
+  const auto report = quantize(options);
+  ASSERT_TRUE(report) << report.error().message;
+  const auto after = Checkpoint::open(destination());
+  ASSERT_TRUE(after);
+  const CheckpointKvScales scales = read_kv_scales(*after);
+  ASSERT_EQ(scales.layers.size(), 2u);
+  EXPECT_EQ(scales.layers[0], (KvScales{0.5f, 0.25f}));
+  EXPECT_EQ(scales.layers[1], (KvScales{3.0f, 7.0f}));
+  EXPECT_TRUE(scales.announced);
+  EXPECT_TRUE(scales.warnings.empty());
+  // Nothing else has changed, but for the scale of queries, which is carried over.
+  EXPECT_EQ(after->tensors().size(), without.size() + 4 + 1);
+  for (const auto& [name, bytes] : without) {
+    const TensorView* view = after->find(name);
+    ASSERT_NE(view, nullptr) << name;
+    EXPECT_EQ(std::string(reinterpret_cast<const char*>(view->bytes.data()), view->bytes.size()),
+              bytes)
+        << name;
+  }
+  for (const std::string layer : {"0", "1"}) {
+    const TensorView* k = after->find("model.layers." + layer + ".self_attn.k_scale");
+    ASSERT_NE(k, nullptr);
+    EXPECT_EQ(k->dtype, DType::f32);
+    EXPECT_EQ(k->shape, std::vector<int64_t>{1});
+  }
+  int64_t bytes = 0;
+  for (const auto& [name, view] : after->tensors())
+    bytes += static_cast<int64_t>(view.bytes.size());
+  EXPECT_EQ(report->bytes, bytes);
+}
+
+TEST_F(QuantizerTest, CalibratesLastAndNotInADryRun) {
+  write_source(random_model());
+  int calls = 0;
+  QuantizeOptions options{.dry_run = true};
+  options.calibrate_kv = [&calls]() -> Result<std::vector<KvScales>> {
+    ++calls;
+    return fail(ErrorCode::corrupt_data, "no sound");
+  };
+  ASSERT_TRUE(quantize(options));
+  EXPECT_EQ(calls, 0);
+  options.dry_run = false;
+  expect_failure(options, "no sound");
+  EXPECT_EQ(calls, 1);
+  EXPECT_FALSE(fs::exists(destination()));
+  options.calibrate_kv = [] { return std::vector<KvScales>(3); };
+  expect_failure(options, "3 layers");
 }
 
 TEST_F(QuantizerTest, ReportsProgressToTheEnd) {

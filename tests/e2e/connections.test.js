@@ -150,15 +150,23 @@ describe('the command line', () => {
   });
 
   test('what is not there yet is refused', async () => {
-    for (const flags of [['--tensor-parallel-size', '2'], ['--kv-cache-dtype', 'fp8']]) {
-      const { status, output } = await serve(...flags);
-      assert.equal(status, 1);
-      assert.match(output, /not yet supported/);
-      assert.ok(output.includes(flags[0]));
-    }
+    const { status, output } = await serve('--tensor-parallel-size', '2');
+    assert.equal(status, 1);
+    assert.match(output, /--tensor-parallel-size.*not yet supported/);
     assert.match((await serve('--override-generation-config', '{"temperature": 9}')).output,
       /--override-generation-config.*temperature/);
     assert.equal((await runTetrad('serve', '/no/such/model')).status, 1);
+  });
+
+  test('a KV cache that does not exist, or a scale that nothing uses, is refused', async () => {
+    for (const [flags, message] of [
+      [['--kv-cache-dtype', 'fp8_e5m2'], /--kv-cache-dtype: 'fp8_e5m2' is not one of auto, fp8/],
+      [['--kv-cache-dtype', 'bf16', '--kv-scale', '1.0'], /--kv-scale belongs to/]]) {
+      const { status, output } = await serve(...flags);
+      assert.equal(status, 1);
+      assert.match(output, message);
+    }
+    assert.equal((await serve('--kv-scale', '0')).status, 2);
   });
 
   test('the command of a model card starts, and says which flags do nothing', async (t) => {

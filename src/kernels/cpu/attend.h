@@ -33,7 +33,7 @@ void update_softmax(const AttentionTile& tile, int64_t query, int64_t num_keys, 
   float* scores = softmax.scores[query];
   for (int64_t key = num_keys; key < kKeysPerBlock; ++key)
     scores[key] = -__builtin_inff();
-  const typename V::Reg scaled = V::mul(V::load(scores), V::set(tile.scale));
+  const typename V::Reg scaled = V::mul(V::load(scores), V::set(tile.score_scale));
   const float block_largest = V::max_of_lanes(scaled);
   typename V::Reg denominator = V::load(softmax.denominator[query]);
   if (block_largest > softmax.largest[query]) {
@@ -190,7 +190,7 @@ void attend_blocks(const AttentionTile& tile) {
     for (int64_t head = 0; head < tile.num_heads; ++head) {
       const float sum = V::sum_of_lanes(V::load(softmax.denominator[row * tile.num_heads + head]));
       scale_row<V>(tile.out + row * tile.row_stride + head * tile.head_dim, tile.head_dim,
-                   1.0f / sum);
+                   tile.value_scale / sum);
     }
   }
 }
@@ -198,10 +198,13 @@ void attend_blocks(const AttentionTile& tile) {
 /// SimdKernels::attend
 template <class V>
 void attend(const AttentionTile& tile) {
-  if (tile.kv_is_bf16) {
-    attend_blocks<V, Bf16Element<V>>(tile);
-  } else {
-    attend_blocks<V, F32Element<V>>(tile);
+  switch (tile.kv_element) {
+    case KvElement::f32:
+      return attend_blocks<V, F32Element<V>>(tile);
+    case KvElement::bf16:
+      return attend_blocks<V, Bf16Element<V>>(tile);
+    case KvElement::e4m3:
+      return attend_blocks<V, E4m3Element<V>>(tile);
   }
 }
 

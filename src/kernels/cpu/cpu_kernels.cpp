@@ -45,6 +45,11 @@ MatrixRows to_rows(const WeightMatrix& weight) {
   return rows;
 }
 
+KvElement kv_element(DType dtype) {
+  if (dtype == DType::f8_e4m3) return KvElement::e4m3;
+  return dtype == DType::bf16 ? KvElement::bf16 : KvElement::f32;
+}
+
 /// Fewer multiplications than this are done before another thread is awake, and while other
 /// programs want the processors it may not wake for long: they stay on the calling thread.
 constexpr int64_t kWorthThreads = 1 << 17;
@@ -290,19 +295,21 @@ class CpuKernels final : public Kernels {
           const int64_t group_end = (kv_head + 1) * heads_per_kv;
           const int64_t num_heads = std::min(tile_heads, group_end - head);
           const int64_t offset = (sequence.query_start + row) * q.cols + head * cache.head_dim;
-          tiles.push_back({.q = q.data + offset,
-                           .out = out.data + offset,
-                           .row_stride = q.cols,
-                           .num_rows = std::min(tile_rows, sequence.query_len - row),
-                           .num_heads = num_heads,
-                           .head_dim = cache.head_dim,
-                           .scale = 1.0f / std::sqrt(static_cast<float>(cache.head_dim)),
-                           .num_keys = sequence.context_len + row + 1,
-                           .block_table = sequence.block_table.data(),
-                           .k = bytes(cache.k) + kv_head * head_bytes,
-                           .v = bytes(cache.v) + kv_head * head_bytes,
-                           .block_bytes = cache.num_kv_heads * head_bytes,
-                           .kv_is_bf16 = cache.dtype == DType::bf16});
+          tiles.push_back(
+              {.q = q.data + offset,
+               .out = out.data + offset,
+               .row_stride = q.cols,
+               .num_rows = std::min(tile_rows, sequence.query_len - row),
+               .num_heads = num_heads,
+               .head_dim = cache.head_dim,
+               .score_scale = cache.k_scale / std::sqrt(static_cast<float>(cache.head_dim)),
+               .value_scale = cache.v_scale,
+               .num_keys = sequence.context_len + row + 1,
+               .block_table = sequence.block_table.data(),
+               .k = bytes(cache.k) + kv_head * head_bytes,
+               .v = bytes(cache.v) + kv_head * head_bytes,
+               .block_bytes = cache.num_kv_heads * head_bytes,
+               .kv_element = kv_element(cache.dtype)});
           head += num_heads;
         }
       }

@@ -26,6 +26,9 @@ struct MatrixRows {
   int64_t rows_per_scale_row = 1;
 };
 
+/// How the elements of a KV cache are stored.
+enum class KvElement : unsigned char { f32, bf16, e4m3 };
+
 /// Attention of some query heads of consecutive tokens, all of which read one KV head.
 struct AttentionTile {
   /// Query head `head` of row `row` stands at q + row * row_stride + head * head_dim, and its
@@ -36,15 +39,16 @@ struct AttentionTile {
   int64_t num_rows = 0;   // at least 1
   int64_t num_heads = 0;  // num_rows * num_heads <= kMaxTileQueries
   int64_t head_dim = 0;
-  float scale = 0;
+  float score_scale = 0;  // of q · k as stored
+  float value_scale = 0;  // of the values as stored
   /// Row 0 sees the sequence's first `num_keys` tokens, row i sees num_keys + i.
   int64_t num_keys = 0;
   const int32_t* block_table = nullptr;
-  /// Block b of the KV head: [16, head_dim] at k + b * block_bytes; float if !kv_is_bf16.
+  /// Block b of the KV head: [16, head_dim] of kv_element at k + b * block_bytes.
   const unsigned char* k = nullptr;
   const unsigned char* v = nullptr;
   int64_t block_bytes = 0;
-  bool kv_is_bf16 = false;
+  KvElement kv_element = KvElement::f32;
 };
 
 inline constexpr int64_t kMaxTileQueries = 48;

@@ -30,48 +30,65 @@ double dot(std::span<const float> a, std::span<const float> b) {
   return std::accumulate(sums.begin(), sums.end(), 0.0);
 }
 
-/// One half of a KV cache layer, keys or values, read and written as float.
+/// One half of a KV cache layer, keys or values.
 class CacheView {
  public:
-  CacheView(const KvCacheLayer& cache, std::byte* data) : cache_(cache), data_(data) {}
+  static CacheView keys(const KvCacheLayer& cache) { return {cache, cache.k, cache.k_scale}; }
+  static CacheView values(const KvCacheLayer& cache) { return {cache, cache.v, cache.v_scale}; }
 
   void write(int64_t slot, int64_t kv_head, std::span<const float> vector) const {
     std::byte* out = address(slot, kv_head);
-    if (cache_.dtype == DType::f32) {
-      std::memcpy(out, vector.data(), vector.size_bytes());
-      return;
-    }
-    for (const float value : vector) {
-      const uint16_t bits = float_to_bf16(value);
-      std::memcpy(out, &bits, sizeof bits);
-      out += sizeof bits;
+    const float scale = scale_;  // a member might be among the bytes written, as compilers see it
+    switch (cache_->dtype) {
+      case DType::f8_e4m3:
+        for (size_t i = 0; i < vector.size(); ++i)
+          out[i] = std::byte{float_to_f8_e4m3(vector[i] / scale)};
+        break;
+      case DType::bf16:
+        for (size_t i = 0; i < vector.size(); ++i) {
+          const uint16_t bits = float_to_bf16(vector[i]);
+          std::memcpy(out + i * sizeof bits, &bits, sizeof bits);
+        }
+        break;
+      default:
+        std::memcpy(out, vector.data(), vector.size_bytes());
     }
   }
 
+  /// What is stored, without the scale: whoever sums it multiplies the sum.
   void read(int64_t slot, int64_t kv_head, std::span<float> vector) const {
     const std::byte* in = address(slot, kv_head);
-    if (cache_.dtype == DType::f32) {
-      std::memcpy(vector.data(), in, vector.size_bytes());
-      return;
-    }
-    for (float& value : vector) {
-      uint16_t bits = 0;
-      std::memcpy(&bits, in, sizeof bits);
-      value = bf16_to_float(bits);
-      in += sizeof bits;
+    switch (cache_->dtype) {
+      case DType::f8_e4m3:
+        for (size_t i = 0; i < vector.size(); ++i)
+          vector[i] = f8_e4m3_to_float(std::to_integer<uint8_t>(in[i]));
+        break;
+      case DType::bf16:
+        for (size_t i = 0; i < vector.size(); ++i) {
+          uint16_t bits = 0;
+          std::memcpy(&bits, in + i * sizeof bits, sizeof bits);
+          vector[i] = bf16_to_float(bits);
+        }
+        break;
+      default:
+        std::memcpy(vector.data(), in, vector.size_bytes());
     }
   }
 
  private:
+  CacheView(const KvCacheLayer& cache, std::byte* data, float scale)
+      : cache_(&cache), data_(data), scale_(scale) {}
+
   std::byte* address(int64_t slot, int64_t kv_head) const {
     const int64_t block = slot / kKvBlockSize;
     const int64_t vector =
-        (block * cache_.num_kv_heads + kv_head) * kKvBlockSize + slot % kKvBlockSize;
-    return data_ + vector * cache_.head_dim * static_cast<int64_t>(dtype_size(cache_.dtype));
+        (block * cache_->num_kv_heads + kv_head) * kKvBlockSize + slot % kKvBlockSize;
+    return data_ + vector * cache_->head_dim * static_cast<int64_t>(dtype_size(cache_->dtype));
   }
 
-  const KvCacheLayer& cache_;
+  const KvCacheLayer* cache_;
   std::byte* data_;
+  float scale_;
 };
 
 /// In place: exp(s) over their sum, computed from differences to the largest so that nothing
@@ -153,8 +170,8 @@ class ReferenceKernels final : public Kernels {
 
   void write_kv(Activations k, Activations v, std::span<const int64_t> slot_mapping,
                 const KvCacheLayer& cache) override {
-    const CacheView keys(cache, cache.k);
-    const CacheView values(cache, cache.v);
+    const CacheView keys = CacheView::keys(cache);
+    const CacheView values = CacheView::values(cache);
     for (int64_t t = 0; t < k.rows; ++t) {
       const int64_t slot = slot_mapping[static_cast<size_t>(t)];
       for (int64_t head = 0; head < cache.num_kv_heads; ++head) {
@@ -250,11 +267,11 @@ class ReferenceKernels final : public Kernels {
       return block_table[key / kKvBlockSize] * kKvBlockSize +
              static_cast<int64_t>(key) % kKvBlockSize;
     };
-    const CacheView keys(cache, cache.k);
-    const CacheView values(cache, cache.v);
+    const CacheView keys = CacheView::keys(cache);
+    const CacheView values = CacheView::values(cache);
     std::vector<float> vector(q.size());
     std::vector<double> scores(static_cast<size_t>(num_keys));
-    const double scale = 1.0 / std::sqrt(static_cast<double>(q.size()));
+    const double scale = cache.k_scale / std::sqrt(static_cast<double>(q.size()));
     for (size_t key = 0; key < scores.size(); ++key) {
       keys.read(slot_of(key), kv_head, vector);
       scores[key] = dot(q, vector) * scale;
@@ -267,7 +284,7 @@ class ReferenceKernels final : public Kernels {
         sum[i] += scores[key] * vector[i];
     }
     for (size_t i = 0; i < sum.size(); ++i)
-      out[i] = static_cast<float>(sum[i]);
+      out[i] = static_cast<float>(sum[i] * cache.v_scale);
   }
 
   /// outputs[visit] = w2 (silu(w1 x[visit / num_picked]) * (w3 x[visit / num_picked])) of expert e.

@@ -1,0 +1,75 @@
+#include "quant/kv_calibration.h"
+
+#include <algorithm>
+#include <cmath>
+#include <limits>
+
+#include "model/sequence_runner.h"
+
+namespace tetrad {
+namespace {
+
+constexpr float kMargin = 1.10f;
+constexpr float kKeyConstant = 200.0f;
+constexpr float kValueConstant = 100.0f;
+
+/// Raises `amax` to the largest magnitude in `tensor`; a NaN counts as infinite.
+void widen(float& amax, Activations tensor) {
+  for (int64_t i = 0; i < tensor.rows * tensor.cols; ++i) {
+    const float magnitude = std::abs(tensor.data[i]);
+    amax =
+        std::isnan(magnitude) ? std::numeric_limits<float>::infinity() : std::max(amax, magnitude);
+  }
+}
+
+/// The largest magnitudes of one layer.
+struct Range {
+  float k = 0;
+  float v = 0;
+};
+
+float scale_of(float amax, float constant) {
+  return amax > 0 ? amax * kMargin / constant : 1.0f;
+}
+
+Result<std::vector<KvScales>> scales_of(const std::vector<Range>& ranges) {
+  std::vector<KvScales> scales;
+  for (size_t layer = 0; layer < ranges.size(); ++layer) {
+    const auto& [k, v] = ranges[layer];
+    if (!std::isfinite(k) || !std::isfinite(v)) {
+      return fail(ErrorCode::corrupt_data,
+                  "layer {} has keys up to {} and values up to {}: this model cannot be calibrated",
+                  layer, k, v);
+    }
+    scales.push_back({scale_of(k, kKeyConstant), scale_of(v, kValueConstant)});
+  }
+  return scales;
+}
+
+}  // namespace
+
+Result<std::vector<KvScales>> calibrate_kv_scales(MiniMaxM2& model, std::span<const int32_t> ids,
+                                                  int64_t window) {
+  if (window < 1 || window > model.config().max_position_embeddings) {
+    return fail(ErrorCode::invalid_argument,
+                "a window of {} tokens is outside the model's 1 to {} positions", window,
+                model.config().max_position_embeddings);
+  }
+  if (ids.empty()) return fail(ErrorCode::invalid_argument, "the calibration text is empty");
+  std::vector<Range> ranges(static_cast<size_t>(model.config().num_hidden_layers));
+  const Observer observer = [&](std::string_view name, int64_t layer, Activations tensor) {
+    if (name != "k" && name != "v") return;
+    Range& range = ranges[static_cast<size_t>(layer)];
+    widen(name == "k" ? range.k : range.v, tensor);
+  };
+  TETRAD_ASSIGN(SequenceRunner runner, SequenceRunner::create(model, {DType::f32, {}}, window));
+  while (!ids.empty()) {
+    const auto count = std::min(ids.size(), static_cast<size_t>(window));
+    runner.reset();
+    TETRAD_TRY(runner.append(ids.first(count), SequenceRunner::Logits::last_token, &observer));
+    ids = ids.subspan(count);
+  }
+  return scales_of(ranges);
+}
+
+}  // namespace tetrad
