@@ -130,7 +130,7 @@ ApiResult<void> Service::chat(const HttpRequest& http, const Writer& writer) {
   Prompt prompt{.ids = {},
                 .mode = options_.reasoning_mode,
                 .starts_in_reasoning = rendered.starts_in_reasoning,
-                .cache_salt = cache_salt(http.head, request.common)};
+                .cache_salt = salt(http.head, request.common)};
   TETRAD_ASSIGN(prompt.ids, encode_prompt(tokenizer_, rendered));
   AnswerHeader header = answer_header(Dialect::chat, std::move(model), request.common);
   header.include_reasoning = request.include_reasoning;
@@ -141,7 +141,7 @@ ApiResult<void> Service::complete(const HttpRequest& http, const Writer& writer)
   TETRAD_ASSIGN(CompletionRequest request, parse_completion_request(http.body));
   unknown_fields_.note(request.common.unknown_fields);
   TETRAD_ASSIGN(std::string model, choose_model(request.common.model));
-  Prompt prompt{.cache_salt = cache_salt(http.head, request.common)};
+  Prompt prompt{.cache_salt = salt(http.head, request.common)};
   std::string text;
   if (auto* ids = std::get_if<std::vector<TokenId>>(&request.prompt)) {
     prompt.ids = std::move(*ids);
@@ -214,11 +214,8 @@ Result<std::vector<RequestId>> Service::submit_all(const GenerationRequest& requ
   return ids;
 }
 
-std::string Service::cache_salt(const RequestHead& head, const CommonRequest& request) const {
-  std::optional<size_t> key;
-  if (!options_.share_prefixes_among_keys) key = api_keys_.find(head.authorization);
-  // What stands in front of the first colon is ours, so no salt can imitate another key's.
-  return fmt::format("{}:{}", key ? std::to_string(*key) : "", request.cache_salt);
+std::string Service::salt(const RequestHead& head, const CommonRequest& request) const {
+  return cache_salt(options_.prefix_sharing, api_keys_, head.authorization, request.cache_salt);
 }
 
 Result<std::string> Service::choose_model(const std::optional<std::string>& name) const {

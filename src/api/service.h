@@ -12,6 +12,7 @@
 #include "api/answer.h"
 #include "api/answer_format.h"
 #include "api/api_keys.h"
+#include "api/cache_salt.h"
 #include "api/chat_request.h"
 #include "api/completion_request.h"
 #include "api/error_response.h"
@@ -27,9 +28,7 @@ struct ServiceOptions {
   /// Names the model answers to; the first is the one used where a request names none.
   std::vector<std::string> model_names;
   std::vector<std::string> api_keys;
-  /// Clients of different keys find each other's prompts in the prefix cache: faster, but the time
-  /// to the first token tells one what another has asked.
-  bool share_prefixes_among_keys = false;
+  PrefixSharing prefix_sharing = PrefixSharing::within_key;
   SamplingDefaults defaults;
   ReasoningMode reasoning_mode = ReasoningMode::split;
   json::object version;  // what GET /version says
@@ -79,7 +78,7 @@ class Service final : public RequestHandler {
   Result<std::string> choose_model(const std::optional<std::string>& name) const;
   ApiResult<SamplingParams> fit_sampling(const CommonRequest& request, const Prompt& prompt,
                                          Dialect dialect) const;
-  std::string cache_salt(const RequestHead& head, const CommonRequest& request) const;
+  std::string salt(const RequestHead& head, const CommonRequest& request) const;
   AnswerHeader answer_header(Dialect dialect, std::string model,
                              const CommonRequest& request) const;
 
