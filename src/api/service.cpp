@@ -7,6 +7,7 @@
 
 #include "api/answer_gate.h"
 #include "api/responders.h"
+#include "api/response_limits.h"
 #include "api/token_fields.h"
 #include "base/log.h"
 
@@ -35,18 +36,6 @@ Error as_client_error(Error error) {
   if (error.code == ErrorCode::resource_exhausted) error.code = ErrorCode::invalid_argument;
   if (error.param.empty()) error.param = "messages";
   return error;
-}
-
-/// Log probabilities of a long prompt are a response of hundreds of megabytes.
-Result<void> check_prompt_logprobs(const SamplingParams& sampling, int64_t num_tokens) {
-  constexpr int64_t kMaxLogprobs = 262'144;
-  if (!sampling.prompt_logprobs) return {};
-  const int64_t count = num_tokens * (1 + *sampling.prompt_logprobs);
-  if (count <= kMaxLogprobs) return {};
-  return fail_param("prompt_logprobs",
-                    "log probabilities of {} prompt tokens, {} likeliest beside each, are more "
-                    "than the {} a response may hold; ask for fewer or for less of the prompt",
-                    num_tokens, *sampling.prompt_logprobs, kMaxLogprobs);
 }
 
 }  // namespace
@@ -253,7 +242,11 @@ ApiResult<SamplingParams> Service::fit_sampling(const CommonRequest& request, co
   if (prompt.echo && stated.logprobs) {
     sampling.prompt_logprobs = std::max(sampling.prompt_logprobs.value_or(0), *stated.logprobs);
   }
-  TETRAD_TRY(check_prompt_logprobs(sampling, num_prompt_tokens * request.num_answers));
+  TETRAD_TRY(check_prompt_report({.stream = request.stream,
+                                  .num_answers = request.num_answers,
+                                  .num_prompt_tokens = num_prompt_tokens,
+                                  .echo_bytes = prompt.echo ? prompt.echo->text.size() : 0,
+                                  .prompt_logprobs = sampling.prompt_logprobs}));
   return sampling;
 }
 

@@ -1,4 +1,4 @@
-#include "api/token_fields.h"
+// The small parts around requests and answers.
 
 #include <gmock/gmock.h>
 #include <gtest/gtest.h>
@@ -6,6 +6,8 @@
 #include <set>
 
 #include "api/cache_salt.h"
+#include "api/response_limits.h"
+#include "api/token_fields.h"
 #include "api/token_offsets.h"
 #include "engine/bundled_model.h"
 
@@ -57,6 +59,22 @@ TEST(CacheSalt, DiffersForClientsThatMustNotShare) {
   }
   EXPECT_EQ(cache_salt(PrefixSharing::within_key, ApiKeys({}), "Bearer a", "x"),
             cache_salt(PrefixSharing::within_key, ApiKeys({}), "", "x"));
+}
+
+TEST(PromptReport, IsBounded) {
+  EXPECT_TRUE(check_prompt_report({.num_prompt_tokens = 180'000, .prompt_logprobs = 0}));
+  EXPECT_TRUE(check_prompt_report({.stream = true, .num_prompt_tokens = 180'000}));
+  EXPECT_TRUE(check_prompt_report(
+      {.stream = true, .num_prompt_tokens = 1000, .echo_bytes = 4000, .prompt_logprobs = 3}));
+  const auto refused = [](const PromptReport& report) {
+    const auto checked = check_prompt_report(report);
+    return checked ? "" : checked.error().param;
+  };
+  EXPECT_EQ(refused({.num_prompt_tokens = 20'000, .prompt_logprobs = 20}), "prompt");
+  EXPECT_EQ(refused({.num_answers = 2, .num_prompt_tokens = 180'000, .prompt_logprobs = 0}),
+            "prompt");
+  EXPECT_EQ(refused({.stream = true, .num_prompt_tokens = 5000, .prompt_logprobs = 0}), "prompt");
+  EXPECT_EQ(refused({.stream = true, .num_answers = 2, .echo_bytes = 200'000}), "echo");
 }
 
 }  // namespace
