@@ -5,6 +5,8 @@
 
 #include <charconv>
 
+#include "plan/gpu_memory.h"
+
 namespace tetrad {
 namespace {
 
@@ -33,8 +35,10 @@ Result<int64_t> memory_left(double utilization, const EngineOptions& options,
   const double memory =
       static_cast<double>(sysconf(_SC_PHYS_PAGES)) * static_cast<double>(sysconf(_SC_PAGESIZE));
   const auto weights = static_cast<double>(loaded.checkpoint->total_bytes());
-  const auto activations = static_cast<double>(MiniMaxM2::workspace_bytes(
-      loaded.model->config(), options.max_num_batched_tokens, options.max_num_seqs));
+  const auto activations = static_cast<double>(plan::workspace_bytes(
+      loaded.model->config(), plan::Layout{},
+      {.max_num_seqs = options.max_num_seqs,
+       .max_num_batched_tokens = options.max_num_batched_tokens}));
   const double left = utilization * memory - weights - activations;
   if (left > 0) return static_cast<int64_t>(left);
   constexpr double kGiB = 1 << 30;

@@ -6,26 +6,42 @@
 #include <cstdint>
 #include <memory>
 #include <optional>
+#include <span>
 #include <string>
+#include <vector>
 
+#include "api/token_offsets.h"
 #include "chat/reasoning.h"
 #include "engine/request.h"
 
 namespace tetrad::api {
 
+/// A token as log probabilities show it.
+struct AnswerToken {
+  TokenId id = 0;
+  std::optional<TokenLogprobs> logprobs;  // none for the first token of a prompt
+  int64_t text_offset = 0;                // characters of the answer's text in front of it
+};
+
 /// One step's news of an answer.
 struct AnswerEvent {
+  int64_t index = 0;      // which of the request's answers
   std::string reasoning;  // new since the last event
   std::string content;
-  int64_t num_tokens = 0;
+  /// If log probabilities were asked for: the new tokens, an echoed prompt's among them.
+  std::vector<AnswerToken> tokens;
+  /// With the first event, if asked for: of the prompt tokens 1, 2, …
+  std::vector<TokenLogprobs> prompt_logprobs;
+  int64_t num_tokens = 0;            // generated
   int64_t num_reasoning_tokens = 0;  // of num_tokens
+  int64_t num_cached_tokens = 0;     // with the first event: of the prompt
   /// Set with the last event.
   std::optional<FinishReason> finish_reason;
   std::optional<std::string> stop_reason;
   std::optional<Error> error;
 };
 
-/// Receives the events of one answer, on the engine's thread.
+/// Receives the events of answers, on the engine's thread.
 class AnswerSink {
  public:
   virtual ~AnswerSink() = default;
@@ -39,17 +55,44 @@ enum class ReasoningMode {
   plain,         // there is none: text completions
 };
 
-/// Tells thinking from answering.
+/// A prompt that is the beginning of the answer's text.
+struct EchoedPrompt {
+  std::string text;
+  std::vector<TokenId> ids;
+  bool alone = false;  // nothing that is generated follows it
+};
+
+/// What an answer is to show.
+struct AnswerPlan {
+  int64_t index = 0;
+  ReasoningMode mode = ReasoningMode::plain;
+  bool starts_in_reasoning = false;  // the prompt ended inside a think block
+  std::optional<EchoedPrompt> echo;
+  bool skip_special_tokens = true;
+  std::optional<int64_t> logprobs;         // so many likeliest beside each token
+  std::optional<int64_t> prompt_logprobs;  // the same for the prompt
+};
+
+/// Tells thinking from answering, and puts an echoed prompt in front.
 class AnswerReader final : public EventSink {
  public:
-  /// `starts_in_reasoning`: the prompt ended inside a think block.
-  AnswerReader(ReasoningMode mode, bool starts_in_reasoning, std::shared_ptr<AnswerSink> sink);
+  /// The tokenizer must outlive the reader.
+  AnswerReader(const Tokenizer& tokenizer, AnswerPlan plan, std::shared_ptr<AnswerSink> sink);
 
   void on_event(GenerationEvent event) override;
 
  private:
+  void add_prompt(const GenerationEvent& event, AnswerEvent& answer);
+  void add_text(const GenerationEvent& event, AnswerEvent& answer);
+  void add_tokens(const GenerationEvent& event, AnswerEvent& answer);
+  void add_token(TokenId id, std::optional<TokenLogprobs> logprobs, bool shown,
+                 AnswerEvent& answer);
+
+  AnswerPlan plan_;
   std::optional<ReasoningSplitter> splitter_;
   std::string prefix_;  // of the content, until it has been sent
+  TokenOffsets offsets_;
+  bool started_ = false;
   std::shared_ptr<AnswerSink> sink_;
 };
 

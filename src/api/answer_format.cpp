@@ -8,28 +8,37 @@ json::value text_or_null(const std::optional<std::string>& text) {
   return json::value(*text);
 }
 
+/// What a choice says of its end; nothing before it.
+struct ChoiceEnd {
+  std::optional<FinishReason> reason;
+  std::optional<std::string> stop_reason;
+};
+
 /// The members of a choice that chats and completions share; `payload` holds what differs.
-json::object choice_object(json::object payload, std::optional<FinishReason> reason,
-                           const std::optional<std::string>& stop_reason) {
+json::object choice_object(int64_t index, json::object payload, json::value logprobs,
+                           const ChoiceEnd& end) {
   json::object choice;
-  choice["index"] = 0;
+  choice["index"] = index;
   for (auto& member : payload)
     choice[member.key()] = std::move(member.value());
-  choice["logprobs"] = nullptr;
+  choice["logprobs"] = std::move(logprobs);
   choice["finish_reason"] = nullptr;
-  if (reason) choice["finish_reason"] = finish_reason_name(*reason);
-  choice["stop_reason"] = text_or_null(stop_reason);
+  if (end.reason) choice["finish_reason"] = finish_reason_name(*end.reason);
+  choice["stop_reason"] = text_or_null(end.stop_reason);
   return choice;
 }
 
 json::object usage_object(const Usage& usage) {
-  json::object details;
-  details["reasoning_tokens"] = usage.reasoning_tokens;
+  json::object prompt_details;
+  prompt_details["cached_tokens"] = usage.cached_tokens;
+  json::object completion_details;
+  completion_details["reasoning_tokens"] = usage.reasoning_tokens;
   json::object object;
   object["prompt_tokens"] = usage.prompt_tokens;
   object["completion_tokens"] = usage.completion_tokens;
   object["total_tokens"] = usage.prompt_tokens + usage.completion_tokens;
-  object["completion_tokens_details"] = std::move(details);
+  object["prompt_tokens_details"] = std::move(prompt_details);
+  object["completion_tokens_details"] = std::move(completion_details);
   return object;
 }
 
@@ -60,17 +69,35 @@ json::object AnswerFormat::envelope(std::string_view chat_object) const {
   return object;
 }
 
-std::string AnswerFormat::whole(const Answer& answer, const Usage& usage) const {
+json::value AnswerFormat::logprobs(std::span<const AnswerToken> tokens) const {
+  return header_.dialect == Dialect::chat ? logprobs_.chat(tokens) : logprobs_.completion(tokens);
+}
+
+json::object AnswerFormat::whole_choice(const Answer& answer, int64_t index) const {
   json::object payload;
   if (header_.dialect == Dialect::chat) {
     payload["message"] = message_object(answer, header_.include_reasoning);
   } else {
     payload["text"] = answer.content;
+    if (header_.include_prompt_logprobs) {
+      payload["prompt_logprobs"] = logprobs_.prompt(answer.prompt_logprobs);
+    }
   }
+  return choice_object(index, std::move(payload), logprobs(answer.tokens),
+                       {answer.finish_reason, answer.stop_reason});
+}
+
+std::string AnswerFormat::whole(std::span<const Answer> answers, const Usage& usage) const {
+  json::array choices;
+  for (const Answer& answer : answers)
+    choices.push_back(whole_choice(answer, static_cast<int64_t>(choices.size())));
   json::object object = envelope("chat.completion");
-  object["choices"] =
-      json::array{choice_object(std::move(payload), answer.finish_reason, answer.stop_reason)};
+  object["choices"] = std::move(choices);
   object["usage"] = usage_object(usage);
+  // vLLM's place for them is not the same in both dialects.
+  if (header_.dialect == Dialect::chat && header_.include_prompt_logprobs) {
+    object["prompt_logprobs"] = logprobs_.prompt(answers.front().prompt_logprobs);
+  }
   return to_json_text(object);
 }
 
@@ -81,18 +108,19 @@ std::string AnswerFormat::chunk(json::object choice) const {
   return to_json_text(object);
 }
 
-std::string AnswerFormat::opening_chunk() const {
+std::string AnswerFormat::opening_chunk(int64_t index) const {
   if (header_.dialect == Dialect::completion) return "";
   json::object delta;
   delta["role"] = "assistant";
   delta["content"] = "";
   json::object payload;
   payload["delta"] = std::move(delta);
-  return chunk(choice_object(std::move(payload), std::nullopt, std::nullopt));
+  return chunk(choice_object(index, std::move(payload), nullptr, {}));
 }
 
 std::string AnswerFormat::delta_chunk(const AnswerEvent& event) const {
   json::object payload;
+  bool shows_text = !event.content.empty();
   if (header_.dialect == Dialect::chat) {
     json::object delta;
     if (header_.include_reasoning && !event.reasoning.empty()) {
@@ -100,24 +128,25 @@ std::string AnswerFormat::delta_chunk(const AnswerEvent& event) const {
       delta["reasoning_content"] = event.reasoning;
     }
     if (!event.content.empty()) delta["content"] = event.content;
-    if (delta.empty()) return "";
+    shows_text = !delta.empty();
     payload["delta"] = std::move(delta);
   } else {
-    if (event.content.empty()) return "";
     payload["text"] = event.content;
   }
-  return chunk(choice_object(std::move(payload), std::nullopt, std::nullopt));
+  // Tokens whose text is held back have their log probabilities already.
+  if (!shows_text && event.tokens.empty()) return "";
+  return chunk(choice_object(event.index, std::move(payload), logprobs(event.tokens), {}));
 }
 
-std::string AnswerFormat::final_chunk(FinishReason reason,
-                                      const std::optional<std::string>& stop) const {
+std::string AnswerFormat::final_chunk(const AnswerEvent& event) const {
   json::object payload;
   if (header_.dialect == Dialect::chat) {
     payload["delta"] = json::object();
   } else {
     payload["text"] = "";
   }
-  return chunk(choice_object(std::move(payload), reason, stop));
+  return chunk(choice_object(event.index, std::move(payload), nullptr,
+                             {event.finish_reason, event.stop_reason}));
 }
 
 std::string AnswerFormat::usage_chunk(const Usage& usage) const {

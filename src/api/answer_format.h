@@ -5,10 +5,13 @@
 
 #include <cstdint>
 #include <optional>
+#include <span>
 #include <string>
+#include <vector>
 
 #include "api/answer.h"
-#include "api/unsupported_fields.h"
+#include "api/dialect.h"
+#include "api/logprobs_format.h"
 #include "base/json.h"
 
 namespace tetrad::api {
@@ -22,10 +25,13 @@ struct AnswerHeader {
   std::string system_fingerprint;
   bool include_reasoning = true;
   bool include_usage = false;  // of a stream
+  bool include_prompt_logprobs = false;
+  int64_t num_answers = 1;
 };
 
 struct Usage {
-  int64_t prompt_tokens = 0;
+  int64_t prompt_tokens = 0;  // once, however many answers there are
+  int64_t cached_tokens = 0;  // of prompt_tokens, when the first answer began
   int64_t completion_tokens = 0;
   int64_t reasoning_tokens = 0;
 };
@@ -34,22 +40,27 @@ struct Usage {
 struct Answer {
   std::string reasoning;
   std::string content;
+  std::vector<AnswerToken> tokens;
+  std::vector<TokenLogprobs> prompt_logprobs;
   FinishReason finish_reason = FinishReason::stop;
   std::optional<std::string> stop_reason;
 };
 
 class AnswerFormat {
  public:
-  explicit AnswerFormat(AnswerHeader header) : header_(std::move(header)) {}
+  /// The tokenizer must outlive the format.
+  AnswerFormat(AnswerHeader header, const Tokenizer& tokenizer)
+      : header_(std::move(header)), logprobs_(tokenizer) {}
 
-  /// The whole response.
-  std::string whole(const Answer& answer, const Usage& usage) const;
+  /// The whole response. `answers`: header().num_answers, in the order of their indices.
+  std::string whole(std::span<const Answer> answers, const Usage& usage) const;
 
-  /// The first chunk of a stream, which names the role; "" where the dialect has none.
-  std::string opening_chunk() const;
+  /// The first chunk of an answer's stream, which names the role; "" where the dialect has none.
+  std::string opening_chunk(int64_t index) const;
   /// "" if the event shows nothing.
   std::string delta_chunk(const AnswerEvent& event) const;
-  std::string final_chunk(FinishReason reason, const std::optional<std::string>& stop) const;
+  /// `event`: the answer's last.
+  std::string final_chunk(const AnswerEvent& event) const;
   /// "" if the request did not ask for it.
   std::string usage_chunk(const Usage& usage) const;
 
@@ -58,8 +69,11 @@ class AnswerFormat {
  private:
   json::object envelope(std::string_view chat_object) const;
   std::string chunk(json::object choice) const;
+  json::object whole_choice(const Answer& answer, int64_t index) const;
+  json::value logprobs(std::span<const AnswerToken> tokens) const;
 
   AnswerHeader header_;
+  LogprobsFormat logprobs_;
 };
 
 }  // namespace tetrad::api

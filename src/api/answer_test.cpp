@@ -4,7 +4,11 @@
 #include <gtest/gtest.h>
 #include <rapidcheck/gtest.h>
 
+#include <map>
+
+#include "api/answer_gate.h"
 #include "api/responders.h"
+#include "engine/bundled_model.h"
 
 namespace tetrad::api {
 namespace {
@@ -42,6 +46,14 @@ AnswerHeader header(Dialect dialect) {
           .include_usage = true};
 }
 
+/// Log probabilities of `id`, different for each, with two more at the top.
+TokenLogprobs some_logprobs(TokenId id) {
+  const float value = -0.5f * static_cast<float>(id % 7);
+  return {.token = {.id = id, .logprob = value},
+          .rank = 3,
+          .top = {{.id = id + 1, .logprob = value / 4}, {.id = id + 2, .logprob = value / 2}}};
+}
+
 /// An answer as the engine tells it: texts step by step, one token each.
 std::vector<GenerationEvent> engine_events(const std::vector<std::string>& texts,
                                            FinishReason reason = FinishReason::stop) {
@@ -52,16 +64,47 @@ std::vector<GenerationEvent> engine_events(const std::vector<std::string>& texts
   return events;
 }
 
+/// A responder with the gate and the readers in front of it, as the service puts them together.
+template <class ResponderType>
+class Pipeline {
+ public:
+  Pipeline(const AnswerHeader& answer_header, AnswerPlan plan)
+      : gate_(std::make_shared<AnswerGate>(
+            std::make_shared<ResponderType>(AnswerFormat(answer_header, bundled_tokenizer()), 10,
+                                            writer),
+            answer_header.num_answers)) {
+    for (; plan.index < answer_header.num_answers; ++plan.index)
+      readers.push_back(std::make_unique<AnswerReader>(bundled_tokenizer(), plan, gate_));
+  }
+
+  void open() {
+    gate_->open([this] { ++cancels; });
+  }
+  void close() { gate_->close(); }
+
+  std::shared_ptr<RecordingWriter> writer = std::make_shared<RecordingWriter>();
+  std::vector<std::unique_ptr<AnswerReader>> readers;
+  int cancels = 0;
+
+ private:
+  std::shared_ptr<AnswerGate> gate_;
+};
+
+template <class ResponderType>
+std::shared_ptr<RecordingWriter> respond(const AnswerHeader& answer_header, const AnswerPlan& plan,
+                                         const std::vector<GenerationEvent>& events) {
+  Pipeline<ResponderType> pipeline(answer_header, plan);
+  pipeline.open();
+  for (const GenerationEvent& event : events)
+    pipeline.readers.front()->on_event(event);
+  return pipeline.writer;
+}
+
 template <class ResponderType>
 std::shared_ptr<RecordingWriter> respond(const AnswerHeader& answer_header, ReasoningMode mode,
                                          const std::vector<GenerationEvent>& events) {
-  auto writer = std::make_shared<RecordingWriter>();
-  auto responder = std::make_shared<ResponderType>(AnswerFormat(answer_header), 10, writer);
-  AnswerReader reader(mode, /*starts_in_reasoning=*/true, responder);
-  responder->accepted();
-  for (const GenerationEvent& event : events)
-    reader.on_event(event);
-  return writer;
+  return respond<ResponderType>(answer_header,
+                                AnswerPlan{.mode = mode, .starts_in_reasoning = true}, events);
 }
 
 /// What a client makes of a stream.
@@ -72,7 +115,21 @@ struct Folded {
   std::string finish_reason;
   int roles = 0;
   json::value usage;
+  json::value logprobs;  // lists put together
 };
+
+void append_lists(json::value& lists, const json::value& more) {
+  if (more.is_null()) return;
+  if (lists.is_null()) {
+    lists = more;
+    return;
+  }
+  for (auto& [name, list] : lists.get_object()) {
+    if (!list.is_array()) continue;
+    for (const json::value& item : more.at(name).get_array())
+      list.get_array().push_back(item);
+  }
+}
 
 std::string string_or_empty(const json::object& object, std::string_view key) {
   const json::value* value = object.if_contains(key);
@@ -93,6 +150,7 @@ Folded fold(const std::vector<std::string>& events) {
     const json::object& choice = chunk.at("choices").at(0).get_object();
     folded.finish_reason += string_or_empty(choice, "finish_reason");
     folded.text += string_or_empty(choice, "text");
+    append_lists(folded.logprobs, choice.at("logprobs"));
     if (!choice.contains("delta")) continue;
     const json::object& delta = choice.at("delta").get_object();
     folded.text += string_or_empty(delta, "content");
@@ -115,6 +173,7 @@ TEST(Answer, WholeChatHasTheOpenAiForm) {
       R"("reasoning":"I add.","reasoning_content":"I add."},"logprobs":null,)"
       R"("finish_reason":"stop","stop_reason":null}],)"
       R"("usage":{"prompt_tokens":10,"completion_tokens":5,"total_tokens":15,)"
+      R"("prompt_tokens_details":{"cached_tokens":0},)"
       R"("completion_tokens_details":{"reasoning_tokens":2}}})");
 }
 
@@ -181,6 +240,194 @@ TEST(Answer, AnErrorOnTheWayEndsTheStream) {
   EXPECT_EQ(stopped->response->status, 503);
 }
 
+TEST(Answer, UsageTellsCachedTokens) {
+  auto events = engine_events({"a", "b"});
+  events.front().num_cached_tokens = 8;
+  const auto whole =
+      respond<WholeResponder>(header(Dialect::completion), ReasoningMode::plain, events);
+  EXPECT_THAT(whole->response->body, HasSubstr(R"("prompt_tokens_details":{"cached_tokens":8})"));
+}
+
+json::object first_choice(const RecordingWriter& writer) {
+  return parse_json(writer.response->body)->at("choices").at(0).get_object();
+}
+
+/// The id of a token of the bundled vocabulary, by its bytes.
+TokenId token_of(std::string_view bytes) {
+  for (TokenId id = 0; std::cmp_less(id, bundled_tokenizer().vocab_size()); ++id) {
+    if (bundled_tokenizer().token_bytes(id) == bytes) return id;
+  }
+  ADD_FAILURE() << "no token " << bytes;
+  return 0;
+}
+
+TEST(Logprobs, OfChats) {
+  const TokenId a = token_of("a");
+  const TokenId half = token_of("\xC3");  // of "é"
+  std::vector<GenerationEvent> events{
+      {.token_ids = {a},
+       .text = "a",
+       .logprobs = {{.token = {a, -0.5f}, .rank = 2, .top = {{half, -0.25f}, {a, -0.5f}}}},
+       .finish_reason = FinishReason::length}};
+  const auto writer =
+      respond<WholeResponder>(header(Dialect::chat), AnswerPlan{.logprobs = 1}, events);
+  EXPECT_EQ(to_json_text(first_choice(*writer).at("logprobs")),
+            R"({"content":[{"token":"a","logprob":-5E-1,"bytes":[97],"top_logprobs":[)"
+            "{\"token\":\"\uFFFD\",\"logprob\":-2.5E-1,\"bytes\":[195]}"
+            R"(]}],"refusal":null})");
+}
+
+TEST(Logprobs, OfCompletionsWithTheirPlacesInTheText) {
+  const TokenId a = token_of("a");
+  const TokenId first_half = token_of("\xC3");
+  const TokenId second_half = token_of("\xA9");
+  const TokenId end = *bundled_tokenizer().find_added_token("[e~[");
+  std::vector<GenerationEvent> events;
+  for (const TokenId id : {a, first_half, second_half, end, a}) {
+    events.push_back(
+        {.token_ids = {id}, .logprobs = {{.token = {id, -1}, .rank = 1, .top = {{a, -1.5f}}}}});
+  }
+  events.front().prompt_logprobs = {{.token = {a, -2}, .rank = 4, .top = {{a, -2}}}};
+  events.back().text = "aéa";
+  events.back().finish_reason = FinishReason::length;
+  const AnswerPlan plan{.echo = EchoedPrompt{.text = "aa", .ids = {a, a}}, .logprobs = 0};
+  const auto writer = respond<WholeResponder>(header(Dialect::completion), plan, events);
+  const json::object choice = first_choice(*writer);
+  EXPECT_EQ(choice.at("text"), "aaaéa");
+  const json::object& logprobs = choice.at("logprobs").get_object();
+  EXPECT_EQ(to_json_text(logprobs.at("text_offset")), "[0,1,2,3,3,4,4]");
+  EXPECT_EQ(to_json_text(logprobs.at("token_logprobs")), "[null,-2E0,-1E0,-1E0,-1E0,-1E0,-1E0]");
+  EXPECT_EQ(to_json_text(logprobs.at("tokens")),
+            "[\"a\",\"a\",\"a\",\"\uFFFD\",\"\uFFFD\",\"[e~[\",\"a\"]");
+  EXPECT_EQ(logprobs.at("top_logprobs").at(0), nullptr);
+  EXPECT_EQ(to_json_text(logprobs.at("top_logprobs").at(1)), R"({"a":-2E0})");
+}
+
+TEST(Logprobs, OfThePromptAsVllmHasThem) {
+  const TokenId a = token_of("a");
+  const TokenId b = token_of("b");
+  std::vector<GenerationEvent> events = engine_events({"x"});
+  events.front().prompt_logprobs = {
+      {.token = {a, -3}, .rank = 9, .top = {{b, -0.5f}, {a, -3}, {a + 1, -4}}}};
+  for (const Dialect dialect : {Dialect::chat, Dialect::completion}) {
+    AnswerHeader with = header(dialect);
+    with.include_prompt_logprobs = true;
+    const auto writer = respond<WholeResponder>(with, AnswerPlan{.prompt_logprobs = 1}, events);
+    const json::value body = *parse_json(writer->response->body);
+    const json::value& place = dialect == Dialect::chat ? body : body.at("choices").at(0);
+    EXPECT_EQ(to_json_text(place.at("prompt_logprobs")),
+              fmt::format(R"([null,{{"{}":{{"logprob":-3E0,"rank":9,"decoded_token":"a"}},)"
+                          R"("{}":{{"logprob":-5E-1,"rank":1,"decoded_token":"b"}}}}])",
+                          a, b));
+  }
+}
+
+TEST(Echo, AloneShowsNothingThatIsGenerated) {
+  const EchoedPrompt echo{.text = "Once", .ids = {1}, .alone = true};
+  const auto events = engine_events({"upon"});
+  const auto whole =
+      respond<WholeResponder>(header(Dialect::completion), AnswerPlan{.echo = echo}, events);
+  EXPECT_EQ(first_choice(*whole).at("text"), "Once");
+  EXPECT_EQ(first_choice(*whole).at("finish_reason"), "length");
+  EXPECT_THAT(whole->response->body, HasSubstr(R"("completion_tokens":0)"));
+}
+
+/// `events` of three answers, told in turns.
+template <class ResponderType>
+void tell(Pipeline<ResponderType>& pipeline, const std::vector<GenerationEvent>& events) {
+  for (const GenerationEvent& event : events) {
+    for (const auto& reader : pipeline.readers)
+      reader->on_event(event);
+  }
+}
+
+AnswerHeader three_answers() {
+  AnswerHeader three = header(Dialect::chat);
+  three.num_answers = 3;
+  return three;
+}
+
+TEST(Gate, SeveralAnswersAreOneResponse) {
+  auto events = engine_events({"a", "b"});
+  events.front().num_cached_tokens = 4;
+  Pipeline<WholeResponder> whole(three_answers(), {});
+  whole.open();
+  tell(whole, events);
+  const json::value body = *parse_json(whole.writer->response->body);
+  ASSERT_EQ(body.at("choices").get_array().size(), 3u);
+  for (size_t i = 0; i < 3; ++i) {
+    EXPECT_EQ(body.at("choices").at(i).at("index"), i);
+    EXPECT_EQ(body.at("choices").at(i).at("message").at("content"), "ab");
+  }
+  EXPECT_EQ(body.at("usage").at("prompt_tokens"), 10);
+  EXPECT_EQ(body.at("usage").at("completion_tokens"), 9);
+  EXPECT_EQ(body.at("usage").at("prompt_tokens_details").at("cached_tokens"), 4);
+
+  Pipeline<StreamResponder> stream(three_answers(), {});
+  stream.open();
+  tell(stream, events);
+  std::map<int64_t, std::string> texts;
+  for (const std::string& event : stream.writer->events) {
+    if (event == "[DONE]") continue;
+    const json::value chunk = *parse_json(event);
+    if (chunk.at("choices").get_array().empty()) {
+      EXPECT_EQ(chunk.at("usage"), body.at("usage"));
+      continue;
+    }
+    const json::object& choice = chunk.at("choices").at(0).get_object();
+    texts[choice.at("index").get_int64()] +=
+        string_or_empty(choice.at("delta").get_object(), "content") +
+        string_or_empty(choice, "finish_reason");
+  }
+  EXPECT_THAT(texts, testing::ElementsAre(testing::Pair(0, "abstop"), testing::Pair(1, "abstop"),
+                                          testing::Pair(2, "abstop")));
+  EXPECT_EQ(stream.writer->finishes, 1);
+  EXPECT_EQ(stream.cancels, 0);
+}
+
+TEST(Gate, KeepsEarlyEventsBackUntilAllAreAccepted) {
+  Pipeline<StreamResponder> pipeline(three_answers(), {});
+  tell(pipeline, engine_events({"a"}));
+  EXPECT_EQ(pipeline.writer->starts, 0);
+  pipeline.open();
+  EXPECT_EQ(pipeline.writer->starts, 1);
+  EXPECT_EQ(pipeline.writer->events.back(), "[DONE]");
+
+  Pipeline<WholeResponder> refused(three_answers(), {});
+  refused.readers.front()->on_event({.text = "a", .finish_reason = FinishReason::stop});
+  refused.close();
+  tell(refused, engine_events({}));
+  EXPECT_FALSE(refused.writer->response);  // the error is the service's to send
+}
+
+TEST(Gate, AFailureEndsAllAnswers) {
+  const GenerationEvent failure{.finish_reason = FinishReason::error,
+                                .error = Error{ErrorCode::internal, "x", ""}};
+  Pipeline<StreamResponder> stream(three_answers(), {});
+  stream.open();
+  tell(stream, {{.text = "a"}});
+  stream.readers[1]->on_event(failure);
+  EXPECT_EQ(stream.cancels, 1);
+  tell(stream, {{.finish_reason = FinishReason::cancelled}});  // the others, as they end
+  EXPECT_EQ(stream.cancels, 1);
+  EXPECT_EQ(stream.writer->finishes, 1);
+  EXPECT_THAT(stream.writer->events.back(), HasSubstr(R"({"error":)"));
+
+  Pipeline<WholeResponder> early(three_answers(), {});
+  early.readers[0]->on_event(failure);
+  EXPECT_EQ(early.cancels, 0);  // not known yet how
+  early.open();
+  EXPECT_EQ(early.cancels, 1);
+  EXPECT_EQ(early.writer->response->status, 500);
+
+  AnswerHeader one = three_answers();
+  one.num_answers = 1;
+  Pipeline<WholeResponder> single(one, {});
+  single.open();
+  single.readers[0]->on_event(failure);
+  EXPECT_EQ(single.cancels, 0);  // nothing is left to cancel
+}
+
 /// Texts made of what the splitter looks for, and of letters around it.
 rc::Gen<std::vector<std::string>> pieces() {
   return rc::gen::container<std::vector<std::string>>(
@@ -189,18 +436,25 @@ rc::Gen<std::vector<std::string>> pieces() {
 }
 
 RC_GTEST_PROP(Answer, StreamedEqualsWhole, ()) {
-  const auto events = engine_events(*pieces());
+  auto events = engine_events(*pieces());
+  for (GenerationEvent& event : events) {
+    event.token_ids = {*rc::gen::inRange<TokenId>(0, 4000)};
+    event.logprobs = {some_logprobs(event.token_ids.front())};
+  }
   const auto dialect = *rc::gen::element(Dialect::chat, Dialect::completion);
   const auto mode = dialect == Dialect::completion
                         ? ReasoningMode::plain
                         : *rc::gen::element(ReasoningMode::split, ReasoningMode::append_think);
-  const auto stream = respond<StreamResponder>(header(dialect), mode, events);
-  const auto whole = respond<WholeResponder>(header(dialect), mode, events);
+  AnswerPlan plan{.mode = mode, .starts_in_reasoning = true};
+  if (*rc::gen::arbitrary<bool>()) plan.logprobs = *rc::gen::inRange(0, 3);
+  const auto stream = respond<StreamResponder>(header(dialect), plan, events);
+  const auto whole = respond<WholeResponder>(header(dialect), plan, events);
   const Folded folded = fold(stream->events);
   const json::object object = parse_json(whole->response->body)->get_object();
   const json::object& choice = object.at("choices").at(0).get_object();
   RC_ASSERT(folded.finish_reason == "stop");
   RC_ASSERT(folded.usage == object.at("usage"));
+  RC_ASSERT(folded.logprobs == choice.at("logprobs"));
   if (dialect == Dialect::completion) {
     RC_ASSERT(folded.text == string_or_empty(choice, "text"));
     return;

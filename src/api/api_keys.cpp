@@ -34,13 +34,13 @@ std::string_view bearer_token(std::string_view authorization) {
 
 }  // namespace
 
-bool ApiKeys::admit(std::string_view authorization) const {
-  if (keys_.empty()) return true;
+std::optional<size_t> ApiKeys::find(std::string_view authorization) const {
   const std::string_view given = bearer_token(authorization);
-  bool known = false;
-  for (const std::string& key : keys_)
-    known |= equal_in_constant_time(key, given);
-  return known;
+  std::optional<size_t> found;
+  for (size_t i = 0; i < keys_.size(); ++i) {
+    if (equal_in_constant_time(keys_[i], given)) found = i;
+  }
+  return found;
 }
 
 }  // namespace tetrad::api

@@ -12,6 +12,9 @@ namespace tetrad::api {
 struct CommonRequest {
   std::optional<std::string> model;
   SamplingRequest sampling;
+  int64_t num_answers = 1;  // "n"
+  int64_t priority = 0;
+  std::string cache_salt;  // "": none
   bool stream = false;
   /// Only of a stream: one more chunk with the usage before its end.
   bool include_usage = false;

@@ -1,6 +1,6 @@
 #include "api/completion_request.h"
 
-#include <limits>
+#include "api/token_fields.h"
 
 namespace tetrad::api {
 namespace {
@@ -11,11 +11,9 @@ Result<Prompt> read_ids(const json::array& values) {
   std::vector<TokenId> ids;
   ids.reserve(values.size());
   for (const json::value& value : values) {
-    const std::optional<int64_t> id = as_integer(value);
-    if (!id || *id < 0 || *id > std::numeric_limits<TokenId>::max()) {
-      return fail_param("prompt", "prompt[{}] is not a token id", ids.size());
-    }
-    ids.push_back(static_cast<TokenId>(*id));
+    const std::optional<TokenId> id = as_token_id(value);
+    if (!id) return fail_param("prompt", "prompt[{}] is not a token id", ids.size());
+    ids.push_back(*id);
   }
   return ids;
 }
@@ -40,6 +38,19 @@ Result<Prompt> read_prompt(FieldReader& fields) {
   return fail_param("prompt", "\"prompt\" must be a text or a list of token ids, not empty");
 }
 
+Result<void> read_echo(FieldReader& fields, CompletionRequest& request) {
+  TETRAD_ASSIGN(const std::optional<bool> echo, fields.boolean("echo"));
+  request.echo = echo.value_or(false);
+  std::optional<int64_t>& max_tokens = request.common.sampling.max_tokens;
+  if (max_tokens != 0) return {};
+  if (!request.echo) {
+    return fail_param("max_tokens", "\"max_tokens\" must be at least 1 without \"echo\": true");
+  }
+  request.only_echo = true;
+  max_tokens = 1;
+  return {};
+}
+
 }  // namespace
 
 Result<CompletionRequest> parse_completion_request(std::string_view body) {
@@ -48,6 +59,7 @@ Result<CompletionRequest> parse_completion_request(std::string_view body) {
   CompletionRequest request;
   TETRAD_ASSIGN(request.common, read_common(fields, Dialect::completion));
   TETRAD_ASSIGN(request.prompt, read_prompt(fields));
+  TETRAD_TRY(read_echo(fields, request));
   for (std::string& name : fields.unread())
     request.common.unknown_fields.push_back(std::move(name));
   return request;

@@ -12,6 +12,10 @@ namespace tetrad::api {
 struct CompletionRequest {
   CommonRequest common;
   std::variant<std::string, std::vector<TokenId>> prompt;
+  bool echo = false;  // the prompt is the beginning of the answer's text
+  /// "max_tokens": 0: the answer is the echo alone. The engine generates no fewer than one token,
+  /// which max_tokens says then.
+  bool only_echo = false;
 };
 
 Result<CompletionRequest> parse_completion_request(std::string_view body);

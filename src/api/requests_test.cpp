@@ -128,27 +128,119 @@ INSTANTIATE_TEST_SUITE_P(
 
 INSTANTIATE_TEST_SUITE_P(
     NotImplemented, BadChatField,
-    testing::Values(BadField{R"("n": 2)", "n"}, BadField{R"("logprobs": true)", "logprobs"},
-                    BadField{R"("top_logprobs": 3)", "top_logprobs"},
-                    BadField{R"("presence_penalty": 0.5)", "presence_penalty"},
-                    BadField{R"("frequency_penalty": -1)", "frequency_penalty"},
-                    BadField{R"("repetition_penalty": 1.1)", "repetition_penalty"},
-                    BadField{R"("logit_bias": {"5": 1})", "logit_bias"},
+    testing::Values(BadField{R"("best_of": 2)", "best_of"}, BadField{R"("echo": true)", "echo"},
                     BadField{R"("response_format": {"type": "json_object"})", "response_format"},
                     BadField{R"("structured_outputs": {"regex": "a"})", "structured_outputs"},
                     BadField{R"("functions": [{"name": "f"}])", "functions"},
                     BadField{R"("parallel_tool_calls": false)", "parallel_tool_calls"},
                     BadField{R"("chat_template": "x")", "chat_template"},
                     BadField{R"("modalities": ["text", "audio"])", "modalities"},
-                    BadField{R"("min_tokens": 5)", "min_tokens"},
                     BadField{R"("continue_final_message": true)", "continue_final_message"}));
+
+std::string many(int count, const char* item) {
+  std::string items;
+  for (int i = 0; i < count; ++i)
+    items += (i > 0 ? "," : "") + fmt::format(fmt::runtime(item), i);
+  return items;
+}
+
+INSTANTIATE_TEST_SUITE_P(
+    Tokens, BadChatField,
+    testing::Values(BadField{R"("repetition_penalty": 0)", "repetition_penalty"},
+                    BadField{R"("repetition_penalty": "1")", "repetition_penalty"},
+                    BadField{R"("frequency_penalty": 2.1)", "frequency_penalty"},
+                    BadField{R"("frequency_penalty": [])", "frequency_penalty"},
+                    BadField{R"("presence_penalty": -2.1)", "presence_penalty"},
+                    BadField{R"("presence_penalty": true)", "presence_penalty"},
+                    BadField{R"("logit_bias": [1])", "logit_bias"},
+                    BadField{R"("logit_bias": {"five": 1})", "logit_bias"},
+                    BadField{R"("logit_bias": {"": 1})", "logit_bias"},
+                    BadField{R"("logit_bias": {"-1": 1})", "logit_bias"},
+                    BadField{R"("logit_bias": {"05": 1})", "logit_bias"},
+                    BadField{R"("logit_bias": {"5 ": 1})", "logit_bias"},
+                    BadField{R"("logit_bias": {"2147483648": 1})", "logit_bias"},
+                    BadField{R"("logit_bias": {"5": 100.5})", "logit_bias.5"},
+                    BadField{R"("logit_bias": {"5": "1"})", "logit_bias.5"},
+                    BadField{R"("logit_bias": {"5": null})", "logit_bias.5"},
+                    BadField{R"("allowed_token_ids": [])", "allowed_token_ids"},
+                    BadField{R"("allowed_token_ids": 5)", "allowed_token_ids"},
+                    BadField{R"("allowed_token_ids": [-1])", "allowed_token_ids"},
+                    BadField{R"("allowed_token_ids": ["5"])", "allowed_token_ids"},
+                    BadField{R"("bad_words": "word")", "bad_words"},
+                    BadField{R"("bad_words": [1])", "bad_words"},
+                    BadField{R"("bad_words": [""])", "bad_words"},
+                    BadField{R"("bad_words": [" "])", "bad_words"},
+                    BadField{R"("min_tokens": -1)", "min_tokens"},
+                    BadField{R"("min_tokens": "1")", "min_tokens"},
+                    BadField{R"("include_stop_str_in_output": 1)", "include_stop_str_in_output"},
+                    BadField{R"("logprobs": 5)", "logprobs"},
+                    BadField{R"("logprobs": true, "top_logprobs": 21)", "top_logprobs"},
+                    BadField{R"("logprobs": true, "top_logprobs": -1)", "top_logprobs"},
+                    BadField{R"("top_logprobs": 3)", "top_logprobs"},
+                    BadField{R"("logprobs": false, "top_logprobs": 3)", "top_logprobs"},
+                    BadField{R"("prompt_logprobs": 21)", "prompt_logprobs"},
+                    BadField{R"("prompt_logprobs": -1)", "prompt_logprobs"},
+                    BadField{R"("prompt_logprobs": true)", "prompt_logprobs"},
+                    BadField{R"("prompt_logprobs": 1, "stream": true)", "prompt_logprobs"},
+                    BadField{R"("n": 0)", "n"}, BadField{R"("n": 17)", "n"},
+                    BadField{R"("n": "2")", "n"}, BadField{R"("priority": 2147483648)", "priority"},
+                    BadField{R"("priority": "high")", "priority"},
+                    BadField{R"("cache_salt": "")", "cache_salt"},
+                    BadField{R"("cache_salt": 1)", "cache_salt"}));
+
+TEST(ChatRequest, ReadsWhatSpeaksOfTokens) {
+  const auto request = parse_chat_request(chat_body(
+      R"("repetition_penalty": 1.5, "frequency_penalty": -2, "presence_penalty": 2,
+         "logit_bias": {"5": -100, "0": 2.5}, "allowed_token_ids": [7, 8], "bad_words": ["a", " b"],
+         "min_tokens": 2, "include_stop_str_in_output": true, "logprobs": true, "top_logprobs": 20,
+         "prompt_logprobs": 0, "n": 16, "priority": -3, "cache_salt": "s")"));
+  ASSERT_TRUE(request) << request.error().message;
+  const CommonRequest& common = request->common;
+  EXPECT_EQ(common.num_answers, 16);
+  EXPECT_EQ(common.priority, -3);
+  EXPECT_EQ(common.cache_salt, "s");
+  EXPECT_THAT(common.sampling.bad_words, ElementsAre("a", "b"));
+  EXPECT_TRUE(common.unknown_fields.empty());
+  const SamplingParams params = resolve(common.sampling, {});
+  EXPECT_EQ(params.repetition_penalty, 1.5f);
+  EXPECT_EQ(params.frequency_penalty, -2.0f);
+  EXPECT_EQ(params.presence_penalty, 2.0f);
+  ASSERT_EQ(params.logit_bias.size(), 2u);
+  EXPECT_EQ(params.logit_bias[0].id, 5);
+  EXPECT_EQ(params.logit_bias[0].bias, -100.0f);
+  EXPECT_EQ(params.logit_bias[1].id, 0);
+  EXPECT_EQ(params.logit_bias[1].bias, 2.5f);
+  EXPECT_THAT(params.allowed_token_ids, ElementsAre(7, 8));
+  EXPECT_EQ(params.min_tokens, 2);
+  EXPECT_TRUE(params.include_stop_str_in_output);
+  EXPECT_EQ(params.logprobs, 20);
+  EXPECT_EQ(params.prompt_logprobs, 0);
+}
+
+TEST(ChatRequest, LogprobsWithoutATopAreThoseOfTheTokens) {
+  EXPECT_EQ(parse_chat_request(chat_body(R"("logprobs": true)"))->common.sampling.logprobs, 0);
+  EXPECT_EQ(parse_chat_request(chat_body())->common.sampling.logprobs, std::nullopt);
+}
+
+TEST(ChatRequest, ListsOfTokensAreLimited) {
+  for (const auto& [field, param] :
+       {std::pair{"\"logit_bias\": {" + many(1025, R"("{}":1)") + "}", "logit_bias"},
+        std::pair{"\"allowed_token_ids\": [" + many(65'537, "{}") + "]", "allowed_token_ids"},
+        std::pair{"\"bad_words\": [" + many(129, R"("w{}")") + "]", "bad_words"},
+        std::pair{"\"bad_words\": [\"" + std::string(257, 'x') + "\"]", "bad_words"},
+        std::pair{"\"cache_salt\": \"" + std::string(257, 'x') + "\"", "cache_salt"}}) {
+    const auto request = parse_chat_request(chat_body(field));
+    ASSERT_FALSE(request) << param;
+    EXPECT_EQ(request.error().param, param);
+  }
+}
 
 TEST(ChatRequest, FieldsThatAskForNothingAreAccepted) {
   const auto request = parse_chat_request(chat_body(
       R"("n": 1, "presence_penalty": 0, "frequency_penalty": 0.0, "repetition_penalty": 1.0,
          "logprobs": false, "top_logprobs": 0, "logit_bias": {}, "response_format": {"type": "text"},
          "functions": [], "parallel_tool_calls": true, "modalities": ["text"], "min_tokens": 0,
-         "bad_words": [], "user": "u", "metadata": {"a": "b"}, "store": true,
+         "bad_words": [], "echo": false, "user": "u", "metadata": {"a": "b"}, "store": true,
          "service_tier": "auto", "best_of": 1, "tool_choice": "auto", "top_k": -1)"));
   ASSERT_TRUE(request) << request.error().message;
   EXPECT_TRUE(request->common.unknown_fields.empty());
@@ -228,14 +320,40 @@ TEST(CompletionRequest, NamesABadPrompt) {
 
 TEST(CompletionRequest, WhatIsNotImplementedIsNamed) {
   for (const BadField& bad :
-       {BadField{R"("echo": true)", "echo"}, BadField{R"("suffix": "x")", "suffix"},
-        BadField{R"("logprobs": 0)", "logprobs"}, BadField{R"("best_of": 2)", "best_of"}}) {
+       {BadField{R"("suffix": "x")", "suffix"}, BadField{R"("best_of": 2)", "best_of"},
+        BadField{R"("prompt_embeds": "x")", "prompt_embeds"}}) {
     const auto request = parse_completion_request(completion_body(bad.field));
     ASSERT_FALSE(request) << bad.field;
     EXPECT_EQ(request.error().param, bad.param);
     EXPECT_EQ(request.error().code, ErrorCode::unsupported);
   }
   EXPECT_TRUE(parse_completion_request(completion_body(R"("echo": false, "suffix": null)")));
+}
+
+TEST(CompletionRequest, LogprobsAreANumber) {
+  EXPECT_EQ(parse_completion_request(completion_body(R"("logprobs": 0)"))->common.sampling.logprobs,
+            0);
+  for (const char* field : {R"("logprobs": true)", R"("logprobs": 21)", R"("logprobs": -1)"}) {
+    const auto request = parse_completion_request(completion_body(field));
+    ASSERT_FALSE(request) << field;
+    EXPECT_EQ(request.error().param, "logprobs");
+  }
+}
+
+TEST(CompletionRequest, NoTokensNeedAnEcho) {
+  const auto echo = parse_completion_request(completion_body(R"("echo": true, "max_tokens": 0)"));
+  ASSERT_TRUE(echo) << echo.error().message;
+  EXPECT_TRUE(echo->echo);
+  EXPECT_TRUE(echo->only_echo);
+  EXPECT_EQ(echo->common.sampling.max_tokens, 1);
+  const auto both = parse_completion_request(completion_body(R"("echo": true, "max_tokens": 1)"));
+  EXPECT_TRUE(both->echo);
+  EXPECT_FALSE(both->only_echo);
+  const auto none = parse_completion_request(completion_body(R"("max_tokens": 0)"));
+  ASSERT_FALSE(none);
+  EXPECT_EQ(none.error().param, "max_tokens");
+  EXPECT_THAT(none.error().message, HasSubstr("echo"));
+  EXPECT_EQ(parse_completion_request(completion_body(R"("echo": 1)")).error().param, "echo");
 }
 
 TEST(SamplingRequest, RequestThenModelThenOpenAi) {
@@ -272,7 +390,9 @@ TEST(SamplingRequest, OverridesLieOverTheModelsDefaults) {
   EXPECT_EQ(defaults.top_k, 40);
   EXPECT_EQ(defaults.max_tokens, 100);
   EXPECT_EQ(apply(R"({"temperature": 3})").error().param, "temperature");
-  EXPECT_EQ(apply(R"({"repetition_penalty": 1.1})").error().param, "repetition_penalty");
+  ASSERT_TRUE(apply(R"({"repetition_penalty": 1.25})"));
+  EXPECT_EQ(resolve({}, defaults).repetition_penalty, 1.25f);
+  EXPECT_EQ(apply(R"({"length_penalty": 1.1})").error().param, "length_penalty");
 }
 
 }  // namespace

@@ -1,5 +1,7 @@
 #include "api/responders.h"
 
+#include <algorithm>
+#include <iterator>
 #include <utility>
 
 #include "api/error_response.h"
@@ -7,7 +9,12 @@
 namespace tetrad::api {
 namespace {
 
-/// What went wrong, if the last event says that something did.
+std::vector<Header> id_header(const AnswerFormat& format) {
+  return {{"X-Request-Id", format.header().id}};
+}
+
+}  // namespace
+
 std::optional<Error> failure_of(const AnswerEvent& event) {
   if (event.finish_reason == FinishReason::cancelled) {
     return Error{ErrorCode::cancelled, "the request was cancelled: the server is stopping", ""};
@@ -17,41 +24,45 @@ std::optional<Error> failure_of(const AnswerEvent& event) {
   return Error{ErrorCode::internal, "the engine gave no reason", ""};
 }
 
-std::vector<Header> id_header(const AnswerFormat& format) {
-  return {{"X-Request-Id", format.header().id}};
-}
-
-}  // namespace
-
 WholeResponder::WholeResponder(AnswerFormat format, int64_t prompt_tokens,
                                std::shared_ptr<ResponseWriter> writer)
-    : format_(std::move(format)), counter_(prompt_tokens), writer_(std::move(writer)) {}
+    : format_(std::move(format)),
+      counter_(prompt_tokens),
+      answers_(static_cast<size_t>(format_.header().num_answers)),
+      num_unfinished_(format_.header().num_answers),
+      writer_(std::move(writer)) {}
 
 void WholeResponder::on_answer(AnswerEvent event) {
   counter_.add(event);
-  answer_.reasoning += event.reasoning;
-  answer_.content += event.content;
+  Answer& answer = answers_[static_cast<size_t>(event.index)];
+  answer.reasoning += event.reasoning;
+  answer.content += event.content;
+  std::ranges::move(event.tokens, std::back_inserter(answer.tokens));
+  std::ranges::move(event.prompt_logprobs, std::back_inserter(answer.prompt_logprobs));
   if (!event.finish_reason) return;
   if (const std::optional<Error> error = failure_of(event)) {
     writer_->send(error_response(*error));
     return;
   }
-  answer_.finish_reason = *event.finish_reason;
-  answer_.stop_reason = std::move(event.stop_reason);
+  answer.finish_reason = *event.finish_reason;
+  answer.stop_reason = std::move(event.stop_reason);
+  if (--num_unfinished_ > 0) return;
   writer_->send({.status = 200,
-                 .body = format_.whole(answer_, counter_.usage()),
+                 .body = format_.whole(answers_, counter_.usage()),
                  .headers = id_header(format_)});
 }
 
 StreamResponder::StreamResponder(AnswerFormat format, int64_t prompt_tokens,
                                  std::shared_ptr<ResponseWriter> writer)
-    : format_(std::move(format)), counter_(prompt_tokens), writer_(std::move(writer)) {}
+    : format_(std::move(format)),
+      counter_(prompt_tokens),
+      num_unfinished_(format_.header().num_answers),
+      writer_(std::move(writer)) {}
 
-void StreamResponder::open() {
-  std::call_once(opened_, [this] {
-    writer_->start_events(id_header(format_));
-    send(format_.opening_chunk());
-  });
+void StreamResponder::accepted() {
+  writer_->start_events(id_header(format_));
+  for (int64_t index = 0; index < format_.header().num_answers; ++index)
+    send(format_.opening_chunk(index));
 }
 
 void StreamResponder::send(const std::string& chunk) {
@@ -59,14 +70,14 @@ void StreamResponder::send(const std::string& chunk) {
 }
 
 void StreamResponder::on_answer(AnswerEvent event) {
-  open();
   counter_.add(event);
   send(format_.delta_chunk(event));
   if (!event.finish_reason) return;
   if (const std::optional<Error> error = failure_of(event)) {
     send(to_json_text(error_object(*error)));
   } else {
-    send(format_.final_chunk(*event.finish_reason, event.stop_reason));
+    send(format_.final_chunk(event));
+    if (--num_unfinished_ > 0) return;
     send(format_.usage_chunk(counter_.usage()));
     send("[DONE]");
   }

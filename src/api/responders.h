@@ -3,7 +3,8 @@
 // The two ways an answer reaches its client. Both are folds over the same AnswerEvents.
 
 #include <memory>
-#include <mutex>
+#include <string>
+#include <vector>
 
 #include "api/answer.h"
 #include "api/answer_format.h"
@@ -11,13 +12,15 @@
 
 namespace tetrad::api {
 
-/// Counts an answer's tokens.
+/// Counts the tokens of all answers to one request.
 class UsageCounter {
  public:
   explicit UsageCounter(int64_t prompt_tokens) { usage_.prompt_tokens = prompt_tokens; }
   void add(const AnswerEvent& event) {
     usage_.completion_tokens += event.num_tokens;
     usage_.reasoning_tokens += event.num_reasoning_tokens;
+    // The later answers find the prompt that the first one left.
+    if (event.index == 0) usage_.cached_tokens += event.num_cached_tokens;
   }
   const Usage& usage() const { return usage_; }
 
@@ -25,15 +28,19 @@ class UsageCounter {
   Usage usage_;
 };
 
-/// An AnswerSink with a client behind it.
+/// What went wrong, if the last event of an answer says that something did.
+std::optional<Error> failure_of(const AnswerEvent& event);
+
+/// An AnswerSink with a client behind it. One thread at a time; after an event with a failure no
+/// other comes (AnswerGate sees to both).
 class Responder : public AnswerSink {
  public:
   /// The engine has taken the request: from here on the response is a success, or an error that
-  /// happened on the way. Called at most once; the first event may come before it.
+  /// happened on the way. Called once, before the first event.
   virtual void accepted() = 0;
 };
 
-/// Collects the answer and sends one JSON.
+/// Collects the answers and sends one JSON.
 class WholeResponder final : public Responder {
  public:
   WholeResponder(AnswerFormat format, int64_t prompt_tokens,
@@ -44,7 +51,8 @@ class WholeResponder final : public Responder {
  private:
   AnswerFormat format_;
   UsageCounter counter_;
-  Answer answer_;
+  std::vector<Answer> answers_;
+  int64_t num_unfinished_;
   std::shared_ptr<ResponseWriter> writer_;
 };
 
@@ -53,17 +61,16 @@ class StreamResponder final : public Responder {
  public:
   StreamResponder(AnswerFormat format, int64_t prompt_tokens,
                   std::shared_ptr<ResponseWriter> writer);
-  void accepted() override { open(); }
+  void accepted() override;
   void on_answer(AnswerEvent event) override;
 
  private:
-  void open();
   void send(const std::string& chunk);
 
   AnswerFormat format_;
   UsageCounter counter_;
+  int64_t num_unfinished_;
   std::shared_ptr<ResponseWriter> writer_;
-  std::once_flag opened_;  // by accepted() or the first event, whichever thread is first
 };
 
 }  // namespace tetrad::api

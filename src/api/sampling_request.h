@@ -5,6 +5,7 @@
 #include <string>
 #include <vector>
 
+#include "api/dialect.h"
 #include "api/field_reader.h"
 #include "engine/request.h"
 
@@ -16,12 +17,22 @@ struct SamplingRequest {
   std::optional<double> top_p;
   std::optional<double> min_p;
   std::optional<int64_t> top_k;
+  std::optional<double> repetition_penalty;
+  std::optional<double> frequency_penalty;
+  std::optional<double> presence_penalty;
+  std::vector<LogitBias> logit_bias;
+  std::vector<TokenId> allowed_token_ids;
+  std::vector<std::string> bad_words;
   std::optional<int64_t> seed;
   std::optional<int64_t> max_tokens;
+  std::optional<int64_t> min_tokens;
   std::vector<std::string> stop;
+  bool include_stop_str_in_output = false;
   std::vector<TokenId> stop_token_ids;
   bool ignore_eos = false;
   bool skip_special_tokens = true;
+  std::optional<int64_t> logprobs;
+  std::optional<int64_t> prompt_logprobs;
 };
 
 /// What the model's makers recommend (generation_config.json, with --override-generation-config
@@ -31,10 +42,12 @@ struct SamplingDefaults {
   std::optional<double> top_p;
   std::optional<double> min_p;
   std::optional<int64_t> top_k;
+  std::optional<double> repetition_penalty;
   std::optional<int64_t> max_tokens;
 };
 
-Result<SamplingRequest> read_sampling(FieldReader& fields);
+/// The dialects differ in how they ask for log probabilities.
+Result<SamplingRequest> read_sampling(FieldReader& fields, Dialect dialect);
 
 /// Lays the fields of --override-generation-config, spelt as in generation_config.json
 /// (max_new_tokens), over `defaults`. A field unknown here is an error: a default that does
@@ -42,6 +55,7 @@ Result<SamplingRequest> read_sampling(FieldReader& fields);
 Result<void> override_defaults(SamplingDefaults& defaults, const json::object& config);
 
 /// The request's word, else the model's default, else the OpenAI API's (temperature 1, top_p 1).
+/// Leaves bad_words out: only a tokenizer knows their tokens.
 SamplingParams resolve(const SamplingRequest& request, const SamplingDefaults& defaults);
 
 }  // namespace tetrad::api

@@ -13,6 +13,7 @@
 #include "api/answer.h"
 #include "api/answer_format.h"
 #include "api/api_keys.h"
+#include "api/cache_salt.h"
 #include "api/chat_request.h"
 #include "api/completion_request.h"
 #include "api/error_response.h"
@@ -28,6 +29,7 @@ struct ServiceOptions {
   /// Names the model answers to; the first is the one used where a request names none.
   std::vector<std::string> model_names;
   std::vector<std::string> api_keys;
+  PrefixSharing prefix_sharing = PrefixSharing::within_key;
   SamplingDefaults defaults;
   ReasoningMode reasoning_mode = ReasoningMode::split;
   json::object version;  // what GET /version says
@@ -61,17 +63,24 @@ class Service final : public RequestHandler {
     std::vector<TokenId> ids;
     ReasoningMode mode = ReasoningMode::plain;
     bool starts_in_reasoning = false;
+    std::optional<EchoedPrompt> echo;
+    std::string cache_salt;
   };
 
-  ApiResult<void> chat(const std::string& body, const Writer& writer);
-  ApiResult<void> complete(const std::string& body, const Writer& writer);
-  /// Hands the request to the engine; its answer goes to `writer`.
+  ApiResult<void> chat(const HttpRequest& request, const Writer& writer);
+  ApiResult<void> complete(const HttpRequest& request, const Writer& writer);
+  /// Hands the request to the engine; its answers go to `writer`.
   ApiResult<void> generate(const CommonRequest& request, Prompt prompt, AnswerHeader header,
                            const Writer& writer);
+  /// Submits one generation for each answer: all, or none and an error.
+  Result<std::vector<RequestId>> submit_all(const GenerationRequest& request, AnswerPlan plan,
+                                            int64_t num_answers,
+                                            const std::shared_ptr<AnswerSink>& sink);
 
   Result<std::string> choose_model(const std::optional<std::string>& name) const;
-  ApiResult<SamplingParams> fit_sampling(const SamplingRequest& request, int64_t num_prompt_tokens,
-                                         std::string_view prompt_field) const;
+  ApiResult<SamplingParams> fit_sampling(const CommonRequest& request, const Prompt& prompt,
+                                         Dialect dialect) const;
+  std::string salt(const RequestHead& head, const CommonRequest& request) const;
   AnswerHeader answer_header(Dialect dialect, std::string model,
                              const CommonRequest& request) const;
 

@@ -12,27 +12,15 @@ struct UnsupportedField {
   std::string_view instead;  // what the error adds
 };
 
-constexpr std::string_view kOneAnswer = "; send one request for each answer you want";
 constexpr std::string_view kNoConstraint = "; output can't be constrained to a grammar yet";
 
 constexpr UnsupportedField kBoth[] = {
-    {"n", "[1]", kOneAnswer},
-    {"best_of", "[1]", kOneAnswer},
+    {"best_of", "[1]", "; \"n\" answers are given as they come"},
     {"use_beam_search", "[false]", ""},
     {"length_penalty", "[1]", ""},
-    {"presence_penalty", "[0]", ""},
-    {"frequency_penalty", "[0]", ""},
-    {"repetition_penalty", "[1]", ""},
     {"repetition_detection", "[]", ""},
-    {"logit_bias", "[{}]", ""},
-    {"allowed_token_ids", "[]", ""},
-    {"bad_words", "[[]]", ""},
-    {"min_tokens", "[0]", ""},
-    {"echo", "[false]", ""},
-    {"include_stop_str_in_output", "[false]", ""},
     {"truncate_prompt_tokens", "[]", "; shorten the prompt instead"},
     {"spaces_between_special_tokens", "[true,false]", ""},
-    {"prompt_logprobs", "[0]", ""},
     {"return_tokens_as_token_ids", "[false]", ""},
     {"return_token_ids", "[false]", ""},
     {"return_prompt_text", "[false]", ""},
@@ -43,15 +31,13 @@ constexpr UnsupportedField kBoth[] = {
     {"guided_choice", "[]", kNoConstraint},
     {"guided_grammar", "[]", kNoConstraint},
     {"logits_processors", "[[]]", ""},
-    {"priority", "[0]", "; requests are served in the order of their arrival"},
     {"thinking_token_budget", "[]", ""},
     {"kv_transfer_params", "[]", ""},
     {"vllm_xargs", "[{}]", ""},
 };
 
 constexpr UnsupportedField kChatOnly[] = {
-    {"logprobs", "[false]", ""},
-    {"top_logprobs", "[0]", ""},
+    {"echo", "[false]", ""},
     {"continue_final_message", "[false]", ""},
     {"parallel_tool_calls", "[true]", ""},
     {"functions", "[[]]", "; use \"tools\""},
@@ -66,7 +52,6 @@ constexpr UnsupportedField kChatOnly[] = {
 };
 
 constexpr UnsupportedField kCompletionOnly[] = {
-    {"logprobs", "[]", ""},
     {"suffix", R"([""])", ""},
     {"prompt_embeds", "[]", ""},
 };
@@ -82,7 +67,6 @@ constexpr std::string_view kWithoutEffect[] = {
     "safety_identifier",
     "prediction",
     "prompt_cache_key",
-    "cache_salt",
     "add_special_tokens",  // MiniMax-M2's tokenizer adds none by itself
     "prompt_cache_retention",
     "stream_interval",

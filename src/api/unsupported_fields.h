@@ -1,13 +1,12 @@
 #pragma once
 
+#include "api/dialect.h"
 #include "api/field_reader.h"
 
 namespace tetrad::api {
 
-enum class Dialect { chat, completion };
-
 /// Refuses the fields that the OpenAI API or vLLM understands and this server does not implement,
-/// unless their value asks for nothing ("n": 1, "logprobs": false). Marks them, and those that may
+/// unless their value asks for nothing ("best_of": 1, "suffix": ""). Marks them, and those that may
 /// be passed over without changing the answer, as known to `fields`.
 Result<void> check_unsupported_fields(FieldReader& fields, Dialect dialect);
 

@@ -4,6 +4,7 @@
 #include <utility>
 
 #include "base/log.h"
+#include "engine/logprobs.h"
 
 namespace tetrad {
 namespace {
@@ -23,6 +24,7 @@ EngineCore::EngineCore(const SchedulerOptions& options, const PrefixIndex::Key& 
                        EngineObserver& observer)
     : scheduler_(options, prefix_key),
       eos_token_ids_(std::move(eos_token_ids)),
+      sampler_(eos_token_ids_),
       model_(model),
       clock_(clock),
       observer_(observer) {}

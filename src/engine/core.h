@@ -54,8 +54,8 @@ class EngineCore {
 
   Scheduler scheduler_;
   StepBatch batch_;
+  const std::vector<TokenId> eos_token_ids_;
   Sampler sampler_;
-  std::vector<TokenId> eos_token_ids_;
   StepModel& model_;
   const Clock& clock_;
   EngineObserver& observer_;

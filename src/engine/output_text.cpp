@@ -6,12 +6,14 @@
 namespace tetrad {
 
 OutputText::OutputText(const Tokenizer& tokenizer, std::vector<std::string> stop,
-                       bool skip_special_tokens)
-    : decoder_(tokenizer, skip_special_tokens), stop_(std::move(stop)) {}
+                       bool skip_special_tokens, bool include_stop)
+    : decoder_(tokenizer, skip_special_tokens),
+      stop_(std::move(stop)),
+      include_stop_(include_stop) {}
 
 OutputText::Step OutputText::push(TokenId id, bool may_stop) {
   held_ += decoder_.push(id);
-  if (!may_stop) return {.text = std::exchange(held_, {}), .stopped_by = std::nullopt};
+  if (!may_stop) num_exempt_ = held_.size();
   return release(false);
 }
 
@@ -20,20 +22,21 @@ OutputText::Step OutputText::finish() {
   return release(true);
 }
 
-OutputText::Step OutputText::release(bool at_end) {
-  const std::string* found = nullptr;
-  size_t found_end = std::string::npos;
+OutputText::FoundStop OutputText::find_stop() const {
+  FoundStop first;
   for (const std::string& stop : stop_) {
-    const size_t position = held_.find(stop);
-    if (position == std::string::npos) continue;
-    const size_t end = position + stop.size();
-    if (end < found_end || (end == found_end && stop.size() > found->size())) {
-      found = &stop;
-      found_end = end;
-    }
+    const size_t from = num_exempt_ < stop.size() ? 0 : num_exempt_ - stop.size() + 1;
+    const size_t begin = held_.find(stop, from);
+    if (begin == std::string::npos) continue;
+    const size_t end = begin + stop.size();
+    if (end < first.end || (end == first.end && begin < first.begin)) first = {begin, end};
   }
-  if (found != nullptr) {
-    Step step{held_.substr(0, found_end - found->size()), *found};
+  return first;
+}
+
+OutputText::Step OutputText::release(bool at_end) {
+  if (const auto [begin, end] = find_stop(); end != std::string::npos) {
+    Step step{held_.substr(0, include_stop_ ? end : begin), held_.substr(begin, end - begin)};
     held_.clear();
     return step;
   }
@@ -46,8 +49,10 @@ OutputText::Step OutputText::release(bool at_end) {
         keep = length;
     }
   }
-  Step step{held_.substr(0, held_.size() - keep), std::nullopt};
-  held_.erase(0, held_.size() - keep);
+  const size_t released = held_.size() - keep;
+  Step step{held_.substr(0, released), std::nullopt};
+  held_.erase(0, released);
+  num_exempt_ -= std::min(num_exempt_, released);
   return step;
 }
 

@@ -15,24 +15,32 @@ namespace tetrad {
 /// the longest: a choice that does not depend on how the text was cut into tokens.
 class OutputText {
  public:
-  /// `stop`: no empty strings.
-  OutputText(const Tokenizer& tokenizer, std::vector<std::string> stop, bool skip_special_tokens);
+  /// `stop`: no empty strings. `include_stop`: the text ends behind the stop string, not before it.
+  OutputText(const Tokenizer& tokenizer, std::vector<std::string> stop, bool skip_special_tokens,
+             bool include_stop = false);
 
   struct Step {
     std::string text;
-    std::optional<std::string> stopped_by;  // the stop string found; `text` ends before it
+    std::optional<std::string> stopped_by;  // the stop string found, where `text` ends
   };
-  /// `may_stop` false: the text up to here counts as no stop string, nor as the beginning of one.
+  /// `may_stop` false: a stop string that ends in the text up to here is text like any other.
   Step push(TokenId id, bool may_stop = true);
   /// The held-back rest. It may complete a stop string no more than push() would have seen.
   Step finish();
 
  private:
+  struct FoundStop {
+    size_t begin = std::string::npos;
+    size_t end = std::string::npos;
+  };
+  FoundStop find_stop() const;
   Step release(bool at_end);
 
   StreamingDecoder decoder_;
   std::vector<std::string> stop_;
+  bool include_stop_;
   std::string held_;
+  size_t num_exempt_ = 0;  // bytes of held_ that no stop string may end in: they came too early
 };
 
 }  // namespace tetrad

@@ -4,6 +4,7 @@
 #include <rapidcheck/gtest.h>
 
 #include <algorithm>
+#include <utility>
 
 #include "engine/bundled_model.h"
 
@@ -27,16 +28,19 @@ struct Whole {
   std::optional<std::string> stopped_by;
 };
 
-/// What must come out, said without streaming: cut at the end that comes first.
-Whole cut_at_stop(const std::string& decoded, const std::vector<std::string>& stops) {
-  for (size_t end = 1; end <= decoded.size(); ++end) {
+/// What must come out, said without streaming: cut at the end that comes first behind the bytes
+/// that came too early to be cut.
+Whole cut_at_stop(const std::string& decoded, const std::vector<std::string>& stops,
+                  size_t num_exempt, bool include_stop) {
+  for (size_t end = num_exempt + 1; end <= decoded.size(); ++end) {
     const std::string_view so_far = std::string_view(decoded).substr(0, end);
     const std::string* longest = nullptr;
     for (const std::string& stop : stops) {
       if (so_far.ends_with(stop) && (longest == nullptr || stop.size() > longest->size()))
         longest = &stop;
     }
-    if (longest != nullptr) return {decoded.substr(0, end - longest->size()), *longest};
+    if (longest == nullptr) continue;
+    return {decoded.substr(0, include_stop ? end : end - longest->size()), *longest};
   }
   return {decoded, std::nullopt};
 }
@@ -44,17 +48,18 @@ Whole cut_at_stop(const std::string& decoded, const std::vector<std::string>& st
 /// Streams `ids`, checking after every token that only text of `expected` is out and that no more
 /// is held back than can be part of a stop string.
 void expect_streams_to(const Whole& expected, const std::vector<TokenId>& ids,
-                       const std::vector<std::string>& stops, bool skip_special_tokens) {
+                       const std::vector<std::string>& stops, bool skip_special_tokens,
+                       int64_t num_exempt_tokens, bool include_stop) {
   size_t longest_stop = 1;
   for (const std::string& stop : stops)
     longest_stop = std::max(longest_stop, stop.size());
-  OutputText output(bundled_tokenizer(), stops, skip_special_tokens);
+  OutputText output(bundled_tokenizer(), stops, skip_special_tokens, include_stop);
   StreamingDecoder decoder(bundled_tokenizer(), skip_special_tokens);
   size_t num_certain = 0;
   std::string emitted;
   std::optional<std::string> stopped_by;
   for (const TokenId id : ids) {
-    OutputText::Step step = output.push(id);
+    OutputText::Step step = output.push(id, --num_exempt_tokens < 0);
     num_certain += decoder.push(id).size();
     emitted += step.text;
     RC_ASSERT(expected.text.starts_with(emitted));
@@ -84,13 +89,26 @@ std::vector<std::string> some_stops(const std::string& decoded, const std::strin
   return stops;
 }
 
+/// Bytes of the text that the first `count` tokens make certain.
+size_t num_certain_bytes(const std::vector<TokenId>& ids, int64_t count, bool skip_special_tokens) {
+  StreamingDecoder decoder(bundled_tokenizer(), skip_special_tokens);
+  size_t num_bytes = 0;
+  for (size_t i = 0; i < ids.size() && std::cmp_less(i, count); ++i)
+    num_bytes += decoder.push(ids[i]).size();
+  return num_bytes;
+}
+
 void check_random_stream(const std::vector<TokenId>& vocabulary, const std::string& alphabet) {
   const auto ids =
       *rc::gen::container<std::vector<TokenId>>(rc::gen::elementOf(vocabulary)).as("ids");
   const bool skip_special_tokens = *rc::gen::arbitrary<bool>();
   const std::string decoded = bundled_tokenizer().decode(ids, skip_special_tokens);
   const std::vector<std::string> stops = some_stops(decoded, alphabet);
-  expect_streams_to(cut_at_stop(decoded, stops), ids, stops, skip_special_tokens);
+  const int64_t num_exempt_tokens = *rc::gen::element(0, 0, 1, 2, 5, 1000);
+  const bool include_stop = *rc::gen::arbitrary<bool>();
+  const size_t num_exempt = num_certain_bytes(ids, num_exempt_tokens, skip_special_tokens);
+  expect_streams_to(cut_at_stop(decoded, stops, num_exempt, include_stop), ids, stops,
+                    skip_special_tokens, num_exempt_tokens, include_stop);
 }
 
 RC_GTEST_PROP(OutputText, CutsStreamsOfAFewLettersAsTheWholeText, ()) {
@@ -161,6 +179,31 @@ TEST(OutputText, TheStopCompleteFirstCountsHoweverTheTextIsCut) {
       EXPECT_EQ(emitted, text.substr(0, text.find("bc")));
     }
   }
+}
+
+/// The text, with a bar where it was stopped.
+std::string streamed(const std::string& stop, const std::vector<TokenId>& ids,
+                     size_t num_exempt_tokens, bool include_stop = false) {
+  OutputText output(bundled_tokenizer(), {stop}, true, include_stop);
+  std::string emitted;
+  for (size_t i = 0; i < ids.size(); ++i) {
+    const OutputText::Step step = output.push(ids[i], i >= num_exempt_tokens);
+    emitted += step.text;
+    if (step.stopped_by) return emitted + "|";
+  }
+  return emitted + output.finish().text;
+}
+
+TEST(OutputText, AStopCountsWhereTheTextMayStop) {
+  std::vector<TokenId> letters;
+  for (const char letter : std::string("aaabcabc"))
+    letters.push_back(bundled_tokenizer().encode(std::string(1, letter)).value().at(0));
+  EXPECT_EQ(streamed("abc", letters, 0), "aa|");
+  EXPECT_EQ(streamed("abc", letters, 4), "aa|");  // complete with the fifth
+  EXPECT_EQ(streamed("abc", letters, 5), "aaabc|");
+  EXPECT_EQ(streamed("abc", letters, 8), "aaabcabc");
+  EXPECT_EQ(streamed("aa", letters, 2), "a|");  // the second and the third
+  EXPECT_EQ(streamed("abc", letters, 5, /*include_stop=*/true), "aaabcabc|");
 }
 
 }  // namespace

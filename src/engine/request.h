@@ -34,10 +34,11 @@ struct SamplingParams {
   std::vector<std::vector<TokenId>> bad_words;  // token sequences that must not come to stand
   /// Without a seed the engine draws one; with one, a request gives the same tokens every time.
   std::optional<uint64_t> seed;
-  int64_t max_tokens = 0;               // 0: as many as fit behind the prompt
-  int64_t min_tokens = 0;               // no end token and no stop before so many
-  std::vector<std::string> stop;        // never part of the text
-  std::vector<TokenId> stop_token_ids;  // besides the model's end tokens
+  int64_t max_tokens = 0;                   // 0: as many as fit behind the prompt
+  int64_t min_tokens = 0;                   // no end token and no stop before so many
+  std::vector<std::string> stop;            // the text ends before the first of them
+  bool include_stop_str_in_output = false;  // or behind it
+  std::vector<TokenId> stop_token_ids;      // besides the model's end tokens
   bool ignore_eos = false;
   bool skip_special_tokens = true;
   /// Log probabilities of each generated token, and of so many likeliest ones beside it.

@@ -33,6 +33,16 @@ TEST(RequestCheck, AcceptsTheLimitsThemselves) {
   accepted([](auto& r) { r.prompt_ids.assign(7, 1); });
   accepted([](auto& r) { r.sampling.stop = {"x"}; });
   accepted([](auto& r) { r.sampling.stop_token_ids = {0, 99}; });
+  accepted([](auto& r) { r.sampling.allowed_token_ids = {0, 99}; });
+  accepted([](auto& r) { r.sampling.bad_words = {{0}, {99, 1}}; });
+  accepted([](auto& r) { r.sampling.logit_bias = {{0, -100.0f}, {99, 100.0f}}; });
+  accepted([](auto& r) { r.sampling.repetition_penalty = 1e-6f; });
+  accepted([](auto& r) { r.sampling.frequency_penalty = -2.0f; });
+  accepted([](auto& r) { r.sampling.presence_penalty = 2.0f; });
+  accepted([](auto& r) { r.sampling.logprobs = 0; });
+  accepted([](auto& r) { r.sampling.prompt_logprobs = 20; });
+  accepted([](auto& r) { r.sampling.min_tokens = 5; });
+  accepted([](auto& r) { r.sampling.min_tokens = r.sampling.max_tokens = 2; });
 }
 
 struct Refused {
@@ -66,6 +76,28 @@ TEST(RequestCheck, NamesTheFieldAtFault) {
       {"stop", "empty", [](auto& r) { r.sampling.stop = {"x", ""}; }},
       {"stop_token_ids", "-1", [](auto& r) { r.sampling.stop_token_ids = {1, -1}; }},
       {"stop_token_ids", "100", [](auto& r) { r.sampling.stop_token_ids = {100}; }},
+      {"allowed_token_ids", "100", [](auto& r) { r.sampling.allowed_token_ids = {1, 100}; }},
+      {"bad_words", "-1", [](auto& r) { r.sampling.bad_words = {{1}, {1, -1}}; }},
+      {"bad_words", "no tokens", [](auto& r) { r.sampling.bad_words = {{1}, {}}; }},
+      {"logit_bias", "100", [](auto& r) { r.sampling.logit_bias = {{100, 1.0f}}; }},
+      {"logit_bias", "token 3", [](auto& r) { r.sampling.logit_bias = {{3, 100.5f}}; }},
+      {"logit_bias", "token 3", [=](auto& r) { r.sampling.logit_bias = {{3, nan}}; }},
+      {"repetition_penalty", "above 0", [](auto& r) { r.sampling.repetition_penalty = 0.0f; }},
+      {"repetition_penalty", "above 0", [=](auto& r) { r.sampling.repetition_penalty = nan; }},
+      {"repetition_penalty", "above 0", [=](auto& r) { r.sampling.repetition_penalty = infinity; }},
+      {"frequency_penalty", "between", [](auto& r) { r.sampling.frequency_penalty = 2.1f; }},
+      {"frequency_penalty", "between", [=](auto& r) { r.sampling.frequency_penalty = nan; }},
+      {"presence_penalty", "between", [](auto& r) { r.sampling.presence_penalty = -2.1f; }},
+      {"logprobs", "between 0 and 20", [](auto& r) { r.sampling.logprobs = 21; }},
+      {"logprobs", "between 0 and 20", [](auto& r) { r.sampling.logprobs = -1; }},
+      {"prompt_logprobs", "between", [](auto& r) { r.sampling.prompt_logprobs = 21; }},
+      {"min_tokens", "not -1", [](auto& r) { r.sampling.min_tokens = -1; }},
+      {"min_tokens", "the 5 tokens", [](auto& r) { r.sampling.min_tokens = 6; }},
+      {"min_tokens", "the 2 tokens",
+       [](auto& r) {
+         r.sampling.max_tokens = 2;
+         r.sampling.min_tokens = 3;
+       }},
   };
   for (const Refused& refused : cases) {
     GenerationRequest request = good_request();

@@ -1,9 +1,12 @@
 #pragma once
 
 #include <cstdint>
+#include <optional>
 #include <span>
+#include <vector>
 
 #include "base/error.h"
+#include "engine/logits_processor.h"
 #include "engine/request.h"
 
 namespace tetrad {
@@ -14,29 +17,42 @@ struct SampledToken {
 };
 
 /// Chooses tokens from logits. Stateless in effect: the choice depends on the logits, the
-/// parameters, the seed and the token's index alone, never on what else is in the batch.
+/// parameters, the seed and the sequence's own tokens alone, never on what else is in the batch.
 class Sampler {
  public:
-  /// The id with the largest logit (the lowest id of equals) at temperature 0. Otherwise: logits
-  /// over temperature, the top_k largest, those with at least min_p times the best's probability,
-  /// of these the smallest set that holds top_p of the probability, and one of them by the random
-  /// number that belongs to (seed, index). Errors: logits that are not numbers.
-  /// `tokens`: the prompt's and those generated so far; the draw's index is their number.
-  /// params.seed is set.
+  /// `eos_token_ids`: the model's end tokens; none of them comes before min_tokens.
+  explicit Sampler(std::vector<TokenId> eos_token_ids = {})
+      : processor_(std::move(eos_token_ids)) {}
+
+  /// First what LogitsProcessor does. Then at temperature 0 the id with the largest logit (the
+  /// lowest id of equals). Otherwise: logits over temperature, the top_k largest, those with at
+  /// least min_p times the best's probability, of these the smallest set that holds top_p of the
+  /// probability, and one of them by the random number that belongs to (seed, index).
+  /// Log probabilities are those of `logits` as they came.
+  ///
+  /// `tokens`: the prompt's and those generated so far; the draw's index is the number of the
+  /// latter. The request is one that check_request() let pass, with its seed set. Errors: logits
+  /// that are not numbers, parameters that rule every token out.
   Result<SampledToken> sample(std::span<const float> logits, const SamplingParams& params,
                               std::span<const TokenId> tokens, int64_t num_prompt_tokens);
 
  private:
   struct Candidate {
+    double weight;  // of the best: 1
     float logit;
     TokenId id;
   };
-  std::vector<Candidate> candidates_;  // kept for its memory: a vocabulary is large
-  std::vector<double> weights_;
-};
+  static bool likelier(const Candidate& a, const Candidate& b);
 
-/// Of the unmodified logits; `num_top`: so many of the likeliest beside it.
-TokenLogprobs token_logprobs(std::span<const float> logits, TokenId token, int64_t num_top);
+  void collect_candidates(std::span<const float> logits, float best_logit,
+                          const SamplingParams& params);
+  void keep_top_k(int64_t top_k);
+  double keep_top_p(double weight);
+  TokenId draw(double total, double uniform) const;
+
+  LogitsProcessor processor_;
+  std::vector<Candidate> candidates_;  // kept for its memory: a vocabulary is large
+};
 
 /// A uniform number in [0, 1) that belongs to (seed, index): SplitMix64's output function over a
 /// counter, so that token 1,000 needs no earlier draws.

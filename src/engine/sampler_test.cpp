@@ -9,6 +9,8 @@
 #include <map>
 #include <numeric>
 
+#include "engine/logprobs.h"
+
 namespace tetrad {
 namespace {
 
@@ -185,6 +187,120 @@ TEST(Sampler, TheSameSeedGivesTheSameTokens) {
   EXPECT_EQ(tokens(42, fresh), first);
   EXPECT_NE(tokens(43, fresh), first);
   EXPECT_NE(tokens(42 + (uint64_t{1} << 40), fresh), first);  // all 64 bits of the seed count
+}
+
+/// Parameters that use everything, of a vocabulary of 40.
+SamplingParams arbitrary_params() {
+  const auto ids = [](int max_count) {
+    return *rc::gen::resize(
+        max_count, rc::gen::container<std::vector<TokenId>>(rc::gen::inRange<TokenId>(0, 40)));
+  };
+  const auto tenths = [](int min, int max) {
+    return static_cast<float>(*rc::gen::inRange(min, max + 1)) / 10;
+  };
+  SamplingParams params;
+  params.temperature = tenths(0, 20);
+  params.top_k = *rc::gen::inRange(0, 40);
+  params.top_p = tenths(1, 10);
+  params.min_p = tenths(0, 10);
+  params.repetition_penalty = tenths(1, 30);
+  params.frequency_penalty = tenths(-20, 20);
+  params.presence_penalty = tenths(-20, 20);
+  for (const TokenId id : ids(5))
+    params.logit_bias.push_back({.id = id, .bias = tenths(-1000, 1000)});
+  params.allowed_token_ids = ids(30);
+  for (const TokenId id : ids(5))
+    params.bad_words.push_back({id});
+  params.min_tokens = *rc::gen::inRange(0, 10);
+  params.stop_token_ids = ids(5);
+  params.logprobs = *rc::gen::inRange(0, 21);
+  params.seed = *rc::gen::arbitrary<uint64_t>();
+  return params;
+}
+
+std::vector<float> arbitrary_logits() {
+  std::vector<float> logits;
+  for (const int value : *rc::gen::container<std::vector<int>>(40, rc::gen::inRange(-1000, 1000)))
+    logits.push_back(static_cast<float>(value) / 100);
+  return logits;
+}
+
+RC_GTEST_PROP(Sampler, RemembersNothingAndChoosesNothingForbidden, ()) {
+  static Sampler used({3, 7, 1000});  // an end token that the vocabulary lacks does no harm
+  Sampler fresh({3, 7, 1000});
+  const std::vector<float> logits = arbitrary_logits();
+  const SamplingParams params = arbitrary_params();
+  const auto tokens = *rc::gen::nonEmpty(
+      rc::gen::container<std::vector<TokenId>>(rc::gen::inRange<TokenId>(0, 40)));
+  const auto num_prompt_tokens = *rc::gen::inRange<int64_t>(1, std::ssize(tokens) + 1);
+  const auto chosen = used.sample(logits, params, tokens, num_prompt_tokens);
+  const auto again = fresh.sample(logits, params, tokens, num_prompt_tokens);
+  RC_ASSERT(chosen.has_value() == again.has_value());
+  if (!chosen) {
+    RC_ASSERT(chosen.error().code == ErrorCode::invalid_argument);
+    return;
+  }
+  const TokenId id = chosen->id;
+  RC_ASSERT(id == again->id);
+  RC_ASSERT(chosen->logprobs->token.id == id);
+  RC_ASSERT(chosen->logprobs->token.logprob == again->logprobs->token.logprob);
+  const auto among = [id](const std::vector<TokenId>& ids) {
+    return std::ranges::find(ids, id) != ids.end();
+  };
+  RC_ASSERT(params.allowed_token_ids.empty() || among(params.allowed_token_ids));
+  for (const auto& word : params.bad_words)
+    RC_ASSERT(!among(word));
+  const bool too_short = std::ssize(tokens) - num_prompt_tokens < params.min_tokens;
+  RC_ASSERT(!too_short || (!among({3, 7}) && !among(params.stop_token_ids)));
+}
+
+TEST(Sampler, WhatRulesEveryTokenOutIsAnError) {
+  Sampler sampler({0});
+  const std::vector<TokenId> prompt{0};
+  for (const float temperature : {0.0f, 1.0f}) {
+    SamplingParams params{.temperature = temperature, .allowed_token_ids = {0}, .min_tokens = 1};
+    params.seed = 1;
+    const auto chosen = sampler.sample(std::vector<float>{1, 2}, params, prompt, 1);
+    ASSERT_FALSE(chosen);
+    EXPECT_EQ(chosen.error().code, ErrorCode::invalid_argument);
+    EXPECT_NE(chosen.error().message.find("allowed_token_ids"), std::string::npos);
+  }
+}
+
+TEST(Sampler, FiltersOfALargeVocabularyKeepWhatTheySay) {
+  // More candidates than are sorted at first: equal logits, so top_p keeps the lowest ids.
+  const std::vector<float> logits(5000, 1.0f);
+  const SamplingParams params{.temperature = 1, .top_p = 0.5f};
+  Sampler sampler;
+  TokenId highest = 0;
+  for (uint64_t seed = 0; seed < 2000; ++seed)
+    highest = std::max(highest, draw(sampler, logits, params, seed, 0).value().id);
+  EXPECT_LT(highest, 2500);
+  EXPECT_GT(highest, 2400);
+}
+
+TEST(LogitsProcessor, CopiesNothingWhereNothingIsAsked) {
+  const std::vector<float> logits{1, 2, 3};
+  const std::vector<TokenId> tokens{0, 1, 2};
+  LogitsProcessor processor({2});
+  const auto untouched = processor.process(logits, {.min_tokens = 2}, tokens, 1);
+  EXPECT_EQ(untouched.data(), logits.data());
+  const auto changed = processor.process(logits, {.min_tokens = 3}, tokens, 1);
+  EXPECT_NE(changed.data(), logits.data());
+  EXPECT_EQ(changed[2], -std::numeric_limits<float>::infinity());
+}
+
+TEST(Logprobs, OfALargeRangeOfLogits) {
+  // The softmax of 0, -1000 and 1e30 in floats would be 0, 0 and not a number.
+  const TokenLogprobs logprobs = token_logprobs(std::vector<float>{0, -1000, 1e30f, 1e30f}, 1, 9);
+  EXPECT_FLOAT_EQ(logprobs.token.logprob, -1e30f);
+  EXPECT_EQ(logprobs.rank, 4);
+  ASSERT_EQ(logprobs.top.size(), 4u);
+  EXPECT_EQ(logprobs.top[0].id, 2);  // of equals the lower id
+  EXPECT_EQ(logprobs.top[1].id, 3);
+  EXPECT_FLOAT_EQ(logprobs.top[0].logprob, std::log(0.5f));
+  EXPECT_TRUE(token_logprobs(std::vector<float>{5}, 0, 0).top.empty());
+  EXPECT_EQ(token_logprobs(std::vector<float>{5}, 0, 0).token.logprob, 0.0f);
 }
 
 TEST(UniformAt, StaysInTheUnitIntervalAndFillsIt) {

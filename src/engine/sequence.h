@@ -27,7 +27,8 @@ struct Sequence {
         num_prompt_tokens(static_cast<int64_t>(request.prompt_ids.size())),
         tokens(std::move(request.prompt_ids)),
         sink(std::move(event_sink)),
-        output(tokenizer, sampling.stop, sampling.skip_special_tokens),
+        output(tokenizer, sampling.stop, sampling.skip_special_tokens,
+               sampling.include_stop_str_in_output),
         arrived(now) {}
 
   const RequestId id;  // ascends in order of arrival
