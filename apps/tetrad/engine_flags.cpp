@@ -35,10 +35,10 @@ Result<int64_t> memory_left(double utilization, const EngineOptions& options,
   const double memory =
       static_cast<double>(sysconf(_SC_PHYS_PAGES)) * static_cast<double>(sysconf(_SC_PAGESIZE));
   const auto weights = static_cast<double>(loaded.checkpoint->total_bytes());
-  const auto activations = static_cast<double>(plan::workspace_bytes(
-      loaded.model->config(), plan::Layout{},
-      {.max_num_seqs = options.max_num_seqs,
-       .max_num_batched_tokens = options.max_num_batched_tokens}));
+  const auto activations = static_cast<double>(
+      plan::workspace_bytes(loaded.model->config(), plan::Layout{},
+                            {.max_num_seqs = options.max_num_seqs,
+                             .max_num_batched_tokens = options.max_num_batched_tokens}));
   const double left = utilization * memory - weights - activations;
   if (left > 0) return static_cast<int64_t>(left);
   constexpr double kGiB = 1 << 30;

@@ -227,9 +227,8 @@ Result<std::unique_ptr<Engine>> Engine::start(MiniMaxM2& model, const Tokenizer&
   TETRAD_ASSIGN(EngineOptions resolved, resolve(std::move(options), model.config()));
   const int64_t num_kv_blocks =
       resolved.kv_cache_bytes / KvCache::block_bytes(model.config(), resolved.kv_cache.dtype);
-  TETRAD_ASSIGN(KvCache cache,
-                KvCache::create(model.config(), resolved.kv_cache.dtype, num_kv_blocks,
-                                resolved.kv_cache.scales));
+  TETRAD_ASSIGN(KvCache cache, KvCache::create(model.config(), resolved.kv_cache.dtype,
+                                               num_kv_blocks, resolved.kv_cache.scales));
   return std::unique_ptr<Engine>(
       new Engine(std::make_unique<Impl>(model, tokenizer, std::move(resolved), std::move(cache))));
 }
