@@ -110,7 +110,7 @@ struct EngineMetrics::Steps {
         seconds(add.histogram("tetrad:step_duration_seconds", "Time that one step took.",
                               kStepSecondsBounds)),
         recomputed_tokens(
-            add.counter("tetrad:recomputed_tokens", "Tokens computed again after a preemption.")) {}
+            add.counter("tetrad:recomputed_tokens", "Prompt tokens computed again after a preemption.")) {}
 
   Counter& prompt_tokens;
   Counter& prompt_tokens_cached;
