@@ -109,6 +109,7 @@ TEST(Registry, ManyThreadsLoseNothing) {
     }
   };
   std::vector<std::thread> threads;
+  threads.reserve(kThreads);
   for (int i = 0; i < kThreads; ++i)
     threads.emplace_back(work);
   // A scrape in between sees counters that only rise, and histograms that agree with themselves.

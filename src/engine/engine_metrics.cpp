@@ -109,8 +109,8 @@ struct EngineMetrics::Steps {
                              kStepTokenBounds)),
         seconds(add.histogram("tetrad:step_duration_seconds", "Time that one step took.",
                               kStepSecondsBounds)),
-        recomputed_tokens(
-            add.counter("tetrad:recomputed_tokens", "Tokens computed again after a preemption.")) {}
+        recomputed_tokens(add.counter("tetrad:recomputed_tokens",
+                                      "Prompt tokens computed again after a preemption.")) {}
 
   Counter& prompt_tokens;
   Counter& prompt_tokens_cached;

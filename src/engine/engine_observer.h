@@ -18,7 +18,7 @@ struct StepReport {
   int64_t num_free_kv_blocks = 0;  // unused, and cached ones that nobody uses at the moment
   int64_t num_batched_tokens = 0;  // computed in this step
   int64_t num_prompt_tokens = 0;   // of these: prompt tokens, those computed again included
-  /// Of these: tokens that were computed before and lost to a preemption.
+  /// Of num_prompt_tokens: those computed before and lost to a preemption.
   int64_t num_recomputed_tokens = 0;
   int64_t num_generated_tokens = 0;
   int64_t num_preemptions = 0;

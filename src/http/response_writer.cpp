@@ -64,7 +64,8 @@ std::string format_head(int status, std::string_view content_type,
 }  // namespace
 
 std::string format_response(const api::JsonResponse& response, const ResponseForm& form) {
-  const std::string_view content_type = response.body.empty() ? "" : response.content_type;
+  std::string_view content_type;
+  if (!response.body.empty()) content_type = response.content_type;
   std::string bytes = format_head(response.status, content_type, response.headers, form);
   if (response.status != 204) bytes += fmt::format("Content-Length: {}\r\n", response.body.size());
   bytes += "\r\n";
