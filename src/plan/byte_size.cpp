@@ -49,9 +49,8 @@ std::string_view leading_number(std::string_view text) {
 
 std::optional<uint64_t> parse_digits(std::string_view digits) {
   uint64_t value = 0;
-  const char* end = digits.data() + digits.size();
-  const auto [rest, error] = std::from_chars(digits.data(), end, value);
-  if (error != std::errc() || rest != end) return std::nullopt;
+  const auto [rest, error] = std::from_chars(digits.data(), digits.data() + digits.size(), value);
+  if (error != std::errc() || rest != digits.data() + digits.size()) return std::nullopt;
   return value;
 }
 

@@ -27,6 +27,7 @@ Plan plan_of(const PlannedModel& model, const PlanRequest& request) {
 
 std::vector<std::string> sentences(const Plan& plan) {
   std::vector<std::string> texts;
+  texts.reserve(plan.findings.size());
   for (const Finding& finding : plan.findings)
     texts.push_back(fmt::format("{}: {}", severity_name(finding.severity), finding.text));
   return texts;
@@ -213,6 +214,7 @@ TEST(Plan, ForecastsEachBatchAtBothContexts) {
   EXPECT_EQ(plan.decode[3].batch, 4);
   EXPECT_EQ(plan.decode[3].context, 1000);
   std::vector<int64_t> prompts;
+  prompts.reserve(plan.prefill.size());
   for (const PrefillForecast& prefill : plan.prefill)
     prompts.push_back(prefill.tokens);
   EXPECT_THAT(prompts, ElementsAre(1000, 2048, 180'000));

@@ -24,8 +24,10 @@ class Sharding : public testing::Test {
   }
 
   static std::vector<std::string> sentences(const PlannedModel& model, Layout layout) {
+    const std::vector<Finding> findings = check_division(model, layout);
     std::vector<std::string> texts;
-    for (const Finding& finding : check_division(model, layout))
+    texts.reserve(findings.size());
+    for (const Finding& finding : findings)
       texts.push_back(fmt::format("{}: {}", severity_name(finding.severity), finding.text));
     return texts;
   }
