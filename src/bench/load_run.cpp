@@ -7,6 +7,8 @@ namespace tetrad::bench {
 namespace {
 
 constexpr Seconds kTick{0.1};
+/// What is due within it is due: a timer may come early by as much as its time is rounded.
+constexpr Seconds kTimerStep{1e-6};
 /// A closed loop must not turn into a storm of connections when the server is gone.
 constexpr Seconds kPauseAfterFailure{0.1};
 constexpr double kMaxDisconnectDelay = 0.05;  // seconds
@@ -50,7 +52,7 @@ void LoadRun::admit() {
       return;
     const Seconds elapsed = clock_.now() - result_.start;
     Seconds wait = arrivals_.next() - elapsed;
-    if (wait > Seconds(0)) {
+    if (wait > kTimerStep) {
       if (options_.duration) wait = std::min(wait, *options_.duration - elapsed);
       if (std::exchange(is_waiting_for_arrival_, true)) return;
       client_.call_after(wait, [this] {

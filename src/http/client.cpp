@@ -106,7 +106,8 @@ class Exchange {
     }
     const std::string_view content_type = parser.get()[beast::http::field::content_type];
     sink_->on_head(parser.get().result_int(), content_type);
-    parser.eager(true);  // as many chunks a read as have come
+    // Not eager: an eager parser takes a chunk's end for the beginning of the next one, and holds
+    // the chunk back until that comes.
     while (!parser.is_done()) {
       stream_.expires_after(ticks(options_.silence_timeout));
       const auto [ec, count] =
