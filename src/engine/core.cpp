@@ -60,7 +60,9 @@ void EngineCore::step() {
     report.num_prompt_tokens += std::clamp<int64_t>(
         sequence.num_prompt_tokens - sequence.num_computed_tokens, 0, slice.num_own);
     report.num_recomputed_tokens += std::clamp<int64_t>(
-        sequence.num_once_computed - sequence.num_computed_tokens, 0, slice.num_own);
+        std::min(sequence.num_once_computed, sequence.num_prompt_tokens) -
+            sequence.num_computed_tokens,
+        0, slice.num_own);
     report.num_drafts += slice.draft.empty() ? 0 : 1;
     report.num_draft_tokens += static_cast<int64_t>(slice.draft.size());
   }

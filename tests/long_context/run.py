@@ -127,7 +127,7 @@ def check(args, folder):
     finally:
         server.terminate()
         server.wait()
-    workspace = plan["memory_per_gpu"][0]["workspace"]
+    workspace = plan["memory_per_gpu"]["workspace"]
     usage = answer["usage"]
     planned, taken = kv + workspace, after - before
     difference = taken / planned - 1
