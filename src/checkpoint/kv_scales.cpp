@@ -108,9 +108,11 @@ class Reader {
     }
     const std::optional<float> k = slots.key.scale ? slots.key.scale : slots.both.scale;
     const std::optional<float> v = slots.value.scale ? slots.value.scale : slots.both.scale;
-    if (!k && !v) return std::nullopt;
-    if (!k || !v) single_.add(layer);
-    return KvScales{k ? *k : *v, v ? *v : *k};
+    if (k && v) return KvScales{*k, *v};
+    const std::optional<float> only = k ? k : v;
+    if (!only) return std::nullopt;
+    single_.add(layer);
+    return KvScales{*only, *only};
   }
 
   template <class... Args>

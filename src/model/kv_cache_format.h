@@ -13,8 +13,8 @@
 namespace tetrad {
 
 struct KvCacheFormat {
-  DType dtype = DType::bf16;       // F32, BF16 or F8_E4M3
-  std::vector<KvScales> scales{};  // one for each layer with F8_E4M3, else none
+  DType dtype = DType::bf16;     // F32, BF16 or F8_E4M3
+  std::vector<KvScales> scales;  // one for each layer with F8_E4M3, else none
 };
 
 /// What `--kv-cache-dtype auto` means: F8_E4M3 where the checkpoint has scales for it or its
