@@ -34,7 +34,8 @@ std::chrono::steady_clock::duration ticks(Seconds time) {
 
 /// What happened, for a person.
 Error transport_error(std::string_view during, error_code ec) {
-  if (ec == asio::error::operation_aborted) {
+  // The second: closed by cancel() while no operation was under way.
+  if (ec == asio::error::operation_aborted || ec == asio::error::bad_descriptor) {
     return {ErrorCode::cancelled, "the request was cancelled", ""};
   }
   if (ec == beast::error::timeout) {

@@ -177,8 +177,7 @@ describe('the command line', () => {
       '--max-num-batched-tokens', '256', '--kv-cache-dtype', 'auto', '--attention-backend', 'TRITON_ATTN',
       '--dtype', 'auto'] });
     for (const flag of ['--trust-remote-code', '--enable-expert-parallel', '--disable-cascade-attn',
-      '--enable-auto-tool-choice', '--enable-prefix-caching', '--gpu-memory-utilization',
-      '--attention-backend']) {
+      '--enable-auto-tool-choice', '--attention-backend']) {
       assert.equal(server.log().split(flag).length - 1, 1, flag);
     }
     const { data } = await (await server.get('/v1/models')).json();

@@ -13,10 +13,15 @@ const here = path.dirname(fileURLToPath(import.meta.url));
 export const TETRAD = process.env.TETRAD;
 export const MODEL = process.env.TETRAD_MODEL ?? path.join(here, '../../models/tetrad-demo-mxfp4_16');
 
-/** Runs `tetrad serve` on a free port. The caller stop()s it; what is left dies with this process. */
+/**
+ * Keys and values in BF16 unless the arguments say otherwise: the demo model is so small that an FP8
+ * cache costs it digits of its sums.
+ *
+ * Runs `tetrad serve` on a free port. The caller stop()s it; what is left dies with this process. */
 export async function startServer({ args = [], env = {} } = {}) {
+  const kvCache = args.includes('--kv-cache-dtype') ? [] : ['--kv-cache-dtype', 'bf16'];
   const child = spawn(TETRAD, ['serve', MODEL, '--port', '0', '--served-model-name', 'demo', 'alias',
-    ...args], { env: { ...process.env, ...env } });
+    ...kvCache, ...args], { env: { ...process.env, ...env } });
   process.on('exit', () => child.kill('SIGKILL'));
   let log = '';
   child.stderr.on('data', (data) => { log += data; });
