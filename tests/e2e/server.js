@@ -14,10 +14,10 @@ export const TETRAD = process.env.TETRAD;
 export const MODEL = process.env.TETRAD_MODEL ?? path.join(here, '../../models/tetrad-demo-mxfp4_16');
 
 /**
- * Keys and values in BF16 unless the arguments say otherwise: the demo model is so small that an FP8
- * cache costs it digits of its sums.
- *
- * Runs `tetrad serve` on a free port. The caller stop()s it; what is left dies with this process. */
+ * Runs `tetrad serve` on a free port. The caller stop()s it; what is left dies with this process.
+ * Keys and values are in BF16 unless the arguments say otherwise: the demo model is so small that an
+ * FP8 cache costs it digits of its sums.
+ */
 export async function startServer({ args = [], env = {} } = {}) {
   const kvCache = args.includes('--kv-cache-dtype') ? [] : ['--kv-cache-dtype', 'bf16'];
   const child = spawn(TETRAD, ['serve', MODEL, '--port', '0', '--served-model-name', 'demo', 'alias',
