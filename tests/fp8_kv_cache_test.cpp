@@ -97,6 +97,9 @@ TEST_F(Fp8KvCache, CostsLittleOnThePromptsOfTheRepository) {
 
 TEST_F(Fp8KvCache, CostsLessThanOnePercentOnHeldOutText) {
   if (!fs::exists(kShared / "goldens")) GTEST_SKIP() << kShared << " is not here";
+#if defined(__SANITIZE_ADDRESS__) || defined(__SANITIZE_THREAD__)
+  GTEST_SKIP() << "28,000 tokens take minutes under a sanitizer; the release tests compute them";
+#endif
   for (const char* name : {"heldout_book.txt", "heldout_chat.txt"})
     EXPECT_LT(cost(encode(kShared / "goldens" / name), name), 1.01) << name;
 }
