@@ -14,7 +14,7 @@ namespace tetrad::bench {
 struct AgentShape {
   int64_t num_turns = 10;     // requests of a session
   int64_t prefix_len = 1000;  // words of project notes in the system prompt
-  int64_t result_len = 60;    // words of a tool's result
+  int64_t result_len = 20;    // words of a tool's result
   int64_t output_len = 64;    // max_tokens of an answer
 };
 

@@ -128,6 +128,8 @@ class Exchange {
   }
 
   void end(std::string_view during, error_code ec) {
+    // Between two operations a cancel shows itself as a closed socket at the next.
+    if (cancelled_) ec = asio::error::operation_aborted;
     stream_.close();
     sink_->on_end(tl::unexpected(transport_error(during, ec)));
   }

@@ -92,13 +92,13 @@ describe('bench serve', () => {
 
   test('conversations of an agent', async () => {
     const { status, output, result } = await bench('--dataset-name', 'multi-turn-agent',
-      '--num-sessions', '3', '--num-turns', '7', '--agent-prefix-len', '100',
-      '--agent-output-len', '12', '--max-concurrency', '3');
+      '--num-sessions', '2', '--num-turns', '3', '--agent-prefix-len', '10',
+      '--agent-result-len', '10', '--agent-output-len', '12', '--max-concurrency', '2');
     assert.equal(status, 0, output);
-    assert.equal(result.completed, 21);
-    assert.equal(result.total_output_tokens, 21 * 12);
-    assert.equal(result.num_sessions, 3);
-    assert.equal(result.num_turns, 7);
+    assert.equal(result.completed, 6);
+    assert.equal(result.total_output_tokens, 6 * 12);
+    assert.equal(result.num_sessions, 2);
+    assert.equal(result.num_turns, 3);
   });
 
   test('the same seed asks the same', async () => {
