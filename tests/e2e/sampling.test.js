@@ -9,6 +9,7 @@ import { eventually, MODEL, startServer, startServerFor, user } from './server.j
 const VOCABULARY = JSON.parse(readFileSync(`${MODEL}/tokenizer.json`)).model.vocab;
 const SUN = VOCABULARY['\u0120sun'];  // with the space before it, as byte-level BPE writes it
 const MOON = VOCABULARY['\u0120moon'];
+const LONG_PROMPT = 'The sun is a star. '.repeat(10);
 
 /** The choices of a stream, put together, by index. */
 async function foldChoices(stream) {
@@ -216,14 +217,34 @@ describe('sampling', () => {
     await refused(complete({ min_tokens: 9 }), 'min_tokens');
   });
 
-  test('cache_salt and priority are read', async () => {
-    const plain = (await complete({})).choices[0].text;
-    const salted = await complete({ cache_salt: 'mine', priority: -1 });
-    assert.equal(salted.choices[0].text, plain);
-    assert.ok(salted.usage.prompt_tokens_details.cached_tokens >= 0);
+  test('prefixes are shared within a cache_salt, and change no answer', async () => {
+    const ask = async (more) => {
+      const { choices, usage } = await complete({ prompt: LONG_PROMPT, ...more });
+      return [usage.prompt_tokens_details.cached_tokens, choices[0].text];
+    };
+    const [cold, text] = await ask({ cache_salt: 'a', priority: -1 });
+    assert.equal(cold, 0);
+    const [warm, sameText] = await ask({ cache_salt: 'a' });
+    assert.ok(warm >= 16);
+    assert.equal(sameText, text);
+    assert.deepEqual(await ask({ cache_salt: 'b' }), [0, text]);
+    assert.deepEqual(await ask({}), [0, text]);
     await refused(complete({ cache_salt: '' }), 'cache_salt');
     await refused(complete({ priority: 'high' }), 'priority');
   });
+});
+
+test('clients with different API keys share no prefixes', async (t) => {
+  const server = await startServerFor(t, { args: ['--api-key', 'first', '--api-key', 'second'] });
+  const cached = async (apiKey) => {
+    const { usage } = await server.client({ apiKey }).completions.create(
+      { model: 'demo', prompt: LONG_PROMPT, max_tokens: 1 });
+    return usage.prompt_tokens_details.cached_tokens;
+  };
+  assert.equal(await cached('first'), 0);
+  assert.equal(await cached('second'), 0);
+  assert.ok(await cached('first') >= 16);
+  assert.ok(await cached('second') >= 16);
 });
 
 test('more answers than sequences that run at once wait for their turn', async (t) => {
