@@ -34,8 +34,7 @@ std::chrono::steady_clock::duration ticks(Seconds time) {
 
 /// What happened, for a person.
 Error transport_error(std::string_view during, error_code ec) {
-  // The second: closed by cancel() while no operation was under way.
-  if (ec == asio::error::operation_aborted || ec == asio::error::bad_descriptor) {
+  if (ec == asio::error::operation_aborted) {
     return {ErrorCode::cancelled, "the request was cancelled", ""};
   }
   if (ec == beast::error::timeout) {
