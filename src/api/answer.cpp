@@ -84,7 +84,7 @@ void AnswerReader::add_tokens(const GenerationEvent& event, AnswerEvent& answer)
 
 void AnswerReader::add_token(TokenId id, std::optional<TokenLogprobs> logprobs, bool shown,
                              AnswerEvent& answer) {
-  if (logprobs) logprobs = with_top(std::move(*logprobs), *plan_.logprobs);
+  if (logprobs) logprobs = with_top(std::move(*logprobs), plan_.logprobs.value_or(0));
   answer.tokens.push_back(
       {.id = id, .logprobs = std::move(logprobs), .text_offset = offsets_.next(id, shown)});
 }
