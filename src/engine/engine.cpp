@@ -176,7 +176,8 @@ class Engine::Impl final : private EngineObserver {
     stats_.free_kv_blocks = core_.scheduler().blocks().num_unused();
   }
 
-  // The core's reports, passed on. When a client hears of its end, stats() knows of it too.
+  // The core's reports, passed on. When a client hears of its first token or of its end, stats()
+  // knows of it too.
   void on_step(const StepReport& report) override {
     {
       const std::scoped_lock lock(mutex_);
@@ -186,6 +187,7 @@ class Engine::Impl final : private EngineObserver {
     if (options_.observer) options_.observer->on_step(report);
   }
   void on_first_token(Seconds since_arrival) override {
+    publish_stats();
     if (options_.observer) options_.observer->on_first_token(since_arrival);
   }
   void on_tokens(Seconds since_last, int64_t count) override {

@@ -157,17 +157,20 @@ TEST(Plan, DemoModelOnASmallGpu) {
   request.kv_cache_memory = kGiB;
   const Plan plan = plan_of(*demo, request);
   EXPECT_EQ(plan.memory.weights.total(), demo->weight_bytes());
-  EXPECT_EQ(plan.kv.dtype, DType::bf16);  // it has no scales for FP8
-  // 8 layers of keys and values, 4 heads of 64, 2 bytes each; blocks of 16 in 1 GiB.
-  EXPECT_EQ(plan.kv.token_bytes, 8 * 2 * 4 * 64 * 2);
-  EXPECT_EQ(plan.kv.tokens(), kGiB / 8192);
+  EXPECT_EQ(plan.kv.dtype, DType::f8_e4m3);  // it has scales, and its config.json asks for it
+  // 8 layers of keys and values, 4 heads of 64, 1 byte each; blocks of 16 in 1 GiB.
+  EXPECT_EQ(plan.kv.token_bytes, 8 * 2 * 4 * 64);
+  EXPECT_EQ(plan.kv.tokens(), kGiB / 4096);
   EXPECT_EQ(plan.memory.kv_cache, kGiB);
-  EXPECT_EQ(plan.kv.full_length_requests, kGiB / 8192 / 4096);
+  EXPECT_EQ(plan.kv.full_length_requests, kGiB / 4096 / 4096);
+  request.kv_cache_dtype = DType::bf16;
+  EXPECT_EQ(plan_of(*demo, request).kv.token_bytes, 2 * plan.kv.token_bytes);
 }
 
 TEST(Plan, Fp8CacheWithoutScalesIsAWarning) {
-  const auto demo = open_planned_model(demo_folder(), {});
+  auto demo = open_planned_model(demo_folder(), {});
   ASSERT_TRUE(demo) << demo.error().message;
+  demo->has_kv_scales = false;  // as if it had been made without --kv-calibration
   PlanRequest request{.gpus = {.count = 1, .bytes_each = 4 * kGiB}};
   request.kv_cache_dtype = DType::f8_e4m3;
   const Plan plan = plan_of(*demo, request);
