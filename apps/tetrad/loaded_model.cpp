@@ -8,6 +8,14 @@
 #include "kernels/kernels.h"
 
 namespace tetrad {
+
+std::optional<DType> named_kv_cache_dtype(std::string_view name) {
+  if (name == "fp8" || name == "fp8_e4m3") return DType::f8_e4m3;
+  if (name == "bf16" || name == "bfloat16") return DType::bf16;
+  if (name == "float32" || name == "fp32") return DType::f32;
+  return std::nullopt;
+}
+
 namespace {
 
 Result<std::shared_ptr<Kernels>> make_kernels(const ModelFlags& flags) {
@@ -44,14 +52,12 @@ Result<std::vector<TokenId>> eos_of_tokenizer(const std::filesystem::path& folde
   return std::vector<TokenId>{*id};
 }
 
-/// The type that --kv-cache-dtype names, in vLLM's spelling.
+/// The type that --kv-cache-dtype asks for.
 Result<DType> kv_cache_dtype(const ModelFlags& flags, const MiniMaxM2& model) {
   constexpr std::string_view kFlag = "--kv-cache-dtype";
   const std::string& name = flags.kv_cache_dtype;
   if (name == "auto") return flags.dtype == "float32" ? DType::f32 : auto_kv_cache_dtype(model);
-  if (name == "fp8" || name == "fp8_e4m3") return DType::f8_e4m3;
-  if (name == "bf16" || name == "bfloat16") return DType::bf16;
-  if (name == "float32" || name == "fp32") return DType::f32;
+  if (const auto named = named_kv_cache_dtype(name)) return *named;
   return fail_param(kFlag, "{}: '{}' is not one of auto, fp8, fp8_e4m3, bf16, float32", kFlag,
                     name);
 }

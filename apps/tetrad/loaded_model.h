@@ -7,6 +7,7 @@
 #include <memory>
 #include <optional>
 #include <string>
+#include <string_view>
 #include <vector>
 
 #include "base/error.h"
@@ -29,6 +30,9 @@ struct ModelFlags {
 
 /// MODEL, --kernels, --dtype, --kv-cache-dtype, --kv-scale, --threads.
 void add_model_flags(CLI::App& verb, ModelFlags& flags);
+
+/// What a word after --kv-cache-dtype names, in vLLM's spelling; none for "auto" and the unknown.
+std::optional<DType> named_kv_cache_dtype(std::string_view name);
 
 /// A checkpoint folder ready to compute.
 struct LoadedModel {

@@ -5,6 +5,7 @@
 #include <memory>
 #include <string>
 
+#include "base/percent.h"
 #include "checkpoint/checkpoint.h"
 #include "checkpoint/survey.h"
 #include "cli_io.h"
@@ -32,10 +33,6 @@ int64_t file_bytes(const Checkpoint& checkpoint) {
 std::string method_name(const Checkpoint& checkpoint) {
   const std::string& method = checkpoint.quantization().quant_method;
   return method.empty() ? "none" : method;
-}
-
-double percent(int64_t part, int64_t whole) {
-  return whole == 0 ? 0.0 : 100.0 * static_cast<double>(part) / static_cast<double>(whole);
 }
 
 void print_config(const Checkpoint& checkpoint) {

@@ -8,6 +8,7 @@
 
 #include "cli_io.h"
 #include "kernels/batch.h"
+#include "loaded_model.h"
 #include "plan/plan.h"
 #include "plan_output.h"
 #include "verbs.h"
@@ -36,13 +37,6 @@ Error at_flag(Error error, std::string_view flag) {
   named.code = ErrorCode::invalid_argument;
   named.param = flag;
   return named;
-}
-
-std::optional<DType> kv_dtype(const std::string& name) {
-  if (name == "fp8" || name == "fp8_e4m3") return DType::f8_e4m3;
-  if (name == "bf16" || name == "bfloat16") return DType::bf16;
-  if (name == "float32" || name == "fp32") return DType::f32;
-  return std::nullopt;  // auto
 }
 
 std::optional<WeightFormat> weight_format(const std::string& name) {
@@ -74,7 +68,7 @@ Result<plan::PlanRequest> make_request(const PlanFlags& flags) {
     if (!bytes) return tl::unexpected(at_flag(std::move(bytes.error()), "--kv-cache-memory"));
     request.kv_cache_memory = *bytes;
   }
-  request.kv_cache_dtype = kv_dtype(flags.kv_cache_dtype);
+  request.kv_cache_dtype = named_kv_cache_dtype(flags.kv_cache_dtype);  // none: auto
   request.rates = {.bytes_per_second = scaled(flags.bandwidth, 1e9),
                    .operations_per_second = scaled(flags.tflops, 1e12)};
   return request;

@@ -9,6 +9,7 @@
 #include <memory>
 #include <string>
 
+#include "base/percent.h"
 #include "cli_io.h"
 #include "loaded_model.h"
 #include "quant/kv_calibration.h"
@@ -46,10 +47,6 @@ constexpr const char* kExamples =
 
 /// Tokens that the calibration computes in one go, as long as the model has so many positions.
 constexpr int64_t kCalibrationWindow = 1024;
-
-double percent(int64_t part, int64_t whole) {
-  return whole == 0 ? 0.0 : 100.0 * static_cast<double>(part) / static_cast<double>(whole);
-}
 
 /// A line to stderr for each finished shard, and now and then in between.
 class ProgressPrinter {

@@ -5,13 +5,10 @@
 #include <cstring>
 
 #include "base/dtype.h"
+#include "base/integer_math.h"
 
 namespace tetrad {
 namespace {
-
-int64_t ceil_div(int64_t a, int64_t b) {
-  return (a + b - 1) / b;
-}
 
 /// Element `index` of an array whose start need not be aligned.
 template <class T>

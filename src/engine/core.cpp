@@ -30,20 +30,18 @@ EngineCore::EngineCore(const SchedulerOptions& options, const PrefixIndex::Key& 
       observer_(observer) {}
 
 void EngineCore::cancel(RequestId id) {
-  const auto sequence = scheduler_.remove(id);
-  if (!sequence) return;
-  report_finish(*sequence, FinishReason::cancelled);
-  sequence->sink->on_event(
-      {.text = sequence->output.finish().text, .finish_reason = FinishReason::cancelled});
+  if (const auto sequence = scheduler_.remove(id)) tell_cancelled(*sequence);
 }
 
 void EngineCore::cancel_all() {
-  const auto any = [&]() -> const Sequence* {
-    if (!scheduler_.running().empty()) return scheduler_.running().front().get();
-    return scheduler_.waiting().empty() ? nullptr : scheduler_.waiting().front().get();
-  };
-  while (const Sequence* sequence = any())
-    cancel(sequence->id);
+  while (const auto sequence = scheduler_.remove_any())
+    tell_cancelled(*sequence);
+}
+
+void EngineCore::tell_cancelled(Sequence& sequence) {
+  report_finish(sequence, FinishReason::cancelled);
+  sequence.sink->on_event(
+      {.text = sequence.output.finish().text, .finish_reason = FinishReason::cancelled});
 }
 
 void EngineCore::step() {
@@ -59,10 +57,10 @@ void EngineCore::step() {
     const Sequence& sequence = *slice.sequence;
     report.num_prompt_tokens += std::clamp<int64_t>(
         sequence.num_prompt_tokens - sequence.num_computed_tokens, 0, slice.num_own);
-    report.num_recomputed_tokens += std::clamp<int64_t>(
-        std::min(sequence.num_once_computed, sequence.num_prompt_tokens) -
-            sequence.num_computed_tokens,
-        0, slice.num_own);
+    report.num_recomputed_tokens +=
+        std::clamp<int64_t>(std::min(sequence.num_once_computed, sequence.num_prompt_tokens) -
+                                sequence.num_computed_tokens,
+                            0, slice.num_own);
     report.num_drafts += slice.draft.empty() ? 0 : 1;
     report.num_draft_tokens += static_cast<int64_t>(slice.draft.size());
   }

@@ -47,6 +47,8 @@ class EngineCore {
   Result<bool> append_token(Sequence& sequence, std::span<const float> logits,
                             GenerationEvent& event);
   void tell(Sequence& sequence, GenerationEvent event, Seconds now);
+  /// The last word to a sequence that has been taken out.
+  void tell_cancelled(Sequence& sequence);
   /// Takes a sequence out, so that its blocks are free before its client hears of the end.
   void retire(Sequence& sequence, GenerationEvent last_event);
   void report_finish(const Sequence& sequence, FinishReason reason,

@@ -10,14 +10,11 @@
 #include <utility>
 
 #include "engine/core.h"
+#include "engine/observer_list.h"
 #include "engine/request_check.h"
 
 namespace tetrad {
 namespace {
-
-int64_t blocks_for(int64_t tokens) {
-  return (tokens + kKvBlockSize - 1) / kKvBlockSize;
-}
 
 /// Fills in what EngineOptions leaves to the model and the machine.
 Result<EngineOptions> resolve(EngineOptions options, const ModelConfig& config) {
@@ -32,7 +29,7 @@ Result<EngineOptions> resolve(EngineOptions options, const ModelConfig& config) 
   // Every running sequence gets a token in every step, prompts or not.
   options.max_num_batched_tokens = std::max(options.max_num_batched_tokens, options.max_num_seqs);
 
-  const int64_t one_sequence = blocks_for(options.max_model_len);
+  const int64_t one_sequence = kv_blocks_for(options.max_model_len);
   const int64_t block_bytes = KvCache::block_bytes(config, options.kv_cache.dtype);
   if (options.kv_cache_bytes <= 0) {
     const int64_t memory = int64_t{sysconf(_SC_PHYS_PAGES)} * sysconf(_SC_PAGESIZE);
@@ -68,16 +65,17 @@ uint64_t random_seed() {
 
 /// Threads: submit(), cancel() and stats() come from anywhere and touch only what mutex_ guards;
 /// everything else belongs to thread_.
-class Engine::Impl final : private EngineObserver {
+class Engine::Impl {
  public:
   Impl(MiniMaxM2& model, const Tokenizer& tokenizer, EngineOptions options, KvCache cache)
       : tokenizer_(tokenizer),
         vocab_size_(model.config().vocab_size),
         num_kv_blocks_(cache.num_blocks()),
         options_(std::move(options)),
+        observers_(observers()),
         model_(model, std::move(cache)),
         core_(scheduler_options(options_, num_kv_blocks_), PrefixIndex::random_key(),
-              options_.eos_token_ids, model_, clock_, *this),
+              options_.eos_token_ids, model_, clock_, observers_),
         stats_{.steps = 0, .running = 0, .waiting = 0, .free_kv_blocks = num_kv_blocks_},
         thread_([this] { run(); }) {}
 
@@ -94,14 +92,14 @@ class Engine::Impl final : private EngineObserver {
     TETRAD_TRY(check_request(request, vocab_size_, options_.max_model_len));
     SamplingParams& sampling = request.sampling;
     const auto num_prompt_tokens = static_cast<int64_t>(request.prompt_ids.size());
-    // Whoever states no end may use what fits, the cache's size included.
-    const int64_t room =
-        std::min(options_.max_model_len, num_kv_blocks_ * kKvBlockSize) - num_prompt_tokens;
-    if (sampling.max_tokens == 0) sampling.max_tokens = room;
+    // The cache holds max_model_len tokens or more: resolve() saw to it.
+    if (sampling.max_tokens == 0) {
+      sampling.max_tokens = options_.max_model_len - num_prompt_tokens;
+    }
     if (!sampling.seed) sampling.seed = random_seed();
     const std::optional<RequestId> id = enqueue(request, sink);
     if (!id) {
-      on_queue_full();
+      observers_.on_queue_full();
       return fail(ErrorCode::resource_exhausted, "{} requests are waiting already; try again later",
                   options_.max_waiting);
     }
@@ -128,6 +126,24 @@ class Engine::Impl final : private EngineObserver {
   }
 
  private:
+  /// When a client hears of its first token or of its end, stats() knows of it too.
+  class StatsPublisher final : public EngineObserver {
+   public:
+    explicit StatsPublisher(Impl& engine) : engine_(engine) {}
+    void on_step(const StepReport&) override { engine_.publish_stats(/*new_steps=*/1); }
+    void on_first_token(Seconds) override { engine_.publish_stats(); }
+    void on_finish(const RequestReport&) override { engine_.publish_stats(); }
+
+   private:
+    Impl& engine_;
+  };
+
+  std::vector<std::shared_ptr<EngineObserver>> observers() {
+    std::vector<std::shared_ptr<EngineObserver>> all{std::make_shared<StatsPublisher>(*this)};
+    if (options_.observer) all.push_back(options_.observer);
+    return all;
+  }
+
   /// Takes the request, unless the queue is full.
   std::optional<RequestId> enqueue(GenerationRequest& request, std::shared_ptr<EventSink>& sink) {
     const std::scoped_lock lock(mutex_);
@@ -169,40 +185,12 @@ class Engine::Impl final : private EngineObserver {
     return !stopping;
   }
 
-  void publish_stats() {
+  void publish_stats(uint64_t new_steps = 0) {
     const std::scoped_lock lock(mutex_);
+    stats_.steps += new_steps;
     stats_.running = core_.scheduler().num_running();
     stats_.waiting = core_.scheduler().num_waiting();
     stats_.free_kv_blocks = core_.scheduler().blocks().num_unused();
-  }
-
-  // The core's reports, passed on. When a client hears of its first token or of its end, stats()
-  // knows of it too.
-  void on_step(const StepReport& report) override {
-    {
-      const std::scoped_lock lock(mutex_);
-      ++stats_.steps;
-    }
-    publish_stats();
-    if (options_.observer) options_.observer->on_step(report);
-  }
-  void on_first_token(Seconds since_arrival) override {
-    publish_stats();
-    if (options_.observer) options_.observer->on_first_token(since_arrival);
-  }
-  void on_tokens(Seconds since_last, int64_t count) override {
-    if (options_.observer) options_.observer->on_tokens(since_last, count);
-  }
-  void on_draft(int64_t num_draft_tokens, int64_t num_accepted) override {
-    if (options_.observer) options_.observer->on_draft(num_draft_tokens, num_accepted);
-  }
-  void on_finish(const RequestReport& report) override {
-    publish_stats();
-    if (options_.observer) options_.observer->on_finish(report);
-  }
-
-  void on_queue_full() override {
-    if (options_.observer) options_.observer->on_queue_full();
   }
 
   const Tokenizer& tokenizer_;
@@ -210,6 +198,7 @@ class Engine::Impl final : private EngineObserver {
   const int64_t num_kv_blocks_;
   const EngineOptions options_;
   const SteadyClock clock_;
+  ObserverList observers_;
   CachedModel model_;
   EngineCore core_;
 

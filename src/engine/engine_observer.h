@@ -47,18 +47,18 @@ struct RequestReport {
   Seconds finished{0};
 };
 
-/// Called on the engine's thread; must return at once.
+/// Called on the engine's thread; must return at once. Overrides what it wants to hear.
 class EngineObserver {
  public:
   virtual ~EngineObserver() = default;
-  virtual void on_step(const StepReport& report) = 0;
+  virtual void on_step(const StepReport& /*report*/) {}
   /// The first token of a request, so long after its arrival.
-  virtual void on_first_token(Seconds since_arrival) = 0;
+  virtual void on_first_token(Seconds /*since_arrival*/) {}
   /// `count` further tokens of one request, so long after the ones before.
-  virtual void on_tokens(Seconds since_last, int64_t count) = 0;
+  virtual void on_tokens(Seconds /*since_last*/, int64_t /*count*/) {}
   /// A draft of `num_draft_tokens` tokens was verified; the first `num_accepted` were right.
-  virtual void on_draft(int64_t num_draft_tokens, int64_t num_accepted) = 0;
-  virtual void on_finish(const RequestReport& report) = 0;
+  virtual void on_draft(int64_t /*num_draft_tokens*/, int64_t /*num_accepted*/) {}
+  virtual void on_finish(const RequestReport& /*report*/) {}
   /// A request was refused because the queue is full. The exception: called on the thread that
   /// submitted it.
   virtual void on_queue_full() {}

@@ -4,16 +4,11 @@
 #include <cmath>
 #include <limits>
 
+#include "base/splitmix.h"
 #include "engine/logprobs.h"
 
 namespace tetrad {
 namespace {
-
-uint64_t mix(uint64_t x) {
-  x = (x ^ (x >> 30)) * 0xBF58476D1CE4E5B9ull;
-  x = (x ^ (x >> 27)) * 0x94D049BB133111EBull;
-  return x ^ (x >> 31);
-}
 
 /// The lowest of the ids with the largest logit.
 TokenId best_token(std::span<const float> logits) {
@@ -23,8 +18,7 @@ TokenId best_token(std::span<const float> logits) {
 }  // namespace
 
 double uniform_at(uint64_t seed, uint64_t index) {
-  const uint64_t bits = mix(mix(seed) + (index + 1) * 0x9E3779B97F4A7C15ull);
-  return static_cast<double>(bits >> 11) * 0x1.0p-53;
+  return unit_interval(splitmix(splitmix(seed) + (index + 1) * kSplitMixStep));
 }
 
 Result<SampledToken> Sampler::sample(std::span<const float> logits, const SamplingParams& params,

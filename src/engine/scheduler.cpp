@@ -10,10 +10,6 @@ namespace {
 
 using Sequences = std::vector<std::unique_ptr<Sequence>>;
 
-int64_t blocks_for(int64_t tokens) {
-  return (tokens + kKvBlockSize - 1) / kKvBlockSize;
-}
-
 bool is_overdue(const Sequence& sequence) {
   return sequence.num_overtakes >= Scheduler::kMaxOvertakes;
 }
@@ -42,10 +38,6 @@ PrefixIndex::BlockTokens block_tokens(const Sequence& sequence, int64_t block) {
 }
 
 }  // namespace
-
-int64_t worst_case_blocks(int64_t num_prompt_tokens, int64_t max_tokens) {
-  return blocks_for(num_prompt_tokens + max_tokens);
-}
 
 Scheduler::Scheduler(const SchedulerOptions& options, const PrefixIndex::Key& prefix_key)
     : options_(options),
@@ -196,7 +188,7 @@ void Scheduler::admit(ScheduledStep& step, int64_t& budget, Seconds now) {
 bool Scheduler::take_blocks_to_start(Sequence& sequence) {
   use_cached_prefix(sequence);
   const auto num_cached = static_cast<int64_t>(sequence.block_table.size());
-  const int64_t needed = blocks_for(sequence.num_tokens()) - num_cached;
+  const int64_t needed = kv_blocks_for(sequence.num_tokens()) - num_cached;
   if (needed + num_running() <= blocks_.num_unused() && reserve(sequence, sequence.num_tokens())) {
     return true;
   }
@@ -224,7 +216,7 @@ void Scheduler::preempt_last(ScheduledStep& step) {
 }
 
 bool Scheduler::reserve(Sequence& sequence, int64_t num_tokens) {
-  while (static_cast<int64_t>(sequence.block_table.size()) < blocks_for(num_tokens)) {
+  while (static_cast<int64_t>(sequence.block_table.size()) < kv_blocks_for(num_tokens)) {
     if (blocks_.num_unused() == 0) return false;
     const int32_t block = blocks_.take();
     prefixes_.forget(block);

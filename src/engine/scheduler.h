@@ -52,7 +52,7 @@ class Scheduler {
  public:
   Scheduler(const SchedulerOptions& options, const PrefixIndex::Key& prefix_key);
 
-  /// The caller has checked worst_case_blocks() against num_kv_blocks.
+  /// The caller has checked that prompt and longest answer fit into num_kv_blocks.
   void add(std::unique_ptr<Sequence> sequence);
   /// Takes a sequence out, waiting or running, and frees its blocks; null for an unknown id.
   std::unique_ptr<Sequence> remove(RequestId id);
@@ -102,8 +102,5 @@ class Scheduler {
   std::vector<std::unique_ptr<Sequence>> waiting_;
   std::vector<std::unique_ptr<Sequence>> running_;
 };
-
-/// Blocks a sequence may come to need: prompt and longest answer.
-int64_t worst_case_blocks(int64_t num_prompt_tokens, int64_t max_tokens);
 
 }  // namespace tetrad

@@ -5,12 +5,10 @@
 #include <iterator>
 #include <utility>
 
+#include "base/percent.h"
+
 namespace tetrad {
 namespace {
-
-double percent(int64_t part, int64_t whole) {
-  return whole > 0 ? 100.0 * static_cast<double>(part) / static_cast<double>(whole) : 0.0;
-}
 
 double rate(int64_t count, Seconds time) {
   return time.count() > 0 ? static_cast<double>(count) / time.count() : 0.0;

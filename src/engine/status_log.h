@@ -20,10 +20,7 @@ class StatusLog final : public EngineObserver {
   StatusLog(const Clock& clock, std::function<void(const std::string&)> write);
 
   void on_step(const StepReport& report) override;
-  void on_first_token(Seconds) override {}
-  void on_tokens(Seconds, int64_t) override {}
   void on_draft(int64_t num_draft_tokens, int64_t num_accepted) override;
-  void on_finish(const RequestReport&) override {}
 
  private:
   /// What happened since the last line.

@@ -8,11 +8,17 @@
 #include <span>
 
 #include "base/dtype.h"
+#include "base/integer_math.h"
 
 namespace tetrad {
 
 /// Tokens a KV block holds.
 inline constexpr int64_t kKvBlockSize = 16;
+
+/// Blocks that hold so many tokens.
+constexpr int64_t kv_blocks_for(int64_t num_tokens) {
+  return ceil_div(num_tokens, kKvBlockSize);
+}
 
 /// Consecutive rows of a batch that belong to one sequence: a prefill chunk, or one decode token.
 struct SequenceSlice {

@@ -29,6 +29,22 @@ class EveryKernel : public testing::TestWithParam<std::string> {
     if (kernels_ == nullptr) GTEST_SKIP() << "no " << GetParam() << " on this machine";
   }
 
+  /// Three keys and values of one head of two, written and read by two query heads.
+  void expect_causal_and_scaled_attention(const KvCacheLayer& cache) {
+    Matrix k(3, 2, {1, 2, 0.5f, -1, 3, 0});
+    Matrix v(3, 2, {1, 10, 2, 20, 4, -40});
+    kernels_->write_kv(k.all(), v.all(), std::vector<int64_t>{0, 1, 2}, cache);
+    const std::vector<int32_t> blocks = {0};
+    const SequenceSlice sequence{.query_len = 3, .block_table = blocks};
+    Matrix q(3, 4, {1, 0.5f, -2, 1, 1, 0.5f, -2, 1, 1, 0.5f, -2, 1});
+    Matrix out(3, 4);
+    kernels_->attention(q.all(), {.sequences = {&sequence, 1}}, cache, out.all());
+    const std::vector<float> expected = {1,          10,           1,          10,          //
+                                         1.1955703f, 11.955703f,   1.1955703f, 11.955703f,  //
+                                         2.9342750f, -20.2560596f, 1.2276172f, 11.3619930f};
+    EXPECT_THAT(out.values(), testing::Pointwise(FloatNear(1e-5f), expected));
+  }
+
   std::vector<float> linear(const WeightMatrix& weight, std::vector<float> x) {
     Matrix in(1, weight.cols, std::move(x));
     Matrix out(1, weight.rows);
@@ -228,18 +244,7 @@ TEST_P(EveryKernel, AttentionOverOneKeyIsItsValue) {
 
 TEST_P(EveryKernel, AttentionIsCausalAndScaled) {
   TestCache cache(DType::f32, 1, 1, 2);
-  Matrix k(3, 2, {1, 2, 0.5f, -1, 3, 0});
-  Matrix v(3, 2, {1, 10, 2, 20, 4, -40});
-  kernels_->write_kv(k.all(), v.all(), std::vector<int64_t>{0, 1, 2}, cache.layer);
-  const std::vector<int32_t> blocks = {0};
-  const SequenceSlice sequence{.query_len = 3, .block_table = blocks};
-  Matrix q(3, 4, {1, 0.5f, -2, 1, 1, 0.5f, -2, 1, 1, 0.5f, -2, 1});
-  Matrix out(3, 4);
-  kernels_->attention(q.all(), {.sequences = {&sequence, 1}}, cache.layer, out.all());
-  const std::vector<float> expected = {1,          10,           1,          10,          //
-                                       1.1955703f, 11.955703f,   1.1955703f, 11.955703f,  //
-                                       2.9342750f, -20.2560596f, 1.2276172f, 11.3619930f};
-  EXPECT_THAT(out.values(), testing::Pointwise(FloatNear(1e-5f), expected));
+  expect_causal_and_scaled_attention(cache.layer);
 }
 
 TEST_P(EveryKernel, AttentionFollowsTheBlockTable) {
@@ -290,20 +295,9 @@ TEST_P(EveryKernel, AttentionReadsE4m3TimesItsScales) {
   TestCache cache(DType::f8_e4m3, 1, 1, 2);
   cache.layer.k_scale = 0.5f;
   cache.layer.v_scale = 8.0f;
-  Matrix k(3, 2, {1, 2, 0.5f, -1, 3, 0});
-  Matrix v(3, 2, {1, 10, 2, 20, 4, -40});
-  kernels_->write_kv(k.all(), v.all(), std::vector<int64_t>{0, 1, 2}, cache.layer);
+  expect_causal_and_scaled_attention(cache.layer);
   EXPECT_EQ(cache.layer.k[0], std::byte{0x40});  // 1 / 0.5 = 2
   EXPECT_EQ(cache.layer.v[0], std::byte{0x20});  // 1 / 8
-  const std::vector<int32_t> blocks = {0};
-  const SequenceSlice sequence{.query_len = 3, .block_table = blocks};
-  Matrix q(3, 4, {1, 0.5f, -2, 1, 1, 0.5f, -2, 1, 1, 0.5f, -2, 1});
-  Matrix out(3, 4);
-  kernels_->attention(q.all(), {.sequences = {&sequence, 1}}, cache.layer, out.all());
-  const std::vector<float> expected = {1,          10,           1,          10,          //
-                                       1.1955703f, 11.955703f,   1.1955703f, 11.955703f,  //
-                                       2.9342750f, -20.2560596f, 1.2276172f, 11.3619930f};
-  EXPECT_THAT(out.values(), testing::Pointwise(FloatNear(1e-5f), expected));
 }
 
 TEST_P(EveryKernel, WriteKvRoundsAndSaturatesToE4m3) {

@@ -7,7 +7,7 @@ namespace tetrad {
 
 Result<SequenceRunner> SequenceRunner::create(MiniMaxM2& model, const KvCacheFormat& kv_cache,
                                               int64_t max_tokens) {
-  const int64_t num_blocks = (max_tokens + kKvBlockSize - 1) / kKvBlockSize;
+  const int64_t num_blocks = kv_blocks_for(max_tokens);
   TETRAD_ASSIGN(KvCache cache,
                 KvCache::create(model.config(), kv_cache.dtype, num_blocks, kv_cache.scales));
   return SequenceRunner(model, std::move(cache), max_tokens);

@@ -3,7 +3,7 @@
 #include <algorithm>
 #include <numeric>
 
-#include "plan/integer_math.h"
+#include "base/integer_math.h"
 
 namespace tetrad::plan {
 

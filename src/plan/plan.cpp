@@ -4,7 +4,7 @@
 #include <cmath>
 #include <set>
 
-#include "plan/integer_math.h"
+#include "base/integer_math.h"
 
 namespace tetrad::plan {
 namespace {

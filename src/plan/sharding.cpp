@@ -2,7 +2,7 @@
 
 #include <algorithm>
 
-#include "plan/integer_math.h"
+#include "base/integer_math.h"
 
 namespace tetrad::plan {
 namespace {

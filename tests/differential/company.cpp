@@ -42,10 +42,7 @@ class Counter final : public EngineObserver {
     counts_.cached_tokens += report.prefix_cache_hits;
     counts_.draft_tokens += report.num_draft_tokens;
   }
-  void on_first_token(Seconds) override {}
-  void on_tokens(Seconds, int64_t) override {}
   void on_draft(int64_t, int64_t accepted) override { counts_.accepted_drafts += accepted; }
-  void on_finish(const RequestReport&) override {}
 
  private:
   Counts& counts_;

@@ -91,8 +91,6 @@ class Scenario final : public EngineObserver {
     require(report.num_batched_tokens <= options_.max_num_batched_tokens, "the step is too large");
     totals_.preemptions += report.num_preemptions;
   }
-  void on_first_token(Seconds) override {}
-  void on_tokens(Seconds, int64_t) override {}
   void on_draft(int64_t, int64_t accepted) override { totals_.accepted_drafts += accepted; }
   void on_finish(const RequestReport& report) override {
     totals_.cached_tokens += report.num_cached_tokens;
