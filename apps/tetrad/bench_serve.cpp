@@ -21,7 +21,7 @@
 namespace tetrad {
 namespace {
 
-constexpr const char* kExamples =
+constexpr const char* kBenchServeExamples =
     "Examples:\n"
     "  tetrad bench serve --random-input-len 512 --num-prompts 200 --max-concurrency 16\n"
     "  tetrad bench serve --base-url http://host:8000 --request-rate 4 --duration 60 \\\n"
@@ -154,7 +154,7 @@ void add_bench_serve(CLI::App& bench, int& exit_status) {
   CLI::App* verb =
       bench.add_subcommand("serve", "Load an OpenAI-compatible server and measure its answers");
   add_bench_serve_flags(*verb, *flags);
-  verb->footer(kExamples);
+  verb->footer(kBenchServeExamples);
   verb->callback([flags, &exit_status] { exit_status = run(*flags); });
 }
 

@@ -31,7 +31,7 @@ struct QuantizeFlags {
 
 constexpr size_t kShownWorst = 5;
 
-constexpr const char* kExamples =
+constexpr const char* kQuantizeExamples =
     "Examples:\n"
     "  tetrad quantize MiniMax-M2.7 MiniMax-M2.7-mxfp4_16 --dry-run\n"
     "  tetrad quantize MiniMax-M2.7 MiniMax-M2.7-mxfp4_16 --max-shard-size 8GB\n"
@@ -219,7 +219,7 @@ void add_verb_quantize(CLI::App& app, int& exit_status) {
   verb->add_flag("--overwrite", flags->overwrite,
                  "write into a folder that is not empty, replacing the mxfp4_16 checkpoint in it");
   verb->add_flag("--dry-run", flags->dry_run, "check everything and show the sizes; write nothing");
-  verb->footer(kExamples);
+  verb->footer(kQuantizeExamples);
   verb->callback([flags, &exit_status] { exit_status = quantize(*flags); });
 }
 

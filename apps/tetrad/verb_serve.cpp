@@ -21,7 +21,7 @@
 namespace tetrad {
 namespace {
 
-constexpr const char* kExamples =
+constexpr const char* kServeExamples =
     "Examples:\n"
     "  tetrad serve models/tetrad-demo-mxfp4_16\n"
     "  TETRAD_API_KEY=secret tetrad serve MODEL --host 0.0.0.0 --served-model-name MiniMax-M2\n"
@@ -150,7 +150,7 @@ void add_verb_serve(CLI::App& app, int& exit_status) {
   auto flags = std::make_shared<ServeFlags>();
   CLI::App* verb = app.add_subcommand("serve", "OpenAI-compatible HTTP server for a checkpoint");
   add_serve_flags(*verb, *flags);
-  verb->footer(kExamples);
+  verb->footer(kServeExamples);
   verb->allow_extras();  // to tell what an unknown flag may have meant
   verb->callback([verb, flags, &exit_status] {
     const std::vector<std::string> unknown = verb->remaining();

@@ -28,7 +28,7 @@ class HoldingHandler final : public RequestHandler {
   }
 };
 
-class RecordingWriter final : public ResponseWriter {
+class CallWriter final : public ResponseWriter {
  public:
   std::string calls;
 
@@ -49,8 +49,8 @@ class MeteredHandlerTest : public testing::Test {
             .authorization = "",
             .content_type = "application/json"};
   }
-  std::shared_ptr<RecordingWriter> request(std::string method, std::string target) {
-    auto writer = std::make_shared<RecordingWriter>();
+  std::shared_ptr<CallWriter> request(std::string method, std::string target) {
+    auto writer = std::make_shared<CallWriter>();
     metered_.handle({.head = head(std::move(method), std::move(target)), .body = ""}, writer);
     return writer;
   }

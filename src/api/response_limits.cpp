@@ -6,7 +6,7 @@ namespace tetrad::api {
 namespace {
 
 // One log probability is about 100 bytes of JSON.
-constexpr int64_t kMaxLogprobs = 262'144;
+constexpr int64_t kMaxWholeLogprobs = 262'144;
 constexpr int64_t kMaxStreamedLogprobs = 4096;
 constexpr int64_t kMaxStreamedEchoBytes = 256 << 10;
 
@@ -23,7 +23,7 @@ Result<void> check_prompt_report(const PromptReport& report) {
   if (!report.prompt_logprobs) return {};
   const int64_t count =
       report.num_prompt_tokens * report.num_answers * (1 + *report.prompt_logprobs);
-  const int64_t most = report.stream ? kMaxStreamedLogprobs : kMaxLogprobs;
+  const int64_t most = report.stream ? kMaxStreamedLogprobs : kMaxWholeLogprobs;
   if (count <= most) return {};
   return fail_param("prompt",
                     "the prompt has {} tokens; {} log probabilities of them are asked for, more "

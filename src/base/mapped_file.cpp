@@ -6,8 +6,9 @@
 #include <unistd.h>
 
 #include <cerrno>
-#include <cstring>
 #include <utility>
+
+#include "base/system_error.h"
 
 namespace tetrad {
 namespace {
@@ -31,12 +32,6 @@ struct OpenedFile {
   int fd;
   size_t size;
 };
-
-tl::unexpected<Error> system_error(const std::filesystem::path& path, const char* action) {
-  const int number = errno;
-  const ErrorCode code = number == ENOENT ? ErrorCode::not_found : ErrorCode::io;
-  return fail(code, "cannot {} {}: {}", action, path.string(), std::strerror(number));
-}
 
 /// Opens a regular file and tells its size; the caller owns the descriptor.
 Result<OpenedFile> open_regular(const std::filesystem::path& path) {

@@ -4,17 +4,11 @@
 #include <unistd.h>
 
 #include <cerrno>
-#include <cstring>
 #include <utility>
 
+#include "base/system_error.h"
+
 namespace tetrad {
-namespace {
-
-tl::unexpected<Error> system_error(const std::filesystem::path& path, std::string_view action) {
-  return fail(ErrorCode::io, "cannot {} {}: {}", action, path.string(), std::strerror(errno));
-}
-
-}  // namespace
 
 Result<PendingFile> PendingFile::create(const std::filesystem::path& path) {
   PendingFile file;

@@ -11,19 +11,19 @@ namespace {
 using testing::HasSubstr;
 using testing::Not;
 
-constexpr double kTiny = 1e-9;
+constexpr double kRounding = 1e-9;
 
 TEST(Statistics, AreNumpys) {
   // numpy: x = [10, 1, 4, 2, 3]; x.mean(), median(x), x.std(), percentile(x, [50, 90, 95, 99])
   const auto values = distribution_of({10, 1, 4, 2, 3});
   ASSERT_TRUE(values);
-  EXPECT_NEAR(values->mean, 4, kTiny);
-  EXPECT_NEAR(values->median, 3, kTiny);
-  EXPECT_NEAR(values->std, 3.1622776601683795, kTiny);
-  EXPECT_NEAR(values->percentiles[0], 3, kTiny);
-  EXPECT_NEAR(values->percentiles[1], 7.6, kTiny);
-  EXPECT_NEAR(values->percentiles[2], 8.8, kTiny);
-  EXPECT_NEAR(values->percentiles[3], 9.76, kTiny);
+  EXPECT_NEAR(values->mean, 4, kRounding);
+  EXPECT_NEAR(values->median, 3, kRounding);
+  EXPECT_NEAR(values->std, 3.1622776601683795, kRounding);
+  EXPECT_NEAR(values->percentiles[0], 3, kRounding);
+  EXPECT_NEAR(values->percentiles[1], 7.6, kRounding);
+  EXPECT_NEAR(values->percentiles[2], 8.8, kRounding);
+  EXPECT_NEAR(values->percentiles[3], 9.76, kRounding);
 }
 
 TEST(Statistics, OfFewValues) {
@@ -33,8 +33,8 @@ TEST(Statistics, OfFewValues) {
   EXPECT_EQ(one->std, 0);
   EXPECT_EQ(one->percentiles[3], 7);
   const auto two = distribution_of({2, 1});
-  EXPECT_NEAR(two->median, 1.5, kTiny);
-  EXPECT_NEAR(two->percentiles[3], 1.99, kTiny);
+  EXPECT_NEAR(two->median, 1.5, kRounding);
+  EXPECT_NEAR(two->percentiles[3], 1.99, kRounding);
 }
 
 RequestRecord completed(double ttft, double e2el, int64_t input, int64_t output,
@@ -73,14 +73,14 @@ TEST(Report, HasVllmsFields) {
   EXPECT_EQ(report.at("total_token_throughput"), 83.0);
   EXPECT_EQ(report.at("max_concurrent_requests"), 3);
   EXPECT_TRUE(report.at("request_goodput").is_null());
-  EXPECT_NEAR(report.at("mean_ttft_ms").as_double(), 200, kTiny);
-  EXPECT_NEAR(report.at("median_ttft_ms").as_double(), 200, kTiny);
-  EXPECT_NEAR(report.at("std_ttft_ms").as_double(), 100, kTiny);
-  EXPECT_NEAR(report.at("p99_ttft_ms").as_double(), 298, kTiny);
-  EXPECT_NEAR(report.at("mean_tpot_ms").as_double(), 100, kTiny);  // 400 / 4 and 1000 / 10
-  EXPECT_NEAR(report.at("mean_itl_ms").as_double(), 200, kTiny);
-  EXPECT_NEAR(report.at("p90_itl_ms").as_double(), 280, kTiny);
-  EXPECT_NEAR(report.at("p50_e2el_ms").as_double(), 900, kTiny);
+  EXPECT_NEAR(report.at("mean_ttft_ms").as_double(), 200, kRounding);
+  EXPECT_NEAR(report.at("median_ttft_ms").as_double(), 200, kRounding);
+  EXPECT_NEAR(report.at("std_ttft_ms").as_double(), 100, kRounding);
+  EXPECT_NEAR(report.at("p99_ttft_ms").as_double(), 298, kRounding);
+  EXPECT_NEAR(report.at("mean_tpot_ms").as_double(), 100, kRounding);  // 400 / 4 and 1000 / 10
+  EXPECT_NEAR(report.at("mean_itl_ms").as_double(), 200, kRounding);
+  EXPECT_NEAR(report.at("p90_itl_ms").as_double(), 280, kRounding);
+  EXPECT_NEAR(report.at("p50_e2el_ms").as_double(), 900, kRounding);
   for (const char* metric : {"ttft", "tpot", "itl", "e2el"}) {
     for (const char* statistic : {"mean", "median", "std", "p50", "p90", "p95", "p99"})
       EXPECT_TRUE(report.contains(fmt::format("{}_{}_ms", statistic, metric)));
@@ -172,9 +172,9 @@ TEST(Report, HasTheTableOfAModelCard) {
   const json::object report = report_json(summary);
   EXPECT_EQ(report.at("generation_throughput"), 8.0);
   EXPECT_EQ(report.at("prefill_throughput"), 75.0);
-  EXPECT_NEAR(report.at("prefix_cache_hit_rate").as_double(), 0.1, kTiny);
+  EXPECT_NEAR(report.at("prefix_cache_hit_rate").as_double(), 0.1, kRounding);
   EXPECT_EQ(report.at("kv_cache_tokens"), 767856);
-  EXPECT_NEAR(report.at("max_full_length_requests").as_double(), 767856.0 / 180000, kTiny);
+  EXPECT_NEAR(report.at("max_full_length_requests").as_double(), 767856.0 / 180000, kRounding);
   const std::string text = report_text(summary);
   for (const char* figure : {"11.35", "767856", "4.27", "10.00", "The first failure: first"})
     EXPECT_THAT(text, HasSubstr(figure));
@@ -184,7 +184,7 @@ TEST(Report, HasTheTableOfAModelCard) {
 TEST(Report, TakesTheHitRateFromTheAnswersWithoutMetrics) {
   const Summary summary = summarise(sample_run(), {}, {});
   EXPECT_EQ(summary.total_cached_tokens, 96);
-  EXPECT_NEAR(*summary.prefix_cache_hit_rate, 96.0 / 150, kTiny);
+  EXPECT_NEAR(*summary.prefix_cache_hit_rate, 96.0 / 150, kRounding);
 }
 
 TEST(Report, DetailsHaveOneElementARequest) {

@@ -123,7 +123,7 @@ class SurveyTest : public testing::Test {
   const std::filesystem::path folder_;
 };
 
-const std::string kQ = "model.layers.0.self_attn.q_proj";
+const std::string kQProj = "model.layers.0.self_attn.q_proj";
 const std::string kK = "model.layers.0.self_attn.k_proj";
 
 TEST_F(SurveyTest, CountsAWholeCheckpoint) {
@@ -148,10 +148,10 @@ TEST_F(SurveyTest, CountsAWholeCheckpoint) {
 
 TEST_F(SurveyTest, CountsTheKindsOfScales) {
   // 64 groups: 16 each of 1, -2^-24 (subnormal), 0, -1.
-  tiny_.tensors.erase(kQ + ".weight");
-  tiny_.add_zeros(kQ + ".weight_packed", DType::u8, {32, 16});
-  tiny_.add_zeros(kQ + ".weight_scale", DType::f16, {32, 2});
-  std::string& scales = tiny_.tensors[kQ + ".weight_scale"].bytes;
+  tiny_.tensors.erase(kQProj + ".weight");
+  tiny_.add_zeros(kQProj + ".weight_packed", DType::u8, {32, 16});
+  tiny_.add_zeros(kQProj + ".weight_scale", DType::f16, {32, 2});
+  std::string& scales = tiny_.tensors[kQProj + ".weight_scale"].bytes;
   scales.clear();
   for (int i = 0; i < 16; ++i)
     scales += std::string("\x00\x3C\x01\x80\x00\x80\x00\xBC", 8);
@@ -168,32 +168,32 @@ TEST_F(SurveyTest, CountsTheKindsOfScales) {
   scales.replace(4, 2, std::string("\x00\x7C", 2));   // infinity
   scales.replace(10, 2, std::string("\x01\xFE", 2));  // NaN
   const Survey damaged = look();
-  EXPECT_THAT(texts(damaged), ElementsAre(AllOf(HasSubstr("error: module \"" + kQ),
+  EXPECT_THAT(texts(damaged), ElementsAre(AllOf(HasSubstr("error: module \"" + kQProj),
                                                 HasSubstr("2 of its 64 scales are NaN"))));
   EXPECT_EQ(damaged.num_errors, 1);
 }
 
 TEST_F(SurveyTest, ChecksFp8Scales) {
-  tiny_.add_zeros(kQ + ".weight", DType::f8_e4m3, {32, 32});
-  tiny_.tensors[kQ + ".weight_scale_inv"] =
+  tiny_.add_zeros(kQProj + ".weight", DType::f8_e4m3, {32, 32});
+  tiny_.tensors[kQProj + ".weight_scale_inv"] =
       TinyCheckpoint::filled(DType::f32, {1, 1}, std::string_view("\x00\x00\x80\xBF", 4));
   const Survey negative = look();
   EXPECT_THAT(texts(negative), ElementsAre(AllOf(HasSubstr("warning"), HasSubstr("negative"))));
   EXPECT_EQ(negative.scales.at(WeightFormat::fp8_block).negative, 1);
-  tiny_.tensors[kQ + ".weight_scale_inv"] =
+  tiny_.tensors[kQProj + ".weight_scale_inv"] =
       TinyCheckpoint::filled(DType::f32, {1, 1}, std::string_view("\x00\x00\x80\x7F", 4));
   EXPECT_THAT(texts(look()), ElementsAre(AllOf(HasSubstr("error"), HasSubstr("infinite"))));
 }
 
 TEST_F(SurveyTest, ReportsWhatIsMissingMisshapenOrTooMuch) {
-  tiny_.tensors.erase(kQ + ".weight");
+  tiny_.tensors.erase(kQProj + ".weight");
   tiny_.tensors.erase("model.norm.weight");
   tiny_.add_zeros("lm_head.weight", DType::bf16, {8, 31});
   tiny_.add_zeros("model.layers.1.input_layernorm.weight", DType::bf16, {32});
   tiny_.add_zeros(kK + ".bias", DType::bf16, {16});
   const Survey found = look();
   EXPECT_THAT(texts(found),
-              ElementsAre(AllOf(HasSubstr("error"), HasSubstr(kQ)),
+              ElementsAre(AllOf(HasSubstr("error"), HasSubstr(kQProj)),
                           AllOf(HasSubstr("error"), HasSubstr("bias")),
                           AllOf(HasSubstr("error"), HasSubstr("model.norm.weight")),
                           AllOf(HasSubstr("error"), HasSubstr("lm_head"), HasSubstr("[8, 31]")),

@@ -126,25 +126,25 @@ TEST_P(EveryKernel, LinearUsesTheMatrixsOwnCodebook) {
 
 TEST_P(EveryKernel, LinearReadsE4m3InBlocksOf128) {
   // 129 x 130: four blocks with scales 1, 10, 100 and 1000. 0x38 is 1, 0x01 is 2^-9, 0xFE is -448.
-  constexpr int64_t kRows = 129, kCols = 130;
-  std::vector<uint8_t> codes(kRows * kCols, 0x38);
+  constexpr int64_t kOddRows = 129, kOddCols = 130;
+  std::vector<uint8_t> codes(kOddRows * kOddCols, 0x38);
   codes[0] = 0x01;
   codes[1] = 0xFE;
   const float scales[] = {1, 10, 100, 1000};
   const WeightMatrix weight{.format = WeightFormat::fp8_block,
-                            .rows = kRows,
-                            .cols = kCols,
+                            .rows = kOddRows,
+                            .cols = kOddCols,
                             .data = reinterpret_cast<const std::byte*>(codes.data()),
                             .scales = reinterpret_cast<const std::byte*>(scales)};
-  const std::vector<float> y = linear(weight, std::vector<float>(kCols, 1.0f));
+  const std::vector<float> y = linear(weight, std::vector<float>(kOddCols, 1.0f));
   EXPECT_FLOAT_EQ(y[0], 126 + 1.0f / 512 - 448 + 2 * 10);
   EXPECT_FLOAT_EQ(y[1], 128 + 2 * 10);
   EXPECT_FLOAT_EQ(y[127], 128 + 2 * 10);
   EXPECT_FLOAT_EQ(y[128], 128 * 100 + 2 * 1000);
 
-  codes[kCols + 5] = 0x7F;
-  codes[2 * kCols + 129] = 0xFF;
-  const std::vector<float> broken = linear(weight, std::vector<float>(kCols, 1.0f));
+  codes[kOddCols + 5] = 0x7F;
+  codes[2 * kOddCols + 129] = 0xFF;
+  const std::vector<float> broken = linear(weight, std::vector<float>(kOddCols, 1.0f));
   EXPECT_FLOAT_EQ(broken[0], y[0]);
   EXPECT_TRUE(std::isnan(broken[1]));
   EXPECT_TRUE(std::isnan(broken[2]));

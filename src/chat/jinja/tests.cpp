@@ -112,11 +112,13 @@ Result<Value> text_is(Interpreter& interpreter, const Value& subject, const Argu
   return find_function(string_case_methods(), method)(interpreter, text, arguments);
 }
 
-Result<Value> is_lower(Interpreter& interpreter, const Value& subject, const Arguments& arguments) {
+Result<Value> is_lower_text(Interpreter& interpreter, const Value& subject,
+                            const Arguments& arguments) {
   return text_is(interpreter, subject, arguments, "islower");
 }
 
-Result<Value> is_upper(Interpreter& interpreter, const Value& subject, const Arguments& arguments) {
+Result<Value> is_upper_text(Interpreter& interpreter, const Value& subject,
+                            const Arguments& arguments) {
   return text_is(interpreter, subject, arguments, "isupper");
 }
 
@@ -150,8 +152,8 @@ constexpr std::array<NamedFunction, 39> kTests = {{
     {"odd", is_odd},
     {"even", is_even},
     {"divisibleby", is_divisible_by},
-    {"lower", is_lower},
-    {"upper", is_upper},
+    {"lower", is_lower_text},
+    {"upper", is_upper_text},
     {"filter", is_filter},
     {"test", is_test},
     {"in", compare<CompareOperator::in>},
