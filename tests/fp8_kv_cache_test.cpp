@@ -24,6 +24,13 @@ const fs::path kBundled = kSource / "models" / "tetrad-demo-mxfp4_16";
 const fs::path kShared = kSource.parent_path() / "shared" / "models";
 constexpr int64_t kWindow = 1024;
 
+constexpr const char* kLong = "takes minutes under a sanitizer; the release tests compute it";
+#if defined(__SANITIZE_ADDRESS__) || defined(__SANITIZE_THREAD__)
+constexpr bool kSanitized = true;
+#else
+constexpr bool kSanitized = false;
+#endif
+
 std::unique_ptr<MiniMaxM2> load(const fs::path& folder) {
   auto checkpoint = std::make_shared<const Checkpoint>(Checkpoint::open(folder).value());
   std::shared_ptr<Kernels> kernels = make_cpu_kernels(std::make_shared<ThreadPool>(2)).value();
@@ -66,6 +73,7 @@ TEST_F(Fp8KvCache, TheBundledModelHasScalesForEveryLayer) {
 /// They were measured on the BF16 source; the 4-bit model's own keys and values are nearly as
 /// large.
 TEST_F(Fp8KvCache, TheBundledScalesFitTheBundledModel) {
+  if (kSanitized) GTEST_SKIP() << kLong;
   const auto measured = calibrate_kv_scales(*model_, calibration_ids(), kWindow).value();
   for (size_t layer = 0; layer < scales_.size(); ++layer) {
     EXPECT_NEAR(measured[layer].k / scales_[layer].k, 1.0f, 0.15f) << layer;
@@ -75,6 +83,7 @@ TEST_F(Fp8KvCache, TheBundledScalesFitTheBundledModel) {
 
 TEST_F(Fp8KvCache, TheBundledScalesAreWhatTheCommandOfTheModelCardMeasures) {
   if (!fs::exists(kShared / "demo-bf16")) GTEST_SKIP() << kShared << " is not here";
+  if (kSanitized) GTEST_SKIP() << kLong;
   const auto source = load(kShared / "demo-bf16");
   const auto measured = calibrate_kv_scales(*source, calibration_ids(), kWindow).value();
   for (size_t layer = 0; layer < scales_.size(); ++layer) {
@@ -97,9 +106,7 @@ TEST_F(Fp8KvCache, CostsLittleOnThePromptsOfTheRepository) {
 
 TEST_F(Fp8KvCache, CostsLessThanOnePercentOnHeldOutText) {
   if (!fs::exists(kShared / "goldens")) GTEST_SKIP() << kShared << " is not here";
-#if defined(__SANITIZE_ADDRESS__) || defined(__SANITIZE_THREAD__)
-  GTEST_SKIP() << "28,000 tokens take minutes under a sanitizer; the release tests compute them";
-#endif
+  if (kSanitized) GTEST_SKIP() << kLong;
   for (const char* name : {"heldout_book.txt", "heldout_chat.txt"})
     EXPECT_LT(cost(encode(kShared / "goldens" / name), name), 1.01) << name;
 }

@@ -251,7 +251,7 @@ TEST(WriteSafetensors, RefusesWhatCouldNotBeRead) {
 
   const auto nowhere = write_safetensors("/nonexistent/x.safetensors", std::span(&good, 1));
   ASSERT_FALSE(nowhere);
-  EXPECT_EQ(nowhere.error().code, ErrorCode::io);
+  EXPECT_EQ(nowhere.error().code, ErrorCode::not_found);
   EXPECT_THAT(nowhere.error().message, HasSubstr("/nonexistent/x.safetensors"));
 }
 
