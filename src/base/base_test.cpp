@@ -159,6 +159,17 @@ TEST(Json, RefusesWhatReadersDisagreeAbout) {
   EXPECT_TRUE(parse_json(" [1] \n"));
 }
 
+TEST(Json, RefusesNumbersThatNoDoubleHolds) {
+  for (const char* text :
+       {"1e400", "[0, -43333333000000043333E0333333]", R"({"a": {"b": -1e309}})"}) {
+    const auto parsed = parse_json(text);
+    ASSERT_FALSE(parsed) << text;
+    EXPECT_NE(parsed.error().message.find("out of range"), std::string::npos)
+        << parsed.error().message;
+  }
+  EXPECT_TRUE(parse_json("[1.7e308, -1.7e308, 1e-400, 123456789012345678901234567890]"));
+}
+
 TEST(MappedFile, TellsWhatIsMissing) {
   const auto missing = MappedFile::open("/nonexistent/model.safetensors");
   ASSERT_FALSE(missing);

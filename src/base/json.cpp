@@ -1,22 +1,28 @@
 #include "base/json.h"
 
+#include <fmt/format.h>
+
 #include <boost/json/basic_parser_impl.hpp>
+#include <cmath>
+#include <string>
 #include <unordered_set>
 #include <vector>
 
 namespace tetrad {
 namespace {
 
-/// A Boost.JSON handler that builds nothing and only looks for a key repeated within one object.
-/// It runs as a second pass over text that the DOM parser has already accepted.
-class DuplicateKeyFinder {
+/// A Boost.JSON handler that builds nothing and looks for what the DOM parser lets pass: a key
+/// repeated within one object, and a number that a double cannot hold, which becomes an infinity
+/// there and no JSON when written again. It runs as a second pass over accepted text.
+class SecondLook {
  public:
   static constexpr size_t max_object_size = SIZE_MAX;
   static constexpr size_t max_array_size = SIZE_MAX;
   static constexpr size_t max_key_size = SIZE_MAX;
   static constexpr size_t max_string_size = SIZE_MAX;
 
-  std::string duplicate;
+  /// What is wrong; empty when nothing is.
+  std::string fault;
 
   bool on_document_begin(json::error_code&) { return true; }
   bool on_document_end(json::error_code&) { return true; }
@@ -37,7 +43,7 @@ class DuplicateKeyFinder {
   bool on_key(json::string_view part, size_t, json::error_code& ec) {
     key_.append(part.data(), part.size());
     if (!open_objects_.back().insert(key_).second) {
-      duplicate = std::move(key_);
+      fault = fmt::format("the key \"{}\" appears twice in one JSON object", key_);
       ec = json::error::syntax;
       return false;
     }
@@ -49,7 +55,12 @@ class DuplicateKeyFinder {
   bool on_number_part(json::string_view, json::error_code&) { return true; }
   bool on_int64(int64_t, json::string_view, json::error_code&) { return true; }
   bool on_uint64(uint64_t, json::string_view, json::error_code&) { return true; }
-  bool on_double(double, json::string_view, json::error_code&) { return true; }
+  bool on_double(double value, json::string_view, json::error_code& ec) {
+    if (std::isfinite(value)) return true;
+    fault = "the number is out of range";
+    ec = json::error::syntax;
+    return false;
+  }
   bool on_bool(bool, json::error_code&) { return true; }
   bool on_null(json::error_code&) { return true; }
   bool on_comment_part(json::string_view, json::error_code&) { return true; }
@@ -81,10 +92,12 @@ Result<json::value> parse_json(std::string_view text, JsonLimits limits) {
       return fail(ErrorCode::corrupt_data, "not valid JSON at byte {}: text after the value", i);
     }
   }
-  json::basic_parser<DuplicateKeyFinder> finder(options(limits));
-  finder.write_some(false, text.data(), text.size(), ec);
-  if (const std::string& key = finder.handler().duplicate; !key.empty() || ec) {
-    return fail(ErrorCode::corrupt_data, "the key \"{}\" appears twice in one JSON object", key);
+  json::basic_parser<SecondLook> second(options(limits));
+  const size_t looked_at = second.write_some(false, text.data(), text.size(), ec);
+  if (ec) {
+    const std::string& fault = second.handler().fault;
+    return fail(ErrorCode::corrupt_data, "not valid JSON at byte {}: {}", looked_at,
+                fault.empty() ? ec.message() : fault);
   }
   return parser.release();
 }
