@@ -64,9 +64,11 @@ build() {
     cat "$log" >&2
     die "cmake could not configure the $preset preset"
   fi
-  # Two compilers at once where memory is small, else one for each processor.
-  local jobs
+  # A compiler for each processor, as far as memory reaches.
+  local jobs fit
   jobs=$(nproc)
+  fit=$(awk '/MemAvailable/ {print int($2 / 1024 / 800)}' /proc/meminfo)
+  if [ "${fit:-$jobs}" -lt "$jobs" ]; then jobs=$((fit > 1 ? fit : 1)); fi
   cmake --build --preset "$preset" -j "$jobs" >"$log" 2>&1 || {
     grep -E -A 20 'FAILED|error' "$log" | head -n 80 >&2
     die "the build failed; the lines above are its first errors"

@@ -8,6 +8,8 @@
 #include <algorithm>
 #include <cstdio>
 #include <filesystem>
+#include <optional>
+#include <utility>
 
 #include "base/pending_file.h"
 #include "bench/progress_line.h"
@@ -93,16 +95,43 @@ std::filesystem::path result_path(const BenchServeFlags& flags, const json::obje
   return std::filesystem::path(flags.result_dir) / name;
 }
 
-Result<void> save(const BenchServeFlags& flags, const json::object& report) {
-  if (!flags.save_result && !flags.save_detailed && flags.result_filename.empty()) return {};
-  const std::filesystem::path path = result_path(flags, report);
-  TETRAD_TRY(write_text_file(path, to_json_text(report) + "\n"));
-  fmt::print("\nwritten to {}\n", path.string());
-  return {};
-}
+/// The file of the figures: begun before the load, so that what keeps it from being written is
+/// known then and not after an hour of measuring.
+class ResultFile {
+ public:
+  /// `report` holds what names the file. Without a wish for one, save() does nothing.
+  static Result<ResultFile> create(const BenchServeFlags& flags, const json::object& report) {
+    ResultFile result;
+    if (!flags.save_result && !flags.save_detailed && flags.result_filename.empty()) return result;
+    result.path_ = result_path(flags, report);
+    if (std::error_code ec; std::filesystem::is_directory(result.path_, ec)) {
+      return fail_param("--result-filename", "--result-filename: {} is a folder",
+                        result.path_.string());
+    }
+    auto file = PendingFile::create(result.path_);
+    if (!file) return tl::unexpected(std::move(file.error()).in("the result's file"));
+    result.file_.emplace(std::move(*file));
+    return result;
+  }
+
+  Result<void> save(const json::object& report) {
+    if (!file_) return {};
+    const std::string text = to_json_text(report) + "\n";
+    TETRAD_TRY(file_->write(text.data(), text.size()));
+    TETRAD_TRY(file_->commit());
+    fmt::print("\nwritten to {}\n", path_.string());
+    return {};
+  }
+
+ private:
+  std::filesystem::path path_;
+  std::optional<PendingFile> file_;
+};
 
 Result<std::unique_ptr<http::Client>> connect(const BenchServeFlags& flags) {
-  TETRAD_ASSIGN(http::Url url, http::parse_url(flags.base_url));
+  auto parsed = http::parse_url(flags.base_url);
+  if (!parsed) return tl::unexpected(at_flag(std::move(parsed.error()), "--base-url"));
+  http::Url url = std::move(*parsed);
   // Clients' base URLs have it, vLLM's benchmark's has not: both are meant.
   if (url.path.ends_with("/v1")) url.path.resize(url.path.size() - 3);
   http::ClientOptions options;
@@ -114,10 +143,16 @@ Result<std::unique_ptr<http::Client>> connect(const BenchServeFlags& flags) {
 Result<bench::Summary> bench_serve(const BenchServeFlags& flags) {
   TETRAD_ASSIGN(const bench::LoadOptions load, load_options(flags));
   TETRAD_ASSIGN(const bench::ServiceLevel level, bench::parse_service_level(flags.goodput));
+  TETRAD_ASSIGN(std::vector<TokenId> vocabulary, read_vocabulary(flags));
+  // For its checks alone: a server is troubled only with what can be run.
+  TETRAD_TRY(make_workload(flags, flags.model, {}));
   TETRAD_ASSIGN(const std::unique_ptr<http::Client> client, connect(flags));
   TETRAD_ASSIGN(const bench::ServedModel model,
                 bench::find_model(*client, flags.model, flags.api_key));
-  TETRAD_ASSIGN(const std::unique_ptr<bench::Workload> workload, make_workload(flags, model.id));
+  TETRAD_ASSIGN(const std::unique_ptr<bench::Workload> workload,
+                make_workload(flags, model.id, std::move(vocabulary)));
+  json::object report = describe(flags, load, model.id);
+  TETRAD_ASSIGN(ResultFile result_file, ResultFile::create(flags, report));
   raise_file_limit();
 
   bench::ServerFacts facts{.max_model_len = model.max_model_len};
@@ -130,19 +165,19 @@ Result<bench::Summary> bench_serve(const BenchServeFlags& flags) {
   bench::Summary summary = bench::summarise(run, level, facts);
   fmt::print("{} on {}, {}\n{}", model.id, flags.base_url, flags.dataset_name,
              bench::report_text(summary));
-  json::object report = describe(flags, load, model.id);
   for (auto& member : bench::report_json(summary))
     report[member.key()] = member.value();
   if (flags.save_detailed) {
     for (auto& member : bench::detailed_json(run))
       report[member.key()] = member.value();
   }
-  TETRAD_TRY(save(flags, report));
+  TETRAD_TRY(result_file.save(report));
   return summary;
 }
 
-int run(const BenchServeFlags& flags) {
-  const auto summary = bench_serve(flags);
+int run(const CLI::App& verb, const BenchServeFlags& flags) {
+  const auto summary =
+      check_dataset_flags(verb, flags).and_then([&flags] { return bench_serve(flags); });
   if (!summary) return report(summary.error());
   return summary->failed == 0 && !summary->was_interrupted ? kExitOk : kExitFailed;
 }
@@ -155,7 +190,7 @@ void add_bench_serve(CLI::App& bench, int& exit_status) {
       bench.add_subcommand("serve", "Load an OpenAI-compatible server and measure its answers");
   add_bench_serve_flags(*verb, *flags);
   verb->footer(kBenchServeExamples);
-  verb->callback([flags, &exit_status] { exit_status = run(*flags); });
+  verb->callback([verb, flags, &exit_status] { exit_status = run(*verb, *flags); });
 }
 
 }  // namespace tetrad

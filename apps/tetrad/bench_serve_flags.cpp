@@ -8,6 +8,8 @@
 #include <ctime>
 #include <filesystem>
 
+#include "number_flag.h"
+
 namespace tetrad {
 namespace {
 
@@ -31,7 +33,7 @@ void add_server_flags(CLI::App& verb, BenchServeFlags& flags) {
       ->group(kServer);
   verb.add_option("--request-timeout", flags.request_timeout_seconds,
                   "Seconds without a byte from the server after which a request has failed")
-      ->check(CLI::PositiveNumber)
+      ->transform(as_number({.above = 0}))
       ->capture_default_str()
       ->group(kServer);
 }
@@ -43,19 +45,19 @@ void add_load_flags(CLI::App& verb, BenchServeFlags& flags) {
       ->group(kLoad);
   verb.add_option("--max-concurrency", flags.max_concurrency,
                   "Requests under way at once; the others wait. Default: no limit")
-      ->check(CLI::PositiveNumber)
+      ->transform(as_whole_number({.above = 0}))
       ->group(kLoad);
   verb.add_option("--num-prompts", flags.num_prompts,
                   "Prompts to send; default 1000, or with --duration no limit")
-      ->check(CLI::PositiveNumber)
+      ->transform(as_whole_number({.above = 0}))
       ->group(kLoad);
   verb.add_option("--duration", flags.duration_seconds,
                   "Seconds after which no request is begun; those under way finish")
-      ->check(CLI::PositiveNumber)
+      ->transform(as_number({.above = 0}))
       ->group(kLoad);
   verb.add_option("--disconnect-fraction", flags.disconnect_fraction,
                   "Share of the requests whose connection is closed at a random moment")
-      ->check(CLI::Range(0.0, 1.0))
+      ->transform(as_number({.from = 0, .to = 1}))
       ->group(kLoad);
 }
 
@@ -69,42 +71,53 @@ void add_request_flags(CLI::App& verb, BenchServeFlags& flags) {
           "Folder with tokenizer.json: prompts are token ids of exact length. Default: words")
       ->group(kRequests);
   verb.add_option("--seed", flags.seed, "Of prompts, arrivals and disconnects")
+      ->transform(as_whole_number({.from = 0}))
       ->capture_default_str()
       ->group(kRequests);
   verb.add_flag("--ignore-eos", flags.ignore_eos, "Let every answer reach its full length")
       ->group(kRequests);
-  verb.add_option("--temperature", flags.temperature, "Default: the server's")->group(kRequests);
+  verb.add_option("--temperature", flags.temperature, "Default: the server's")
+      ->transform(as_number({.from = 0}))
+      ->group(kRequests);
 }
 
 void add_prompt_flags(CLI::App& verb, BenchServeFlags& flags) {
   bench::PromptShape& random = flags.random;
   verb.add_option("--random-input-len", random.input_len, "Tokens, or words, of a prompt")
+      ->transform(as_whole_number({.from = 1}))
       ->capture_default_str()
       ->group(kRandom);
   verb.add_option("--random-output-len", random.output_len, "Most tokens of an answer")
+      ->transform(as_whole_number({.from = 1}))
       ->capture_default_str()
       ->group(kRandom);
   verb.add_option("--random-prefix-len", random.prefix_len,
                   "Tokens, or words, that all prompts begin with, on top of their own")
+      ->transform(as_whole_number({.from = 0}))
       ->capture_default_str()
       ->group(kRandom);
   verb.add_option("--random-range-ratio", random.range_ratio,
                   "Vary both lengths evenly by this fraction, below 1")
+      ->transform(as_number({.from = 0, .below = 1}))
       ->capture_default_str()
       ->group(kRandom);
   bench::PromptShape& shared = flags.shared_prefix;
   verb.add_option("--prefix-repetition-prefix-len", shared.prefix_len, "Tokens, or words, shared")
+      ->transform(as_whole_number({.from = 0}))
       ->capture_default_str()
       ->group(kSharedPrefix);
   verb.add_option("--prefix-repetition-suffix-len", shared.input_len,
                   "Tokens, or words, after them")
+      ->transform(as_whole_number({.from = 1}))
       ->capture_default_str()
       ->group(kSharedPrefix);
   verb.add_option("--prefix-repetition-num-prefixes", shared.num_prefixes,
                   "Prefixes, taken in turn")
+      ->transform(as_whole_number({.from = 1}))
       ->capture_default_str()
       ->group(kSharedPrefix);
   verb.add_option("--prefix-repetition-output-len", shared.output_len, "Most tokens of an answer")
+      ->transform(as_whole_number({.from = 1}))
       ->capture_default_str()
       ->group(kSharedPrefix);
 }
@@ -112,20 +125,24 @@ void add_prompt_flags(CLI::App& verb, BenchServeFlags& flags) {
 void add_agent_flags(CLI::App& verb, BenchServeFlags& flags) {
   bench::AgentShape& agent = flags.agent;
   verb.add_option("--num-sessions", flags.num_sessions, "Conversations")
-      ->check(CLI::PositiveNumber)
+      ->transform(as_whole_number({.above = 0}))
       ->capture_default_str()
       ->group(kAgent);
   verb.add_option("--num-turns", agent.num_turns, "Requests of a conversation")
+      ->transform(as_whole_number({.from = 1}))
       ->capture_default_str()
       ->group(kAgent);
   verb.add_option("--agent-prefix-len", agent.prefix_len,
                   "Words of project notes in the system prompt that all share")
+      ->transform(as_whole_number({.from = 0}))
       ->capture_default_str()
       ->group(kAgent);
   verb.add_option("--agent-result-len", agent.result_len, "Words of a tool's result")
+      ->transform(as_whole_number({.from = 0}))
       ->capture_default_str()
       ->group(kAgent);
   verb.add_option("--agent-output-len", agent.output_len, "Most tokens of an answer")
+      ->transform(as_whole_number({.from = 1}))
       ->capture_default_str()
       ->group(kAgent);
 }
@@ -169,6 +186,23 @@ void add_bench_serve_flags(CLI::App& verb, BenchServeFlags& flags) {
   add_result_flags(verb, flags);
 }
 
+Result<void> check_dataset_flags(const CLI::App& verb, const BenchServeFlags& flags) {
+  constexpr std::string_view kDataset = "--dataset-name ";
+  for (const CLI::Option* option : verb.get_options()) {
+    const std::string& group = option->get_group();
+    const bool is_others =
+        group.starts_with(kDataset) && group.substr(kDataset.size()) != flags.dataset_name;
+    if (option->count() == 0 || !is_others) continue;
+    return fail_param(option->get_name(), "{} belongs to {}, and this is {}{}", option->get_name(),
+                      group, kDataset, flags.dataset_name);
+  }
+  if (flags.is_agent() && !flags.tokenizer.empty()) {
+    return fail_param("--tokenizer",
+                      "--tokenizer: the messages of multi-turn-agent are words, never token ids");
+  }
+  return {};
+}
+
 Result<bench::LoadOptions> load_options(const BenchServeFlags& flags) {
   bench::LoadOptions options;
   TETRAD_ASSIGN(options.request_rate, parse_rate(flags.request_rate));
@@ -204,19 +238,21 @@ Result<bench::LoadOptions> load_options(const BenchServeFlags& flags) {
   return options;
 }
 
+Result<std::vector<TokenId>> read_vocabulary(const BenchServeFlags& flags) {
+  if (flags.tokenizer.empty()) return {};
+  TETRAD_ASSIGN(const Tokenizer tokenizer,
+                Tokenizer::from_file(std::filesystem::path(flags.tokenizer) / "tokenizer.json"));
+  return bench::ordinary_tokens(tokenizer);
+}
+
 Result<std::unique_ptr<bench::Workload>> make_workload(const BenchServeFlags& flags,
-                                                       const std::string& model) {
+                                                       const std::string& model,
+                                                       std::vector<TokenId> vocabulary) {
   const bench::RequestSettings settings{.model = model,
                                         .seed = flags.seed,
                                         .ignore_eos = flags.ignore_eos,
                                         .temperature = flags.temperature};
   if (flags.is_agent()) return bench::make_agent_workload(settings, flags.agent);
-  std::vector<TokenId> vocabulary;
-  if (!flags.tokenizer.empty()) {
-    TETRAD_ASSIGN(const Tokenizer tokenizer,
-                  Tokenizer::from_file(std::filesystem::path(flags.tokenizer) / "tokenizer.json"));
-    vocabulary = bench::ordinary_tokens(tokenizer);
-  }
   const bool is_random = flags.dataset_name == "random";
   return bench::make_prompt_workload(settings, is_random ? flags.random : flags.shared_prefix,
                                      std::move(vocabulary));

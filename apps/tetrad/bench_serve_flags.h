@@ -52,11 +52,16 @@ struct BenchServeFlags {
 
 void add_bench_serve_flags(CLI::App& verb, BenchServeFlags& flags);
 
+/// Refuses flags that only shape another dataset than the chosen one.
+Result<void> check_dataset_flags(const CLI::App& verb, const BenchServeFlags& flags);
 /// Errors name the flag.
 Result<bench::LoadOptions> load_options(const BenchServeFlags& flags);
+/// The ids that prompts may hold; empty without --tokenizer.
+Result<std::vector<TokenId>> read_vocabulary(const BenchServeFlags& flags);
 /// `model` is the name that requests carry.
 Result<std::unique_ptr<bench::Workload>> make_workload(const BenchServeFlags& flags,
-                                                       const std::string& model);
+                                                       const std::string& model,
+                                                       std::vector<TokenId> vocabulary);
 /// The flags as vLLM's benchmark writes them into its result.
 json::object describe(const BenchServeFlags& flags, const bench::LoadOptions& load,
                       const std::string& model);

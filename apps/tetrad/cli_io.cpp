@@ -1,5 +1,8 @@
 #include "cli_io.h"
 
+#include <fmt/ranges.h>
+
+#include <algorithm>
 #include <condition_variable>
 #include <cstdio>
 #include <deque>
@@ -8,6 +11,8 @@
 #include <mutex>
 #include <thread>
 #include <utility>
+
+#include "base/log.h"
 
 namespace tetrad {
 namespace {
@@ -77,8 +82,18 @@ class OrderedWriter {
 }  // namespace
 
 int report(const Error& error) {
-  fmt::print(stderr, "tetrad: {}\n", error.message);
-  return kExitFailed;
+  const bool has_flag = error.param.starts_with("--");
+  const bool is_named = error.message.find(error.param) != std::string::npos;
+  fmt::print(stderr, "tetrad: {}{}\n", has_flag && !is_named ? error.param + ": " : "",
+             error.message);
+  return has_flag && error.code == ErrorCode::invalid_argument ? kExitUsage : kExitFailed;
+}
+
+Error at_flag(Error error, std::string_view flag) {
+  Error named = std::move(error).in(flag);
+  named.code = ErrorCode::invalid_argument;
+  named.param = flag;
+  return named;
 }
 
 int for_each_json_line_ahead(
@@ -115,6 +130,15 @@ int for_each_json_line(const std::string& path,
         TETRAD_ASSIGN(json::object answer, handle(line));
         return PendingAnswer([answer = std::move(answer)] { return answer; });
       });
+}
+
+void warn_of_unknown_fields(const json::object& object,
+                            std::initializer_list<std::string_view> known) {
+  for (const auto& field : object) {
+    const std::string_view key = field.key();
+    if (std::ranges::find(known, key) != known.end()) continue;
+    log::warn("the unknown field \"{}\" is ignored; known are {}", key, fmt::join(known, ", "));
+  }
 }
 
 Result<std::string> string_field(const json::object& object, std::string_view key) {

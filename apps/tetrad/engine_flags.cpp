@@ -3,31 +3,12 @@
 #include <fmt/format.h>
 #include <unistd.h>
 
-#include <charconv>
-
+#include "byte_size_flag.h"
+#include "number_flag.h"
 #include "plan/gpu_memory.h"
 
 namespace tetrad {
 namespace {
-
-/// "130k" is 130,000 and "130K" 133,120, as in vLLM; "auto" and "-1" leave it to the model.
-Result<int64_t> parse_length(const std::string& text) {
-  if (text == "auto" || text == "-1") return 0;
-  int64_t number = 0;
-  const char* end = text.data() + text.size();
-  const auto [rest, ec] = std::from_chars(text.data(), end, number);
-  const std::string_view unit(rest, static_cast<size_t>(end - rest));
-  int64_t factor = 0;
-  if (unit.empty()) factor = 1;
-  if (unit == "k") factor = 1000;
-  if (unit == "K") factor = 1024;
-  int64_t length = 0;
-  if (ec != std::errc() || number < 1 || factor == 0 ||
-      __builtin_mul_overflow(number, factor, &length)) {
-    return fail_param("--max-model-len", "--max-model-len: '{}' is not a number of tokens", text);
-  }
-  return length;
-}
 
 /// What is left of a share of the memory when the weights and a step's activations are in it.
 Result<int64_t> memory_left(double utilization, const EngineOptions& options,
@@ -54,21 +35,23 @@ Result<int64_t> memory_left(double utilization, const EngineOptions& options,
 void add_engine_flags(CLI::App& verb, EngineFlags& flags) {
   verb.add_option("--max-model-len", flags.max_model_len,
                   "longest prompt and answer together, in tokens (130k, 128K); auto: the model's")
-      ->capture_default_str();
+      ->transform(as_max_model_len())
+      ->default_str("auto");
   verb.add_option("--max-num-seqs", flags.max_num_seqs, "requests computed together")
-      ->check(CLI::Range(1, 4096))
+      ->transform(as_whole_number({.from = 1, .to = 4096}))
       ->capture_default_str();
   verb.add_option("--max-num-batched-tokens", flags.max_num_batched_tokens, "tokens of one step")
-      ->check(CLI::Range(1, 1 << 20))
+      ->transform(as_whole_number({.from = 1, .to = 1 << 20}))
       ->capture_default_str();
-  CLI::Option* memory = verb.add_option("--kv-cache-memory,--kv-cache-memory-bytes",
-                                        flags.kv_cache_memory, "memory for keys and values (8GiB)")
-                            ->transform(CLI::AsSizeValue(/*kb_is_1000=*/false));
+  CLI::Option* memory =
+      verb.add_option("--kv-cache-memory,--kv-cache-memory-bytes", flags.kv_cache_memory,
+                      "memory for keys and values: 8GiB (1024^3) or 8GB (1000^3)")
+          ->transform(as_byte_size());
   verb.add_option("--gpu-memory-utilization", flags.memory_utilization,
                   "share of this machine's memory for weights, activations and KV cache together, "
                   "instead of --kv-cache-memory; without both the cache takes what max-num-seqs "
                   "requests of full length need, but at most a quarter of the memory")
-      ->check(CLI::Range(0.01, 1.0))
+      ->transform(as_number({.from = 0.01, .to = 1.0}))
       ->excludes(memory);
   verb.add_flag("--enable-prefix-caching,!--no-enable-prefix-caching", flags.enable_prefix_caching,
                 "keep keys and values of finished requests for those that begin alike (default)");
@@ -79,7 +62,7 @@ void add_engine_flags(CLI::App& verb, EngineFlags& flags) {
 
 Result<EngineOptions> engine_options(const EngineFlags& flags, const LoadedModel& loaded) {
   EngineOptions options = engine_options(loaded);
-  TETRAD_ASSIGN(options.max_model_len, parse_length(flags.max_model_len));
+  options.max_model_len = flags.max_model_len;
   options.max_num_seqs = flags.max_num_seqs;
   options.max_num_batched_tokens = flags.max_num_batched_tokens;
   options.enable_prefix_caching = flags.enable_prefix_caching;

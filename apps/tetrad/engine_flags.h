@@ -13,7 +13,7 @@
 namespace tetrad {
 
 struct EngineFlags {
-  std::string max_model_len = "auto";
+  int64_t max_model_len = 0;  // 0: the model's
   int64_t max_num_seqs = EngineOptions{}.max_num_seqs;
   int64_t max_num_batched_tokens = EngineOptions{}.max_num_batched_tokens;
   uint64_t kv_cache_memory = 0;  // bytes; 0: not given

@@ -6,6 +6,7 @@
 #include "base/log.h"
 #include "base/mapped_file.h"
 #include "kernels/kernels.h"
+#include "number_flag.h"
 
 namespace tetrad {
 
@@ -53,18 +54,14 @@ Result<std::vector<TokenId>> eos_of_tokenizer(const std::filesystem::path& folde
 }
 
 /// The type that --kv-cache-dtype asks for.
-Result<DType> kv_cache_dtype(const ModelFlags& flags, const MiniMaxM2& model) {
-  constexpr std::string_view kFlag = "--kv-cache-dtype";
-  const std::string& name = flags.kv_cache_dtype;
-  if (name == "auto") return flags.dtype == "float32" ? DType::f32 : auto_kv_cache_dtype(model);
-  if (const auto named = named_kv_cache_dtype(name)) return *named;
-  return fail_param(kFlag, "{}: '{}' is not one of auto, fp8, fp8_e4m3, bf16, float32", kFlag,
-                    name);
+DType kv_cache_dtype(const ModelFlags& flags, const MiniMaxM2& model) {
+  if (const auto named = named_kv_cache_dtype(flags.kv_cache_dtype)) return *named;
+  return flags.dtype == "float32" ? DType::f32 : auto_kv_cache_dtype(model);
 }
 
 Result<KvCacheFormat> kv_cache_format(const ModelFlags& flags, const MiniMaxM2& model) {
   KvCacheFormat format;
-  TETRAD_ASSIGN(format.dtype, kv_cache_dtype(flags, model));
+  format.dtype = kv_cache_dtype(flags, model);
   TETRAD_ASSIGN(format.scales, resolve_kv_scales(model, format.dtype, flags.kv_scale));
   if (format.dtype == DType::f8_e4m3 && !flags.kv_scale) {
     for (const std::string& warning : model.kv_scales().warnings)
@@ -74,6 +71,14 @@ Result<KvCacheFormat> kv_cache_format(const ModelFlags& flags, const MiniMaxM2& 
 }
 
 }  // namespace
+
+CLI::Validator a_kv_cache_dtype() {
+  const auto check = [](const std::string& name) -> std::string {
+    if (name == "auto" || named_kv_cache_dtype(name)) return {};
+    return fmt::format("'{}' is not one of auto, fp8, fp8_e4m3, bf16, float32", name);
+  };
+  return {check, "TYPE", "KV cache type"};
+}
 
 void add_model_flags(CLI::App& verb, ModelFlags& flags) {
   verb.add_option("MODEL", flags.model, "folder of a MiniMax-M2 checkpoint")->required();
@@ -89,12 +94,13 @@ void add_model_flags(CLI::App& verb, ModelFlags& flags) {
           "--kv-cache-dtype", flags.kv_cache_dtype,
           "how keys and values are kept: fp8 (or fp8_e4m3), bf16, float32, or auto: as "
           "--dtype float32 says, else fp8 where the checkpoint has scales for it, else bf16")
+      ->check(a_kv_cache_dtype())
       ->capture_default_str();
   verb.add_option("--kv-scale", flags.kv_scale,
                   "scale of all keys and values in an fp8 cache, instead of the checkpoint's: 1.0")
-      ->check(CLI::PositiveNumber);
+      ->transform(as_number({.above = 0}));
   verb.add_option("--threads", flags.threads, "compute threads; 0: one for each processor")
-      ->check(CLI::Range(0, 1024));
+      ->transform(as_whole_number({.from = 0, .to = 1024}));
 }
 
 Result<std::unique_ptr<LoadedModel>> load_model(const ModelFlags& flags) {

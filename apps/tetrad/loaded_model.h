@@ -34,6 +34,9 @@ void add_model_flags(CLI::App& verb, ModelFlags& flags);
 /// What a word after --kv-cache-dtype names, in vLLM's spelling; none for "auto" and the unknown.
 std::optional<DType> named_kv_cache_dtype(std::string_view name);
 
+/// Checks what follows --kv-cache-dtype: such a word, or "auto".
+CLI::Validator a_kv_cache_dtype();
+
 /// A checkpoint folder ready to compute.
 struct LoadedModel {
   std::filesystem::path folder;

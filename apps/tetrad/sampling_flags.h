@@ -16,8 +16,8 @@ struct SamplingFlags {
   std::optional<int64_t> top_k;
   std::optional<float> top_p;
   std::optional<float> min_p;
-  std::optional<uint64_t> seed;
-  int64_t max_tokens = 0;
+  std::optional<int64_t> seed;        // -1: a random one, as in the API
+  std::optional<int64_t> max_tokens;  // 0: what the context allows
   std::vector<std::string> stop;
 
   SamplingParams resolve(const GenerationDefaults& defaults) const;

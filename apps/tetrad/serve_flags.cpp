@@ -2,6 +2,13 @@
 
 #include <fmt/format.h>
 
+#include <algorithm>
+#include <utility>
+
+#include "byte_size_flag.h"
+#include "cli_io.h"
+#include "number_flag.h"
+
 namespace tetrad {
 namespace {
 
@@ -49,6 +56,7 @@ void add_serve_flags(CLI::App& verb, ServeFlags& flags) {
                   "names clients may use for the model (default: the folder's name)");
   verb.add_option("--host", flags.host, "address to listen on")->capture_default_str();
   verb.add_option("--port", flags.port, "port to listen on; 0: any free one")
+      ->transform(as_whole_number({.from = 0, .to = 65535}))
       ->capture_default_str();
   verb.add_option("--api-key", flags.api_keys,
                   "key that clients must send; may be given several times, or as TETRAD_API_KEY in "
@@ -70,29 +78,36 @@ void add_serve_flags(CLI::App& verb, ServeFlags& flags) {
   verb.add_option("--show-hidden-metrics-for-version", flags.show_hidden_metrics,
                   "any version: /metrics has vLLM's older names too, such as "
                   "vllm:gpu_cache_usage_perc");
-  verb.add_option("--tensor-parallel-size,-t", flags.tensor_parallel_size, "1: this process alone");
+  verb.add_option("--tensor-parallel-size,--tp", flags.tensor_parallel_size,
+                  "1: this process alone; also as -tp, vLLM's short form")
+      ->transform(as_whole_number({.from = 1}));
   verb.add_option("--max-connections", flags.max_connections, "more are answered 503")
-      ->check(CLI::Range(1, 65536))
+      ->transform(as_whole_number({.from = 1, .to = 65536}))
       ->capture_default_str();
   verb.add_option("--max-body-size", flags.max_body_bytes, "largest request body (32MB)")
-      ->transform(CLI::AsSizeValue(/*kb_is_1000=*/false));
+      ->transform(as_byte_size());
   verb.add_option(
           "--shutdown-timeout", flags.shutdown_timeout_seconds,
           "seconds that running requests may go on after SIGINT or SIGTERM; a second signal "
           "ends at once")
-      ->check(CLI::Range(0, 86400))
+      ->transform(as_whole_number({.from = 0, .to = 86400}))
       ->capture_default_str();
   add_idle_flags(verb, flags);
 }
 
-Result<EngineOptions> engine_options(const ServeFlags& flags, const LoadedModel& loaded) {
+Result<void> check_serve_flags(const ServeFlags& flags) {
+  for (const auto& [flag, words] : {std::pair{"--api-key", &flags.api_keys},
+                                    std::pair{"--served-model-name", &flags.served_model_names}}) {
+    if (std::ranges::find(*words, "") != words->end()) {
+      return fail_param(flag, "{} must not be empty", flag);
+    }
+  }
   if (flags.tensor_parallel_size != 1) {
     return fail_param("--tensor-parallel-size",
                       "--tensor-parallel-size {}: more than one rank is not yet supported",
                       flags.tensor_parallel_size);
   }
-  TETRAD_ASSIGN(EngineOptions options, engine_options(flags.engine, loaded));
-  return options;
+  return {};
 }
 
 Result<api::SamplingDefaults> sampling_defaults(const ServeFlags& flags,
@@ -102,14 +117,15 @@ Result<api::SamplingDefaults> sampling_defaults(const ServeFlags& flags,
                                  .top_p = file.top_p,
                                  .min_p = file.min_p,
                                  .top_k = file.top_k,
-                                 .max_tokens = std::nullopt};
+                                 .repetition_penalty = file.repetition_penalty,
+                                 .max_tokens = file.max_new_tokens};
   if (flags.override_generation_config.empty()) return defaults;
   constexpr std::string_view kFlag = "--override-generation-config";
   auto value = parse_json(flags.override_generation_config);
-  if (!value) return tl::unexpected(std::move(value.error()).in(kFlag));
+  if (!value) return tl::unexpected(at_flag(std::move(value.error()), kFlag));
   if (!value->is_object()) return fail_param(kFlag, "{}: this is not a JSON object", kFlag);
   if (auto done = api::override_defaults(defaults, value->get_object()); !done) {
-    return tl::unexpected(std::move(done.error()).in(kFlag));
+    return tl::unexpected(at_flag(std::move(done.error()), kFlag));
   }
   return defaults;
 }

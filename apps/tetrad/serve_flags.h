@@ -38,8 +38,10 @@ struct ServeFlags {
 
 void add_serve_flags(CLI::App& verb, ServeFlags& flags);
 
+/// What can be known without a model. Errors name the flag.
+Result<void> check_serve_flags(const ServeFlags& flags);
+
 /// The flags' effect. Errors name the flag.
-Result<EngineOptions> engine_options(const ServeFlags& flags, const LoadedModel& loaded);
 Result<api::SamplingDefaults> sampling_defaults(const ServeFlags& flags, const LoadedModel& loaded);
 http::ServerOptions server_options(const ServeFlags& flags);
 

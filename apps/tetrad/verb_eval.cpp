@@ -1,5 +1,6 @@
 #include "cli_io.h"
 #include "loaded_model.h"
+#include "number_flag.h"
 #include "quant/kv_calibration.h"
 #include "quant/perplexity.h"
 #include "verbs.h"
@@ -34,6 +35,11 @@ Result<std::unique_ptr<LoadedModel>> load(const EvalFlags& flags) {
   ModelFlags without_scales = flags.model;
   without_scales.kv_cache_dtype = "bf16";
   TETRAD_ASSIGN(std::unique_ptr<LoadedModel> loaded, load_model(without_scales));
+  // The calibration refuses it too, but cannot know that a flag said it.
+  const int64_t longest = loaded->model->config().max_position_embeddings;
+  if (flags.window > longest) {
+    return fail_param("--window", "--window {}: the model has {} positions", flags.window, longest);
+  }
   TETRAD_ASSIGN(const std::vector<TokenId> ids,
                 encode_file(*loaded->tokenizer, flags.calibrate_kv));
   loaded->kv_cache.dtype = DType::f8_e4m3;
@@ -71,7 +77,8 @@ void add_verb_eval(CLI::App& app, int& exit_status) {
                    "with --kv-cache-dtype fp8_e4m3: measure the scales on this text, which should "
                    "not be the evaluated one, instead of taking the checkpoint's");
   verb->add_option("--window", flags->window,
-                   "tokens of a window; each runs alone and predicts all its tokens but the first");
+                   "tokens of a window; each runs alone and predicts all its tokens but the first")
+      ->transform(as_whole_number({.from = 2}));
   verb->footer(R"(Examples:
   tetrad eval models/tetrad-demo-mxfp4_16 --text book.txt --window 1024
   tetrad eval MODEL --text book.txt --kv-cache-dtype fp8_e4m3 --calibrate-kv other.txt)");

@@ -25,14 +25,19 @@ class PromptReader {
   explicit PromptReader(const LoadedModel& loaded) : loaded_(loaded) {}
 
   Result<std::vector<TokenId>> read(const json::object& line) {
+    warn_of_unknown_fields(line, {"ids", "prompt", "messages", "tools"});
+    const bool has_messages = line.contains("messages");
+    if (line.contains("ids") + line.contains("prompt") + has_messages != 1) {
+      return fail(ErrorCode::invalid_argument,
+                  R"(a line needs one of "ids", "prompt" and "messages" to generate from)");
+    }
+    if (line.contains("tools") && !has_messages) {
+      return fail_param("tools", R"("tools" belongs to "messages")");
+    }
     if (line.contains("ids")) return ids_field(line, "ids");
     if (line.contains("prompt")) {
       TETRAD_ASSIGN(const std::string prompt, string_field(line, "prompt"));
       return loaded_.tokenizer->encode(prompt);
-    }
-    if (!line.contains("messages")) {
-      return fail(ErrorCode::invalid_argument,
-                  R"(a line needs "ids", "prompt" or "messages" to generate from)");
     }
     return read_conversation(line);
   }

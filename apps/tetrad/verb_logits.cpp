@@ -4,6 +4,7 @@
 #include "cli_io.h"
 #include "loaded_model.h"
 #include "model/sequence_runner.h"
+#include "number_flag.h"
 #include "verbs.h"
 
 namespace tetrad {
@@ -44,6 +45,7 @@ int run(const LogitsFlags& flags) {
       SequenceRunner::create(model, (*loaded)->kv_cache, model.config().max_position_embeddings);
   if (!runner) return report(runner.error());
   return for_each_json_line(flags.input, [&](const json::object& line) -> Result<json::object> {
+    warn_of_unknown_fields(line, {"ids"});
     TETRAD_ASSIGN(const std::vector<int32_t> ids, ids_field(line, "ids"));
     runner->reset();
     TETRAD_ASSIGN(const Activations logits,
@@ -61,7 +63,7 @@ void add_verb_logits(CLI::App& app, int& exit_status) {
   add_model_flags(*verb, flags->model);
   verb->add_option("--input", flags->input, "file of JSON lines; -: standard input");
   verb->add_option("--top", flags->top, "how many of the largest logits")
-      ->check(CLI::PositiveNumber);
+      ->transform(as_whole_number({.above = 0}));
   verb->footer(R"(Example:
   echo '{"ids":[6114,6099]}' | tetrad logits models/tetrad-demo-mxfp4_16 --dtype float32 --top 5)");
   verb->callback([flags, &exit_status] { exit_status = run(*flags); });

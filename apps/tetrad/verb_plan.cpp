@@ -6,9 +6,11 @@
 #include <string>
 #include <vector>
 
+#include "byte_size_flag.h"
 #include "cli_io.h"
 #include "kernels/batch.h"
 #include "loaded_model.h"
+#include "number_flag.h"
 #include "plan/plan.h"
 #include "plan_output.h"
 #include "verbs.h"
@@ -22,7 +24,6 @@ struct PlanFlags {
   std::string model;
   std::string gpus;
   std::string kv_cache_dtype = "auto";
-  std::string kv_cache_memory;
   std::string weight_format;
   std::string attention_format;
   std::optional<double> bandwidth;  // GB/s
@@ -30,14 +31,6 @@ struct PlanFlags {
   bool json = false;
   plan::PlanRequest request;
 };
-
-/// An error of parsing what a flag says, with the flag's name.
-Error at_flag(Error error, std::string_view flag) {
-  Error named = std::move(error).in(flag);
-  named.code = ErrorCode::invalid_argument;
-  named.param = flag;
-  return named;
-}
 
 std::optional<WeightFormat> weight_format(const std::string& name) {
   for (const WeightFormat format :
@@ -52,42 +45,27 @@ std::optional<double> scaled(const std::optional<double>& number, double factor)
   return *number * factor;
 }
 
-/// A bare number is bytes, as for serve.
-Result<int64_t> kv_cache_bytes(const std::string& text) {
-  const bool is_bare = text.find_first_not_of("0123456789") == std::string::npos;
-  return plan::parse_byte_size(is_bare ? text + "B" : text);
-}
-
 Result<plan::PlanRequest> make_request(const PlanFlags& flags) {
   plan::PlanRequest request = flags.request;
+  if (request.max_model_len == 0) request.max_model_len.reset();  // auto
   auto gpus = plan::parse_gpu_set(flags.gpus);
   if (!gpus) return tl::unexpected(at_flag(std::move(gpus.error()), "--gpus"));
   request.gpus = *gpus;
-  if (!flags.kv_cache_memory.empty()) {
-    auto bytes = kv_cache_bytes(flags.kv_cache_memory);
-    if (!bytes) return tl::unexpected(at_flag(std::move(bytes.error()), "--kv-cache-memory"));
-    request.kv_cache_memory = *bytes;
-  }
   request.kv_cache_dtype = named_kv_cache_dtype(flags.kv_cache_dtype);  // none: auto
   request.rates = {.bytes_per_second = scaled(flags.bandwidth, 1e9),
                    .operations_per_second = scaled(flags.tflops, 1e12)};
   return request;
 }
 
-int fail_with(const Error& error) {
-  const int status = report(error);
-  return error.param.empty() ? status : kExitUsage;
-}
-
 int run(const PlanFlags& flags) {
   const auto request = make_request(flags);
-  if (!request) return fail_with(request.error());
+  if (!request) return report(request.error());
   const auto model =
       plan::open_planned_model(flags.model, {.weights = weight_format(flags.weight_format),
                                              .attention = weight_format(flags.attention_format)});
-  if (!model) return fail_with(model.error());
+  if (!model) return report(model.error());
   const auto result = plan::make_plan(*model, *request);
-  if (!result) return fail_with(result.error());
+  if (!result) return report(result.error());
   if (flags.json) {
     fmt::print("{}\n", to_json_text(plan::plan_to_json(*model, *request, *result)));
   } else {
@@ -99,17 +77,20 @@ int run(const PlanFlags& flags) {
 void add_memory_flags(CLI::App& verb, PlanFlags& flags) {
   plan::PlanRequest& request = flags.request;
   verb.add_option("--max-model-len", request.max_model_len,
-                  "longest prompt and answer together, in tokens (default: the model's)");
+                  "longest prompt and answer together, in tokens (130k, 128K); auto: the model's")
+      ->transform(as_max_model_len())
+      ->default_str("auto");
   verb.add_option("--kv-cache-dtype", flags.kv_cache_dtype,
                   "auto (fp8_e4m3 where the checkpoint has scales for it, else bf16), fp8_e4m3, "
                   "bf16 or float32")
-      ->check(CLI::IsMember({"auto", "fp8", "fp8_e4m3", "bf16", "bfloat16", "float32", "fp32"}))
+      ->check(a_kv_cache_dtype())
       ->capture_default_str();
   verb.add_option("--gpu-memory-utilization", request.gpu_memory_utilization,
                   "share of a GPU that weights, workspace and KV cache may take")
       ->capture_default_str();
-  verb.add_option("--kv-cache-memory,--kv-cache-memory-bytes", flags.kv_cache_memory,
-                  "KV cache of one GPU (11.35GiB), instead of what the utilization leaves");
+  verb.add_option("--kv-cache-memory,--kv-cache-memory-bytes", flags.request.kv_cache_memory,
+                  "KV cache of one GPU (11.35GiB), instead of what the utilization leaves")
+      ->transform(as_byte_size());
   verb.add_option("--max-num-seqs", request.limits.max_num_seqs, "requests computed together")
       ->capture_default_str();
   verb.add_option("--max-num-batched-tokens", request.limits.max_num_batched_tokens,

@@ -10,8 +10,10 @@
 #include <string>
 
 #include "base/percent.h"
+#include "byte_size_flag.h"
 #include "cli_io.h"
 #include "loaded_model.h"
+#include "number_flag.h"
 #include "quant/kv_calibration.h"
 #include "quant/quantizer.h"
 #include "verbs.h"
@@ -205,11 +207,11 @@ void add_verb_quantize(CLI::App& app, int& exit_status) {
       ->required();
   verb->add_option("DST", flags->destination, "folder to write")->required();
   verb->add_option("--threads", flags->threads, "threads; 0: one for each processor")
-      ->check(CLI::Range(0, 1024));
+      ->transform(as_whole_number({.from = 0, .to = 1024}));
   verb->add_option("--max-shard-size", flags->max_shard_bytes,
                    "largest file of weights: 5GB, 500MB, 4GiB or a number of bytes")
-      ->transform(CLI::AsSizeValue(/*kb_is_1000=*/true))
-      ->check(CLI::Range(uint64_t{1}, uint64_t{1} << 62))
+      ->transform(as_byte_size())
+      ->check(as_whole_number({.from = 1, .to = int64_t{1} << 62}))
       ->option_text("SIZE [5GB]");
   verb->add_option(
           "--kv-calibration", flags->kv_calibration,

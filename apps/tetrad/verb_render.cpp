@@ -11,6 +11,8 @@ struct RenderFlags {
 };
 
 Result<ChatInput> read_input(const json::object& line) {
+  warn_of_unknown_fields(line,
+                         {"messages", "tools", "add_generation_prompt", "chat_template_kwargs"});
   ChatInput input;
   TETRAD_ASSIGN(input.messages, array_field(line, "messages"));
   if (const json::value* tools = line.if_contains("tools"); tools != nullptr && !tools->is_null()) {
@@ -54,7 +56,7 @@ void add_verb_render(CLI::App& app, int& exit_status) {
   auto flags = std::make_shared<RenderFlags>();
   CLI::App* verb = app.add_subcommand(
       "render",
-      R"(The prompt of a conversation: {"messages","tools","add_generation_prompt"} -> {"rendered"})");
+      R"(The prompt of a conversation: {"messages","tools","add_generation_prompt","chat_template_kwargs"} -> {"rendered"})");
   verb->add_option("MODEL", flags->model, "folder with chat_template.jinja and tokenizer.json")
       ->required();
   verb->add_option("--input", flags->input, "file of JSON lines; -: standard input");

@@ -13,7 +13,6 @@
 #include "base/log.h"
 #include "chat/template.h"
 #include "cli_io.h"
-#include "nearest_word.h"
 #include "serve_flags.h"
 #include "serve_metrics.h"
 #include "verbs.h"
@@ -47,22 +46,6 @@ void raise_file_limit(int64_t max_connections) {
     log::warn("the system allows {} open files, too few for --max-connections {}", limit.rlim_cur,
               max_connections);
   }
-}
-
-/// The first word of the command line that nobody understood, with what may have been meant.
-int report_unknown(const std::string& word, const CLI::App& verb) {
-  if (!word.starts_with("-")) {
-    fmt::print(stderr, "tetrad serve: unexpected argument '{}'\n", word);
-    return kExitUsage;
-  }
-  const std::string flag = word.substr(0, word.find('='));
-  std::vector<std::string> known;
-  for (const CLI::Option* option : verb.get_options())
-    known.push_back(option->get_name());
-  const std::string nearest = nearest_word(flag, known);
-  fmt::print(stderr, "tetrad serve: unknown flag {}{}; see tetrad serve --help\n", flag,
-             nearest.empty() ? "" : fmt::format("; did you mean {}?", nearest));
-  return kExitUsage;
 }
 
 api::ServiceOptions service_options(const ServeFlags& flags, const LoadedModel& loaded,
@@ -114,9 +97,7 @@ int run(ServeFlags flags) {
   if (const char* key = std::getenv("TETRAD_API_KEY"); key != nullptr && *key != '\0') {
     flags.api_keys.emplace_back(key);
   }
-  if (std::ranges::find(flags.api_keys, "") != flags.api_keys.end()) {
-    return report({ErrorCode::invalid_argument, "--api-key: the key is empty", "--api-key"});
-  }
+  if (const auto checked = check_serve_flags(flags); !checked) return report(checked.error());
   const auto loaded = load_model(flags.model);
   if (!loaded) return report(loaded.error());
   log::info("--kv-cache-dtype {}: keys and values are kept in {}", flags.model.kv_cache_dtype,
@@ -125,7 +106,7 @@ int run(ServeFlags flags) {
   if (!chat_template) return report(chat_template.error());
   const auto defaults = sampling_defaults(flags, **loaded);
   if (!defaults) return report(defaults.error());
-  auto options = engine_options(flags, **loaded);
+  auto options = engine_options(flags.engine, **loaded);
   if (!options) return report(options.error());
   api::ServiceOptions service_settings =
       service_options(flags, **loaded, options->kv_cache.dtype, *defaults);
@@ -151,11 +132,7 @@ void add_verb_serve(CLI::App& app, int& exit_status) {
   CLI::App* verb = app.add_subcommand("serve", "OpenAI-compatible HTTP server for a checkpoint");
   add_serve_flags(*verb, *flags);
   verb->footer(kServeExamples);
-  verb->allow_extras();  // to tell what an unknown flag may have meant
-  verb->callback([verb, flags, &exit_status] {
-    const std::vector<std::string> unknown = verb->remaining();
-    exit_status = unknown.empty() ? run(*flags) : report_unknown(unknown.front(), *verb);
-  });
+  verb->callback([flags, &exit_status] { exit_status = run(*flags); });
 }
 
 }  // namespace tetrad

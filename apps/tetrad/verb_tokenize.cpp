@@ -19,6 +19,7 @@ struct TokenizeFlags {
 
 Result<json::object> encode_line(const Tokenizer& tokenizer, const TokenizeFlags& flags,
                                  const json::object& line) {
+  warn_of_unknown_fields(line, {"text"});
   TETRAD_ASSIGN(const std::string text, string_field(line, "text"));
   TETRAD_ASSIGN(const auto ids,
                 tokenizer.encode(
@@ -28,6 +29,7 @@ Result<json::object> encode_line(const Tokenizer& tokenizer, const TokenizeFlags
 
 Result<json::object> decode_line(const Tokenizer& tokenizer, const TokenizeFlags& flags,
                                  const json::object& line) {
+  warn_of_unknown_fields(line, {"ids"});
   TETRAD_ASSIGN(const auto ids, ids_field(line, "ids"));
   for (size_t i = 0; i < ids.size(); ++i) {
     // A server decodes such an id to nothing. Who looks for a mistake here wants to hear of it.

@@ -272,8 +272,8 @@ TEST(Logprobs, OfChats) {
   const auto writer =
       respond<WholeResponder>(header(Dialect::chat), AnswerPlan{.logprobs = 1}, events);
   EXPECT_EQ(to_json_text(first_choice(*writer).at("logprobs")),
-            R"({"content":[{"token":"a","logprob":-5E-1,"bytes":[97],"top_logprobs":[)"
-            "{\"token\":\"\uFFFD\",\"logprob\":-2.5E-1,\"bytes\":[195]}"
+            R"({"content":[{"token":"a","logprob":-0.5,"bytes":[97],"top_logprobs":[)"
+            "{\"token\":\"\uFFFD\",\"logprob\":-0.25,\"bytes\":[195]}"
             R"(]}],"refusal":null})");
 }
 
@@ -296,11 +296,11 @@ TEST(Logprobs, OfCompletionsWithTheirPlacesInTheText) {
   EXPECT_EQ(choice.at("text"), "aaaéa");
   const json::object& logprobs = choice.at("logprobs").get_object();
   EXPECT_EQ(to_json_text(logprobs.at("text_offset")), "[0,1,2,3,3,4,4]");
-  EXPECT_EQ(to_json_text(logprobs.at("token_logprobs")), "[null,-2E0,-1E0,-1E0,-1E0,-1E0,-1E0]");
+  EXPECT_EQ(to_json_text(logprobs.at("token_logprobs")), "[null,-2.0,-1.0,-1.0,-1.0,-1.0,-1.0]");
   EXPECT_EQ(to_json_text(logprobs.at("tokens")),
             "[\"a\",\"a\",\"a\",\"\uFFFD\",\"\uFFFD\",\"[e~[\",\"a\"]");
   EXPECT_EQ(logprobs.at("top_logprobs").at(0), nullptr);
-  EXPECT_EQ(to_json_text(logprobs.at("top_logprobs").at(1)), R"({"a":-2E0})");
+  EXPECT_EQ(to_json_text(logprobs.at("top_logprobs").at(1)), R"({"a":-2.0})");
 }
 
 TEST(Logprobs, OfThePromptAsVllmHasThem) {
@@ -316,8 +316,8 @@ TEST(Logprobs, OfThePromptAsVllmHasThem) {
     const json::value body = *parse_json(writer->response->body);
     const json::value& place = dialect == Dialect::chat ? body : body.at("choices").at(0);
     EXPECT_EQ(to_json_text(place.at("prompt_logprobs")),
-              fmt::format(R"([null,{{"{}":{{"logprob":-3E0,"rank":9,"decoded_token":"a"}},)"
-                          R"("{}":{{"logprob":-5E-1,"rank":1,"decoded_token":"b"}}}}])",
+              fmt::format(R"([null,{{"{}":{{"logprob":-3.0,"rank":9,"decoded_token":"a"}},)"
+                          R"("{}":{{"logprob":-0.5,"rank":1,"decoded_token":"b"}}}}])",
                           a, b));
   }
 }

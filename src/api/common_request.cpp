@@ -25,7 +25,10 @@ Result<std::string> read_cache_salt(FieldReader& fields) {
 Result<json::object> parse_body(std::string_view body) {
   Result<json::value> value = parse_json(body);
   if (!value) {
-    return fail(ErrorCode::invalid_argument, "the request body is {}", value.error().message);
+    Error error = std::move(value.error());
+    error.code = ErrorCode::invalid_argument;
+    error.message = "the request body is " + error.message;
+    return tl::unexpected(std::move(error));
   }
   if (!value->is_object()) {
     return fail(ErrorCode::invalid_argument, "the request body must be a JSON object, not {}",

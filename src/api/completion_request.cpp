@@ -53,12 +53,16 @@ Result<void> read_echo(FieldReader& fields, CompletionRequest& request) {
 
 }  // namespace
 
+/// Of OpenAI's API and vLLM; a chat goes on to what the context allows.
+constexpr int64_t kDefaultMaxTokens = 16;
+
 Result<CompletionRequest> parse_completion_request(std::string_view body) {
   TETRAD_ASSIGN(const json::object object, parse_body(body));
   FieldReader fields(object);
   CompletionRequest request;
   TETRAD_ASSIGN(request.common, read_common(fields, Dialect::completion));
   TETRAD_ASSIGN(request.prompt, read_prompt(fields));
+  if (!request.common.sampling.max_tokens) request.common.sampling.max_tokens = kDefaultMaxTokens;
   TETRAD_TRY(read_echo(fields, request));
   for (std::string& name : fields.unread())
     request.common.unknown_fields.push_back(std::move(name));

@@ -159,13 +159,38 @@ TEST(Json, RefusesWhatReadersDisagreeAbout) {
   EXPECT_TRUE(parse_json(" [1] \n"));
 }
 
-TEST(Json, RefusesNumbersThatNoDoubleHolds) {
-  for (const char* text :
-       {"1e400", "[0, -43333333000000043333E0333333]", R"({"a": {"b": -1e309}})"}) {
+TEST(Json, SaysThatTextFollowsTheValue) {
+  for (const char* text : {"{} x", "[1]]", "{\"a\": 1} {}", "\"a\" \"b\""}) {
     const auto parsed = parse_json(text);
     ASSERT_FALSE(parsed) << text;
-    EXPECT_NE(parsed.error().message.find("out of range"), std::string::npos)
-        << parsed.error().message;
+    EXPECT_NE(parsed.error().message.find("text after the value"), std::string::npos) << text;
+  }
+}
+
+TEST(Json, WritesNumbersAsPeopleDo) {
+  const json::value value = {{"a", 2.1},
+                             {"b", {1.0, -3.25, 1e-7, 1e22, 7, json::array()}},
+                             {"c\n", "\"\u00e9"},
+                             {"d", json::object()},
+                             {"e", nullptr}};
+  EXPECT_EQ(
+      to_json_text(value),
+      "{\"a\":2.1,\"b\":[1.0,-3.25,1e-07,1e+22,7,[]],\"c\\n\":\"\\\"\u00e9\",\"d\":{},\"e\":null}");
+  EXPECT_EQ(parse_json(to_json_text(value)).value(), value);
+  EXPECT_EQ(to_json_text(std::numeric_limits<double>::infinity()), "null");
+}
+
+TEST(Json, RefusesNumbersThatNoDoubleHolds) {
+  const std::pair<const char*, const char*> cases[] = {
+      {"1e400", ""},
+      {"[0, [-43333333000000043333E0333333]]", "[1][0]"},
+      {R"({"a": {"b": -1e309}})", "a.b"},
+      {R"({"a": [0, {"b": -1e309}]})", "a[1].b"}};
+  for (const auto& [text, param] : cases) {
+    const auto parsed = parse_json(text);
+    ASSERT_FALSE(parsed) << text;
+    EXPECT_EQ(parsed.error().param, param) << text;
+    EXPECT_NE(parsed.error().message.find("out of range"), std::string::npos);
   }
   EXPECT_TRUE(parse_json("[1.7e308, -1.7e308, 1e-400, 123456789012345678901234567890]"));
 }

@@ -4,25 +4,26 @@
 
 #include <boost/json/basic_parser_impl.hpp>
 #include <cmath>
+#include <iterator>
+#include <optional>
 #include <string>
 #include <unordered_set>
+#include <utility>
 #include <vector>
 
 namespace tetrad {
 namespace {
 
-/// A Boost.JSON handler that builds nothing and looks for what the DOM parser lets pass: a key
-/// repeated within one object, and a number that a double cannot hold, which becomes an infinity
-/// there and no JSON when written again. It runs as a second pass over accepted text.
-class SecondLook {
+/// A Boost.JSON handler that builds nothing and only looks for a key repeated within one object.
+/// It runs as a second pass over text that the DOM parser has already accepted.
+class DuplicateKeyFinder {
  public:
   static constexpr size_t max_object_size = SIZE_MAX;
   static constexpr size_t max_array_size = SIZE_MAX;
   static constexpr size_t max_key_size = SIZE_MAX;
   static constexpr size_t max_string_size = SIZE_MAX;
 
-  /// What is wrong; empty when nothing is.
-  std::string fault;
+  std::string duplicate;
 
   bool on_document_begin(json::error_code&) { return true; }
   bool on_document_end(json::error_code&) { return true; }
@@ -43,7 +44,7 @@ class SecondLook {
   bool on_key(json::string_view part, size_t, json::error_code& ec) {
     key_.append(part.data(), part.size());
     if (!open_objects_.back().insert(key_).second) {
-      fault = fmt::format("the key \"{}\" appears twice in one JSON object", key_);
+      duplicate = std::move(key_);
       ec = json::error::syntax;
       return false;
     }
@@ -55,12 +56,7 @@ class SecondLook {
   bool on_number_part(json::string_view, json::error_code&) { return true; }
   bool on_int64(int64_t, json::string_view, json::error_code&) { return true; }
   bool on_uint64(uint64_t, json::string_view, json::error_code&) { return true; }
-  bool on_double(double value, json::string_view, json::error_code& ec) {
-    if (std::isfinite(value)) return true;
-    fault = "the number is out of range";
-    ec = json::error::syntax;
-    return false;
-  }
+  bool on_double(double, json::string_view, json::error_code&) { return true; }
   bool on_bool(bool, json::error_code&) { return true; }
   bool on_null(json::error_code&) { return true; }
   bool on_comment_part(json::string_view, json::error_code&) { return true; }
@@ -70,6 +66,64 @@ class SecondLook {
   std::vector<std::unordered_set<std::string>> open_objects_;
   std::string key_;
 };
+
+/// Where a number stands that a double cannot hold, as "a.b[3]"; none when all are finite. The
+/// parser makes an infinity of it, which is no JSON when written again.
+std::optional<std::string> path_of_infinity(const json::value& value) {
+  if (const double* number = value.if_double())
+    return std::isfinite(*number) ? std::nullopt : std::optional<std::string>("");
+  if (const json::object* object = value.if_object()) {
+    for (const auto& [key, member] : *object) {
+      const auto rest = path_of_infinity(member);
+      if (rest)
+        return std::string(key) + (rest->empty() || rest->front() == '[' ? "" : ".") + *rest;
+    }
+  }
+  if (const json::array* array = value.if_array()) {
+    for (size_t i = 0; i < array->size(); ++i) {
+      const auto rest = path_of_infinity((*array)[i]);
+      if (rest)
+        return fmt::format("[{}]{}{}", i, rest->empty() || rest->front() == '[' ? "" : ".", *rest);
+    }
+  }
+  return std::nullopt;
+}
+
+/// The shortest digits that read back as the same number, and a number with a fraction in any case;
+/// null for what JSON has no number for. Boost.JSON would write 2.1 as 2.1E0.
+void append_json_number(std::string& text, double number) {
+  if (!std::isfinite(number)) {
+    text += "null";
+    return;
+  }
+  const size_t begin = text.size();
+  fmt::format_to(std::back_inserter(text), "{}", number);
+  if (text.find_first_of(".e", begin) == std::string::npos) text += ".0";
+}
+
+void append_json(std::string& text, const json::value& value) {
+  if (const double* number = value.if_double()) {
+    append_json_number(text, *number);
+  } else if (const json::object* object = value.if_object()) {
+    char before = '{';
+    for (const auto& [key, member] : *object) {
+      text += std::exchange(before, ',');
+      text += json::serialize(key);
+      text += ':';
+      append_json(text, member);
+    }
+    text += object->empty() ? "{}" : "}";
+  } else if (const json::array* array = value.if_array()) {
+    char before = '[';
+    for (const json::value& element : *array) {
+      text += std::exchange(before, ',');
+      append_json(text, element);
+    }
+    text += array->empty() ? "[]" : "]";
+  } else {
+    text += json::serialize(value);
+  }
+}
 
 json::parse_options options(JsonLimits limits) {
   json::parse_options result;
@@ -83,23 +137,24 @@ Result<json::value> parse_json(std::string_view text, JsonLimits limits) {
   json::error_code ec;
   json::stream_parser parser({}, options(limits));
   const size_t consumed = parser.write_some(text.data(), text.size(), ec);
-  if (!ec) parser.finish(ec);
-  if (ec) {
+  if (!ec) {
+    // Before finish(), which would call a value with text behind it incomplete.
+    const size_t rest = text.find_first_not_of(" \t\r\n", consumed);
+    if (rest != std::string_view::npos)
+      return fail(ErrorCode::corrupt_data, "not valid JSON at byte {}: text after the value", rest);
+    parser.finish(ec);
+  }
+  if (ec)
     return fail(ErrorCode::corrupt_data, "not valid JSON at byte {}: {}", consumed, ec.message());
+  json::basic_parser<DuplicateKeyFinder> finder(options(limits));
+  finder.write_some(false, text.data(), text.size(), ec);
+  if (const std::string& key = finder.handler().duplicate; !key.empty() || ec) {
+    return fail(ErrorCode::corrupt_data, "the key \"{}\" appears twice in one JSON object", key);
   }
-  for (size_t i = consumed; i < text.size(); ++i) {
-    if (std::string_view(" \t\r\n").find(text[i]) == std::string_view::npos) {
-      return fail(ErrorCode::corrupt_data, "not valid JSON at byte {}: text after the value", i);
-    }
-  }
-  json::basic_parser<SecondLook> second(options(limits));
-  const size_t looked_at = second.write_some(false, text.data(), text.size(), ec);
-  if (ec) {
-    const std::string& fault = second.handler().fault;
-    return fail(ErrorCode::corrupt_data, "not valid JSON at byte {}: {}", looked_at,
-                fault.empty() ? ec.message() : fault);
-  }
-  return parser.release();
+  json::value value = parser.release();
+  if (const auto path = path_of_infinity(value))
+    return fail_param(*path, "not valid JSON: {}: the number is out of range", *path);
+  return value;
 }
 
 std::string_view json_kind_name(const json::value& value) {
@@ -124,7 +179,9 @@ std::string_view json_kind_name(const json::value& value) {
 }
 
 std::string to_json_text(const json::value& value) {
-  return json::serialize(value);
+  std::string text;
+  append_json(text, value);
+  return text;
 }
 
 }  // namespace tetrad

@@ -15,6 +15,7 @@ constexpr int64_t kMaxSize = std::numeric_limits<int32_t>::max();
 /// Far above any model of the family; keeps a damaged file from asking for lists of 2^62 names.
 constexpr int64_t kMaxExpertsInAllLayers = int64_t{1} << 18;
 constexpr double kHuge = std::numeric_limits<double>::max();
+constexpr double kLeast = std::numeric_limits<double>::min();  // above 0
 
 struct SizeField {
   std::string_view name;
@@ -327,11 +328,13 @@ Result<GenerationDefaults> GenerationDefaults::parse(const json::value& config) 
   }
   const JsonFields fields(config.get_object());
   GenerationDefaults result;
-  TETRAD_ASSIGN(result.temperature, fields.number("temperature", 0.0, kHuge));
+  TETRAD_ASSIGN(result.temperature, fields.number("temperature", 0.0, 2.0));
   TETRAD_ASSIGN(result.top_p, fields.number("top_p", 0.0, 1.0));
   // 0 and -1 both switch it off, depending on who wrote the file.
   TETRAD_ASSIGN(result.top_k, fields.integer("top_k", -1, kMaxSize));
   TETRAD_ASSIGN(result.min_p, fields.number("min_p", 0.0, 1.0));
+  TETRAD_ASSIGN(result.repetition_penalty, fields.number("repetition_penalty", kLeast, 100.0));
+  TETRAD_ASSIGN(result.max_new_tokens, fields.integer("max_new_tokens", 1, kMaxSize));
   TETRAD_ASSIGN(result.eos_token_ids, read_token_ids(fields, "eos_token_id"));
   return result;
 }

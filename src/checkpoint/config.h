@@ -50,6 +50,8 @@ struct GenerationDefaults {
   std::optional<double> top_p;
   std::optional<int64_t> top_k;
   std::optional<double> min_p;
+  std::optional<double> repetition_penalty;
+  std::optional<int64_t> max_new_tokens;
   std::vector<int32_t> eos_token_ids;  // a number or a list in the file
 
   static Result<GenerationDefaults> parse(const json::value& config);

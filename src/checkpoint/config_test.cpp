@@ -293,7 +293,7 @@ TEST(QuantizationConfig, HonoursACodebookWhereverItIs) {
   for (const char* bad :
        {"[1]", "[]", "\"iq4_nl\"", "7", "[0,0,0,0,0,0,0,0,0,0,0,0,0,0,0,0.5]",
         "[0,0,0,0,0,0,0,0,0,0,0,0,0,0,0,128]", "[0,0,0,0,0,0,0,0,0,0,0,0,0,0,0,-129]",
-        "[0,0,0,0,0,0,0,0,0,0,0,0,0,0,0,null]", "[0,0,0,0,0,0,0,0,0,0,0,0,0,0,0,1e999]"}) {
+        "[0,0,0,0,0,0,0,0,0,0,0,0,0,0,0,null]", "[0,0,0,0,0,0,0,0,0,0,0,0,0,0,0,1e99]"}) {
     const auto refused = quantization(with_codebook(bad));
     ASSERT_FALSE(refused) << bad;
     EXPECT_THAT(refused.error().message,

@@ -11,7 +11,7 @@
 
 #include "checkpoint/architecture.h"
 #include "checkpoint/dense_values.h"
-#include "checkpoint/module_tensors.h"
+#include "checkpoint/stray_tensors.h"
 
 namespace tetrad {
 namespace {
@@ -71,10 +71,7 @@ int64_t num_elements(const TensorView& tensor) {
 
 class Surveyor {
  public:
-  explicit Surveyor(const Checkpoint& checkpoint) : checkpoint_(checkpoint) {
-    for (const auto& [name, view] : checkpoint.tensors())
-      unclaimed_.insert(name);
-  }
+  explicit Surveyor(const Checkpoint& checkpoint) : checkpoint_(checkpoint) {}
 
   Survey run() {
     for (const std::string& oddity : checkpoint_.oddities())
@@ -87,6 +84,7 @@ class Surveyor {
       }
     }
     look_at_the_rest();
+    look_at_strays();
     return std::move(survey_);
   }
 
@@ -99,11 +97,6 @@ class Surveyor {
   }
 
   void look_at_matrix(const ExpectedTensor& expected) {
-    const ModuleTensors tensors = tensors_of_module(checkpoint_.tensors(), expected.name);
-    for (const auto& [suffix, view] : tensors) {
-      const std::string name = fmt::format("{}.{}", expected.name, suffix);
-      if (!parse_kv_scale_name(name)) unclaimed_.erase(name);
-    }
     const auto matrix = checkpoint_.matrix(expected.name, expected.rows, expected.cols);
     if (!matrix) return report(Severity::error, matrix.error().message);
     const int64_t parameters = matrix->rows * matrix->cols;
@@ -126,7 +119,6 @@ class Surveyor {
   }
 
   void look_at_vector(const ExpectedTensor& expected) {
-    unclaimed_.erase(expected.name);
     const auto values = checkpoint_.vector(expected.name, expected.rows);
     if (!values) return report(Severity::error, values.error().message);
     const auto bytes = static_cast<int64_t>(checkpoint_.find(expected.name)->bytes.size());
@@ -137,11 +129,9 @@ class Surveyor {
   void look_at_the_rest() {
     std::set<int64_t> k_layers;
     std::set<int64_t> v_layers;
-    for (const std::string_view name : unclaimed_) {
-      const TensorView& tensor = *checkpoint_.find(name);
-      const auto bytes = static_cast<int64_t>(tensor.bytes.size());
+    for (const auto& [name, tensor] : checkpoint_.tensors()) {
       if (is_mtp_tensor(name, checkpoint_.config())) {
-        add(survey_.skipped_mtp, num_elements(tensor), bytes);
+        add(survey_.skipped_mtp, num_elements(tensor), static_cast<int64_t>(tensor.bytes.size()));
         continue;
       }
       const auto scale = parse_kv_scale_name(name);
@@ -150,17 +140,21 @@ class Surveyor {
         if (both || scale->kind == KvScaleKind::key) k_layers.insert(scale->layer);
         if (both || scale->kind == KvScaleKind::value) v_layers.insert(scale->layer);
         look_at_kv_scale(name, tensor);
-        continue;
       }
-      survey_.extra_tensors.emplace_back(name);
-      report(Severity::warning,
-             fmt::format("{}: tensor \"{}\" {} [{}] does not belong to the model",
-                         checkpoint_.shard_of(name), name, dtype_name(tensor.dtype),
-                         fmt::join(tensor.shape, ", ")));
     }
     survey_.layers_with_k_scale = static_cast<int64_t>(k_layers.size());
     survey_.layers_with_v_scale = static_cast<int64_t>(v_layers.size());
     report_missing_kv_scales();
+  }
+
+  void look_at_strays() {
+    for (const std::string_view name : stray_tensors(checkpoint_)) {
+      const TensorView& tensor = *checkpoint_.find(name);
+      survey_.extra_tensors.emplace_back(name);
+      report(Severity::error, fmt::format("{}: tensor \"{}\" {} [{}] does not belong to the model",
+                                          checkpoint_.shard_of(name), name,
+                                          dtype_name(tensor.dtype), fmt::join(tensor.shape, ", ")));
+    }
   }
 
   /// One value for the layer or one for each KV head (mxfp4_16 spec, section 5).
@@ -192,7 +186,6 @@ class Surveyor {
   }
 
   const Checkpoint& checkpoint_;
-  std::set<std::string_view> unclaimed_;
   Survey survey_;
 };
 

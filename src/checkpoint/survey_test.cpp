@@ -197,10 +197,10 @@ TEST_F(SurveyTest, ReportsWhatIsMissingMisshapenOrTooMuch) {
                           AllOf(HasSubstr("error"), HasSubstr("bias")),
                           AllOf(HasSubstr("error"), HasSubstr("model.norm.weight")),
                           AllOf(HasSubstr("error"), HasSubstr("lm_head"), HasSubstr("[8, 31]")),
-                          AllOf(HasSubstr("warning"), HasSubstr("model.layers.1.input_layernorm"),
+                          AllOf(HasSubstr("error"), HasSubstr("model.layers.1.input_layernorm"),
                                 HasSubstr("does not belong"))));
-  EXPECT_EQ(found.num_errors, 4);
-  EXPECT_EQ(found.num_warnings, 1);
+  EXPECT_EQ(found.num_errors, 5);
+  EXPECT_EQ(found.num_warnings, 0);
   EXPECT_THAT(found.extra_tensors, ElementsAre("model.layers.1.input_layernorm.weight"));
 }
 

@@ -37,13 +37,18 @@ Result<EngineOptions> resolve(EngineOptions options, const ModelConfig& config) 
         std::min(options.max_num_seqs * one_sequence * block_bytes, memory / 4);
   }
   const int64_t num_kv_blocks = options.kv_cache_bytes / block_bytes;
+  const int64_t needed_mib = (one_sequence * block_bytes >> 20) + 1;
+  if (num_kv_blocks == 0) {
+    return fail_param("--kv-cache-memory",
+                      "{} bytes of KV cache hold no token; one sequence of {} takes {} MiB",
+                      options.kv_cache_bytes, options.max_model_len, needed_mib);
+  }
   if (num_kv_blocks < one_sequence) {
     return fail_param("--max-model-len",
                       "{} MiB of KV cache hold {} tokens, fewer than one sequence of {}; use "
                       "--max-model-len {}, or give the cache {} MiB",
                       options.kv_cache_bytes >> 20, num_kv_blocks * kKvBlockSize,
-                      options.max_model_len, num_kv_blocks * kKvBlockSize,
-                      (one_sequence * block_bytes >> 20) + 1);
+                      options.max_model_len, num_kv_blocks * kKvBlockSize, needed_mib);
   }
   return options;
 }

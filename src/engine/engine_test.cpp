@@ -385,6 +385,8 @@ TEST(Engine, RefusesOptionsThatDoNotFit) {
   options = small_options();
   options.kv_cache_bytes = 31 * kv_block_bytes();  // 496 of 512 tokens
   refused(options, "--max-model-len");
+  options.kv_cache_bytes = kv_block_bytes() - 1;  // no length would fit
+  refused(options, "--kv-cache-memory");
   options = small_options();
   options.max_num_seqs = 0;
   refused(options, "--max-num-seqs");

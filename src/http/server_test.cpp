@@ -53,6 +53,9 @@ class ScriptedHandler final : public api::RequestHandler {
       writer->start_events({});
       for (int i = 0; i < 40'000; ++i)
         writer->send_event(std::string(1000, 'x'));
+      // A writer that is gone hears of nothing.
+      const std::scoped_lock lock(mutex_);
+      held_.push_back(std::move(writer));
     } else if (target == "/hold") {
       writer->on_disconnect([this] { ++disconnects; });
       const std::scoped_lock lock(mutex_);
@@ -76,6 +79,9 @@ class ScriptedHandler final : public api::RequestHandler {
 class Client {
  public:
   explicit Client(uint16_t port) : socket_(::socket(AF_INET, SOCK_STREAM, 0)) {
+    // What is not read must fill up soon: some systems keep 32 MB for a socket.
+    const int receive_buffer = 64 << 10;
+    ::setsockopt(socket_, SOL_SOCKET, SO_RCVBUF, &receive_buffer, sizeof receive_buffer);
     sockaddr_in address{};
     address.sin_family = AF_INET;
     address.sin_port = htons(port);

@@ -1,5 +1,6 @@
 #include <fmt/core.h>
 
+#include "checkpoint/stray_tensors.h"
 #include "model/minimax_m2.h"
 
 namespace tetrad {
@@ -56,6 +57,7 @@ Result<MiniMaxM2Weights> MiniMaxM2Weights::load(const Checkpoint& checkpoint) {
     TETRAD_ASSIGN(MiniMaxM2Layer layer, load_layer(checkpoint, index));
     weights.layers.push_back(std::move(layer));
   }
+  TETRAD_TRY(check_no_stray_tensors(checkpoint));
   weights.kv_scales = read_kv_scales(checkpoint);
   return weights;
 }

@@ -153,11 +153,11 @@ describe('bench serve', () => {
   test('a wrong command line is said so', async () => {
     const run = (...args) => runTetrad('bench', 'serve', '--base-url', server.url, ...args);
     const cases = [
-      [['--model', 'nobody'], 1, /--model.*nobody.*it serves demo, alias/],
-      [['--request-rate', 'fast'], 1, /--request-rate/],
-      [['--goodput', 'speed:1'], 1, /--goodput.*speed:1/],
-      [['--duration', '5'], 1, /--duration needs --max-concurrency/],
-      [['--dataset-name', 'multi-turn-agent', '--num-prompts', '5'], 1, /--num-sessions/],
+      [['--model', 'nobody'], 2, /--model.*nobody.*it serves demo, alias/],
+      [['--request-rate', 'fast'], 2, /--request-rate/],
+      [['--goodput', 'speed:1'], 2, /--goodput.*speed:1/],
+      [['--duration', '5'], 2, /--duration needs --max-concurrency/],
+      [['--dataset-name', 'multi-turn-agent', '--num-prompts', '5'], 2, /--num-sessions/],
       [['--dataset-name', 'sharegpt'], 2, /sharegpt/],
       [['--max-concurrency', '0'], 2, /--max-concurrency/],
       [['--tokenizer', '/no/such/model'], 1, /no\/such\/model/],
@@ -168,7 +168,7 @@ describe('bench serve', () => {
       assert.match(output, message);
     }
     const https = await runTetrad('bench', 'serve', '--base-url', 'https://x');
-    assert.equal(https.status, 1);
+    assert.equal(https.status, 2);
     assert.match(https.output, /only http:/);
   });
 });

@@ -9,7 +9,7 @@ describe('errors', () => {
   let server;
   let client;
   before(async () => {
-    server = await startServer({ args: ['--max-model-len', '512', '--max-body-size', '1MB'] });
+    server = await startServer({ args: ['--max-model-len', '512', '--max-body-size', '1MiB'] });
     client = server.client();
   });
   after(() => server.stop());

@@ -1,3 +1,4 @@
+#!/usr/bin/env python3
 """One request of the longest length that a model allows, and the memory it takes.
 
 Makes a model of random weights (numpy), asks `tetrad plan` what it will need, serves it, sends a prompt

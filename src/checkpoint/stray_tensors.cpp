@@ -1,0 +1,57 @@
+#include "checkpoint/stray_tensors.h"
+
+#include <fmt/format.h>
+
+#include <set>
+#include <string>
+
+#include "checkpoint/architecture.h"
+#include "checkpoint/module_tensors.h"
+
+namespace tetrad {
+namespace {
+
+/// Tensors of the model itself.
+std::set<std::string, std::less<>> claimed_tensors(const Checkpoint& checkpoint) {
+  std::set<std::string, std::less<>> claimed;
+  for (const ExpectedTensor& expected : expected_tensors(checkpoint.config())) {
+    if (!expected.is_matrix()) {
+      claimed.insert(expected.name);
+      continue;
+    }
+    for (const auto& [suffix, view] : tensors_of_module(checkpoint.tensors(), expected.name))
+      claimed.insert(fmt::format("{}.{}", expected.name, suffix));
+  }
+  return claimed;
+}
+
+bool is_kv_scale(std::string_view name, const ModelConfig& config) {
+  const auto scale = parse_kv_scale_name(name);
+  return scale && scale->layer < config.num_hidden_layers;
+}
+
+}  // namespace
+
+std::vector<std::string_view> stray_tensors(const Checkpoint& checkpoint) {
+  const auto claimed = claimed_tensors(checkpoint);
+  const ModelConfig& config = checkpoint.config();
+  std::vector<std::string_view> strays;
+  for (const auto& [name, view] : checkpoint.tensors()) {
+    if (!claimed.contains(name) && !is_mtp_tensor(name, config) && !is_kv_scale(name, config))
+      strays.push_back(name);
+  }
+  return strays;
+}
+
+Result<void> check_no_stray_tensors(const Checkpoint& checkpoint) {
+  const auto strays = stray_tensors(checkpoint);
+  if (strays.empty()) return {};
+  return fail(ErrorCode::corrupt_data,
+              "{}: tensor \"{}\" at byte {} belongs to no part of the model that config.json "
+              "describes{}; tetrad inspect lists all of them",
+              checkpoint.shard_of(strays.front()), strays.front(),
+              checkpoint.file_offset_of(strays.front()),
+              strays.size() == 1 ? "" : fmt::format(", and {} more do not", strays.size() - 1));
+}
+
+}  // namespace tetrad

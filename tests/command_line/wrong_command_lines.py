@@ -1,0 +1,196 @@
+"""Wrong command lines exit with 2, wrong surroundings with 1, and the message names what is at fault.
+
+Usage: wrong_command_lines.py TETRAD MODEL
+"""
+
+import json
+import pathlib
+import re
+import socket
+import subprocess
+import sys
+import tempfile
+
+TETRAD, MODEL = sys.argv[1:3]
+FOLDER = pathlib.Path(tempfile.mkdtemp(prefix="tetrad-command-line-"))
+TEXT = FOLDER / "text.txt"
+TEXT.write_text("A text of a few words, to be predicted. " * 20)
+
+# (words, what the message must match): all exit with 2.
+USAGE = [
+    ("", r"^tetrad: a verb is needed; the verbs are serve, chat"),
+    ("bogus", r"^tetrad: unknown verb 'bogus'; the verbs are serve, chat"),
+    ("servr", r"unknown verb 'servr'; did you mean serve\?"),
+    ("bench", r"^tetrad bench: a verb is needed; the verbs are serve"),
+    ("bench bogus", r"^tetrad bench: unknown verb 'bogus'; the verbs are serve"),
+    ("--log-levle debug serve M", r"^tetrad: unknown flag --log-levle; did you mean --log-level\?"),
+    ("serve M --log-level loud", r"--log-level: 'loud' is not one of debug"),
+    ("--log-level loud serve M", r"--log-level: 'loud' is not one of debug"),
+    ("serve M --max-modle-len 5", r"^tetrad serve: unknown flag --max-modle-len; did you mean --max-model-len\?"),
+    ("generate M --max-tokns=5", r"^tetrad generate: unknown flag --max-tokns; did you mean --max-tokens\?"),
+    ("bench serve --num-promts 5", r"^tetrad bench serve: unknown flag --num-promts; did you mean --num-prompts\?"),
+    ("eval M --tetx x", r"unknown flag --tetx; did you mean --text\?"),  # although --text is required
+    ("inspect M more", r"^tetrad inspect: unexpected argument 'more'"),
+    ("serve", r"^tetrad serve: MODEL is required; see tetrad serve --help$"),
+    ("serve M -t 1", r"unknown flag -t;"),
+    ("chat M -tp 1", r"unknown flag -tp;"),
+
+    ("serve M --kv-cache-dtype int8", r"--kv-cache-dtype: 'int8' is not one of auto, fp8"),
+    ("plan M --gpus 1x4GiB --kv-cache-dtype int8", r"--kv-cache-dtype: 'int8' is not one of auto, fp8"),
+    ("serve M --kv-cache-dtype bf16 --kv-scale 1.0", r"--kv-scale belongs to"),
+    ("serve M --max-model-len abc", r"--max-model-len: 'abc' is not a number of tokens"),
+    ("serve M --max-model-len 0", r"--max-model-len: '0' is not a number of tokens"),
+    ("serve M --max-model-len 5000", r"--max-model-len: 5000 exceeds the model's"),
+    ("plan M --gpus 1x4GiB --max-model-len 5q", r"--max-model-len: '5q' is not a number of tokens"),
+    ("plan M --gpus 1x4GiB --max-model-len 130k", r"--max-model-len 130000: the model has 4096"),
+    ("plan M --gpus none", r"--gpus: "),
+    ("serve M --tensor-parallel-size 2", r"--tensor-parallel-size 2: .*not yet supported"),
+    ("serve M -tp 2", r"--tensor-parallel-size 2: .*not yet supported"),
+    ("serve M -tp=2", r"--tensor-parallel-size 2: .*not yet supported"),
+    ("serve M --tp 2", r"--tensor-parallel-size 2: .*not yet supported"),
+    ("serve M --override-generation-config {bad", r"--override-generation-config: .*JSON"),
+    ("serve M --override-generation-config {\"temperature\":9}", r"--override-generation-config: .*temperature"),
+    ("serve M --speculative-config x", r"--speculative-config: expected a JSON object"),
+    ("serve M --api-key ''", r"--api-key must not be empty"),
+    ("serve M --served-model-name ''", r"--served-model-name must not be empty"),
+    ("serve M --port 70000", r"--port: must be a whole number from 0 to 65535, not 70000"),
+    ("serve M --max-body-size 0", r"--max-body-size: .* is nothing"),
+    ("serve M --kv-cache-memory 0", r"--kv-cache-memory: .* is nothing"),
+    ("serve M --kv-cache-memory 1KB", r"--kv-cache-memory: 1000 bytes of KV cache hold no token; .* takes \d+ MiB$"),
+    ("serve M --kv-scale 0", r"--kv-scale: must be a number greater than 0, not 0"),
+    ("serve M --kv-scale nan", r"--kv-scale: must be a number greater than 0, not nan"),
+    ("serve M --gpu-memory-utilization 2", r"--gpu-memory-utilization: must be a number from 0.01 to 1, not 2"),
+    ("serve M --max-num-seqs 010x", r"--max-num-seqs: must be a whole number from 1 to 4096, not 010x"),
+
+    ("generate M --temperature -1", r"--temperature: must be a number from 0 to 100, not -1"),
+    ("generate M --top-p 0", r"--top-p: must be a number greater than 0 and at most 1, not 0"),
+    ("generate M --min-p 2", r"--min-p: must be a number from 0 to 1, not 2"),
+    ("generate M --stop ''", r"--stop: the text must not be empty"),
+    ("generate M --max-tokens -1", r"--max-tokens: must be a whole number of at least 0, not -1"),
+    ("generate M --seed -2", r"--seed: must be a whole number of at least -1, not -2"),
+    ("chat M --seed 99999999999999999999", r"--seed: .* from -1 to 9223372036854775807, not 9{20}"),
+    ("logits M --top 0", r"--top: must be a whole number greater than 0, not 0"),
+    ("logits M --top 1.5", r"--top: must be a whole number greater than 0, not 1.5"),
+    ("eval M --text T --window 1", r"--window: must be a whole number of at least 2, not 1"),
+    ("eval M --text T --window 5000", r"--window: .*4096 positions"),
+    ("eval M --text T --window 5000 --kv-cache-dtype fp8 --calibrate-kv T", r"--window 5000: .*4096 positions"),
+    ("eval M --text T --calibrate-kv T", r"--calibrate-kv measures scales"),
+
+    ("bench serve --request-rate 0", r"--request-rate must be a number above 0"),
+    ("bench serve --goodput foo:1", r"--goodput: \"foo:1\""),
+    ("bench serve --base-url https://x", r"--base-url: .*only http:"),
+    ("bench serve --num-prompts 0", r"--num-prompts: must be a whole number greater than 0, not 0"),
+    ("bench serve --duration 0", r"--duration: must be a number greater than 0, not 0"),
+    ("bench serve --duration 5", r"--duration needs --max-concurrency"),
+    ("bench serve --random-input-len -1", r"--random-input-len: must be a whole number of at least 1, not -1"),
+    ("bench serve --random-range-ratio 1", r"--random-range-ratio: must be a number of at least 0 and below 1, not 1"),
+    ("bench serve --num-sessions 3", r"--num-sessions belongs to --dataset-name multi-turn-agent"),
+    ("bench serve --prefix-repetition-prefix-len 3", r"--prefix-repetition-prefix-len belongs to .*shared-prefix"),
+    ("bench serve --dataset-name shared-prefix --random-input-len 3", r"--random-input-len belongs to .*random"),
+    ("bench serve --dataset-name multi-turn-agent --num-prompts 3", r"--num-prompts: "),
+    ("bench serve --dataset-name multi-turn-agent --num-turns 999999", r"--num-turns must be from 1 to"),
+    ("bench serve --dataset-name multi-turn-agent --tokenizer M", r"--tokenizer: "),
+    ("bench serve --dataset-name sharegpt", r"--dataset-name: sharegpt not in"),
+]
+
+# What is wrong lies outside the command line: exit status 1.
+OUTSIDE = [
+    ("serve /no/such/model", r"no/such/model"),
+    ("eval M --text /no/such/text", r"no/such/text"),
+    ("bench serve --base-url http://127.0.0.1:1", r"cannot connect"),
+    ("bench serve --base-url http://127.0.0.1:1 --tokenizer /no/such/model", r"no/such/model"),  # before connecting
+]
+
+# (verb and flags, a line, what its error must match)
+LINES = [
+    ("generate", {"prompt": "a", "ids": [5]}, r"one of \"ids\", \"prompt\" and \"messages\""),
+    ("generate", {}, r"one of \"ids\", \"prompt\" and \"messages\""),
+    ("generate", {"prompt": "a", "tools": []}, r"\"tools\" belongs to \"messages\""),
+]
+
+# The same, but only a warning.
+UNKNOWN_FIELDS = [
+    ("generate", {"prompt": "a", "max_tokens": 5}, r"unknown field \"max_tokens\" is ignored; known are ids, prompt"),
+    ("tokenize", {"text": "a", "ids": [5]}, r"unknown field \"ids\" is ignored; known are text"),
+    ("tokenize --decode", {"text": "a", "ids": [5]}, r"unknown field \"text\" is ignored; known are ids"),
+    ("render", {"messages": [], "tool": []}, r"unknown field \"tool\" is ignored; known are messages, tools"),
+    ("logits", {"ids": [5], "top": 3}, r"unknown field \"top\" is ignored; known are ids"),
+]
+
+# What looks unusual and is right.
+FINE = [
+    ("plan M --gpus 1x4GiB --max-model-len 1k -tp 1", ""),
+    ("plan M --gpus 1x4GiB --max-model-len auto --log-level error", ""),
+    ("--log-level error tokenize M", ""),
+    ("generate M --seed -1 --max-tokens 1 --log-level error", '{"ids":[6114]}'),
+    ("logits M --top 1", '{"ids":[6114]}'),
+    ("render M", '{"messages":[{"role":"user","content":"a"}],"chat_template_kwargs":{}}'),
+    ("generate M --max-tokens 1", '{"messages":[{"role":"user","content":"a"}],"tools":null}'),
+    ("bench serve --help", ""),
+    ("--version", ""),
+]
+
+failures = 0
+
+
+def run(words, stdin=""):
+    command = [{"M": MODEL, "T": str(TEXT), "''": ""}.get(word, word) for word in words.split()]
+    return subprocess.run([TETRAD, *command], input=stdin, capture_output=True, text=True, timeout=120)
+
+
+def check(words, done, status, pattern=""):
+    global failures
+    said = done.stderr.strip()
+    last = said.splitlines()[-1] if said else ""
+    if done.returncode != status or not re.search(pattern, last) or "\n" in said and status == 2 and not is_log(said):
+        failures += 1
+        print(f"tetrad {words}: status {done.returncode}, wanted {status} and {pattern}\n{said}\n")
+
+
+def is_log(said):
+    """All lines but the last are the log's."""
+    return all(re.match(r"\d{4}-\d\d-\d\d ", line) for line in said.splitlines()[:-1])
+
+
+def check_result_path():
+    """A result that cannot be written is known before the load."""
+    with socket.create_server(("127.0.0.1", 0)) as listener:
+        listener.settimeout(20)
+        url = f"http://127.0.0.1:{listener.getsockname()[1]}"
+        command = ["bench", "serve", "--base-url", url, "--num-prompts", "1", "--result-filename"]
+        for name, status, pattern in [("/no/such/folder/x.json", 1, r"no/such/folder"),
+                                      (str(FOLDER), 2, r"--result-filename: .* is a folder")]:
+            child = subprocess.Popen([TETRAD, *command, name], stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True)
+            connection, _ = listener.accept()  # GET /v1/models; nothing may follow it
+            connection.recv(65536)
+            body = b'{"data":[{"id":"x"}]}'
+            connection.sendall(b"HTTP/1.1 200 OK\r\nContent-Length: %d\r\nConnection: close\r\n\r\n%s" % (len(body), body))
+            connection.close()
+            stdout, stderr = child.communicate(timeout=20)
+            check(" ".join(command), subprocess.CompletedProcess(command, child.returncode, stdout, stderr), status, pattern)
+
+
+def main():
+    for words, pattern in USAGE:
+        check(words, run(words), 2, pattern)
+    for words, pattern in OUTSIDE:
+        check(words, run(words), 1, pattern)
+    for words, line, pattern in LINES:
+        verb, *flags = words.split()
+        done = run(" ".join([verb, "M", *flags]), json.dumps(line) + "\n")
+        check(words, done, 1, pattern)
+        if "error" not in json.loads(done.stdout):
+            print(f"tetrad {words}: {done.stdout}")
+            sys.exit(1)
+    for words, line, pattern in UNKNOWN_FIELDS:
+        verb, *flags = words.split()
+        check(words, run(" ".join([verb, "M", *flags]), json.dumps(line) + "\n"), 0, pattern)
+    for words, stdin in FINE:
+        check(words, run(words, stdin), 0)
+    check_result_path()
+    print(f"{len(USAGE) + len(OUTSIDE) + len(LINES) + len(UNKNOWN_FIELDS) + len(FINE) + 2} command lines, {failures} failed")
+    sys.exit(failures > 0)
+
+
+if __name__ == "__main__":
+    main()
