@@ -112,12 +112,12 @@ int for_each_json_line_ahead(
     ++number;
     if (line.find_first_not_of(" \t\r") == std::string::npos) continue;
     Result<PendingAnswer> answer = parse_line(line).and_then(begin);
-    if (!answer) {
-      const std::string message = answer.error().message;
-      status = report(std::move(answer.error()).in(fmt::format("line {}", number)));
-      answer = [message] { return json::object{{"error", message}}; };
+    if (answer) {
+      writer.add(std::move(*answer));
+      continue;
     }
-    writer.add(std::move(*answer));
+    writer.add([message = answer.error().message] { return json::object{{"error", message}}; });
+    status = report(std::move(answer.error()).in(fmt::format("line {}", number)));
   }
   writer.close();
   return status;

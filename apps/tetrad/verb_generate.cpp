@@ -62,9 +62,8 @@ class PromptReader {
 
 json::object to_answer(const GenerationEvent& event) {
   if (event.error) return {{"error", event.error->message}};
-  json::object answer{{"ids", json::value_from(event.token_ids)},
-                      {"text", event.text},
-                      {"finish_reason", finish_reason_name(*event.finish_reason)}};
+  json::object answer{{"ids", json::value_from(event.token_ids)}, {"text", event.text}};
+  if (event.finish_reason) answer["finish_reason"] = finish_reason_name(*event.finish_reason);
   if (event.stop_reason) answer["stop_reason"] = *event.stop_reason;
   return answer;
 }

@@ -58,6 +58,7 @@ TokenLogprobs some_logprobs(TokenId id) {
 std::vector<GenerationEvent> engine_events(const std::vector<std::string>& texts,
                                            FinishReason reason = FinishReason::stop) {
   std::vector<GenerationEvent> events;
+  events.reserve(texts.size() + 1);
   for (const std::string& text : texts)
     events.push_back({.token_ids = {1}, .text = text});
   events.push_back({.token_ids = {2}, .finish_reason = reason});

@@ -32,8 +32,8 @@ TEST(TokenOffsets, CountCharacters) {
   std::string before;  // bytes
   for (const TokenId id : *ids) {
     int64_t expected = 0;
-    for (size_t i = 0; i < before.size(); ++i)
-      expected += (before[i] & 0xC0) != 0x80 ? 1 : 0;
+    for (const char byte : before)
+      expected += (byte & 0xC0) != 0x80 ? 1 : 0;
     const std::string_view bytes = bundled_tokenizer().token_bytes(id);
     if ((bytes.front() & 0xC0) == 0x80) --expected;  // in the middle of the character
     EXPECT_EQ(offsets.next(id, true), expected);

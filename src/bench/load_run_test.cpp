@@ -12,7 +12,6 @@
 namespace tetrad::bench {
 namespace {
 
-using testing::Each;
 using testing::ElementsAre;
 using testing::HasSubstr;
 using testing::IsEmpty;
