@@ -105,13 +105,17 @@ int for_each_json_line_ahead(
     if (!file) return report(Error{ErrorCode::io, "cannot open " + path, ""});
   }
   std::istream& input = path == "-" ? std::cin : file;
+  const auto begin_line = [&begin](const std::string& text) -> Result<PendingAnswer> {
+    TETRAD_ASSIGN(const json::object object, parse_line(text));
+    return begin(object);
+  };
   OrderedWriter writer(ahead);
   int status = kExitOk;
   int64_t number = 0;
   for (std::string line; std::getline(input, line);) {
     ++number;
     if (line.find_first_not_of(" \t\r") == std::string::npos) continue;
-    Result<PendingAnswer> answer = parse_line(line).and_then(begin);
+    Result<PendingAnswer> answer = begin_line(line);
     if (answer) {
       writer.add(std::move(*answer));
       continue;
