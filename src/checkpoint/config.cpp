@@ -83,8 +83,9 @@ Result<void> read_sizes(const JsonFields& fields, ModelConfig& config) {
     TETRAD_ASSIGN(const std::optional<int64_t> count, fields.integer(name, 1, kMaxSize));
     TETRAD_TRY(num_experts.add(std::string(name), count));
   }
-  if (!num_experts.value()) return missing("num_local_experts");
-  config.num_local_experts = *num_experts.value();
+  const std::optional<int64_t> num_local_experts = num_experts.value();
+  if (!num_local_experts) return missing("num_local_experts");
+  config.num_local_experts = *num_local_experts;
 
   TETRAD_ASSIGN(const std::optional<int64_t> mtp, fields.integer("num_mtp_modules", 0, 1024));
   config.num_mtp_modules = mtp.value_or(0);
@@ -157,10 +158,12 @@ Result<void> read_rope(const JsonFields& fields, ModelConfig& config) {
   TETRAD_TRY(read_rope_object(fields, "rope_parameters", config.head_dim, rope));
   TETRAD_TRY(read_rope_object(fields, "rope_scaling", config.head_dim, rope));
 
-  if (!rope.theta.value()) return missing("rope_theta");
-  if (!rope.rotary_dim.value()) return missing("rotary_dim");
-  config.rope_theta = *rope.theta.value();
-  config.rotary_dim = *rope.rotary_dim.value();
+  const auto agreed_theta = rope.theta.value();
+  const auto agreed_dim = rope.rotary_dim.value();
+  if (!agreed_theta) return missing("rope_theta");
+  if (!agreed_dim) return missing("rotary_dim");
+  config.rope_theta = *agreed_theta;
+  config.rotary_dim = *agreed_dim;
   if (config.rope_theta <= 0) {
     return fail(ErrorCode::corrupt_data, "\"rope_theta\" is {}, which is not positive",
                 config.rope_theta);

@@ -93,7 +93,8 @@ void EngineCore::fail_all(const std::vector<ScheduledSlice>& slices, const Error
 
 int64_t EngineCore::take_results(ScheduledSlice& slice, Logits logits) {
   Sequence& sequence = *slice.sequence;
-  if (sequence.sampling.prompt_logprobs) collect_prompt_logprobs(sequence, slice, logits);
+  if (const auto& num_top = sequence.sampling.prompt_logprobs)
+    collect_prompt_logprobs(sequence, slice, logits, *num_top);
   if (slice.chooses()) return generate(slice, logits);
   scheduler_.computed(sequence, slice.num_own);
   return 0;
@@ -101,16 +102,15 @@ int64_t EngineCore::take_results(ScheduledSlice& slice, Logits logits) {
 
 /// Row i, of the token at position p, tells how likely token p + 1 of the prompt was.
 void EngineCore::collect_prompt_logprobs(Sequence& sequence, const ScheduledSlice& slice,
-                                         Logits logits) {
+                                         Logits logits, int64_t num_top) {
   const int64_t first = sequence.num_computed_tokens + slice.count() - logits.rows;
   for (int64_t row = 0; row < logits.rows; ++row) {
     const int64_t next = first + row + 1;
     // After a preemption the first ones are there already.
     const auto known = static_cast<int64_t>(sequence.prompt_logprobs.size());
     if (next >= sequence.num_prompt_tokens || next != known + 1) continue;
-    sequence.prompt_logprobs.push_back(token_logprobs(logits.row_span(row),
-                                                      sequence.tokens[static_cast<size_t>(next)],
-                                                      *sequence.sampling.prompt_logprobs));
+    sequence.prompt_logprobs.push_back(
+        token_logprobs(logits.row_span(row), sequence.tokens[static_cast<size_t>(next)], num_top));
   }
 }
 
@@ -180,7 +180,7 @@ void EngineCore::tell(Sequence& sequence, GenerationEvent event, Seconds now) {
     observer_.on_first_token(now - sequence.arrived);
     event.num_cached_tokens = sequence.num_cached_tokens;
     event.prompt_logprobs = std::exchange(sequence.prompt_logprobs, {});
-  } else if (count > 0) {
+  } else if (count > 0 && sequence.last_token) {
     observer_.on_tokens(now - *sequence.last_token, count);
   }
   if (count > 0) sequence.last_token = now;
@@ -201,7 +201,7 @@ void EngineCore::retire(Sequence& sequence, GenerationEvent last_event) {
       last_event.finish_reason = FinishReason::stop;
     }
   }
-  report_finish(*owner, *last_event.finish_reason, last_event.error);
+  if (last_event.finish_reason) report_finish(*owner, *last_event.finish_reason, last_event.error);
   owner->sink->on_event(std::move(last_event));
 }
 

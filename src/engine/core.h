@@ -40,7 +40,8 @@ class EngineCore {
   using Logits = Activations;
 
   void fail_all(const std::vector<ScheduledSlice>& slices, const Error& error);
-  void collect_prompt_logprobs(Sequence& sequence, const ScheduledSlice& slice, Logits logits);
+  void collect_prompt_logprobs(Sequence& sequence, const ScheduledSlice& slice, Logits logits,
+                               int64_t num_top);
   /// Takes over what the slice computed; returns the number of tokens it generated.
   int64_t take_results(ScheduledSlice& slice, Logits logits);
   int64_t generate(ScheduledSlice& slice, Logits logits);

@@ -48,8 +48,8 @@ PrefixHash PrefixIndex::extend(const PrefixHash& prefix, BlockTokens tokens) con
 std::optional<int32_t> PrefixIndex::find(const PrefixHash& hash, BlockTokens tokens) const {
   const auto found = blocks_.find(hash);
   if (found == blocks_.end()) return std::nullopt;
-  const Entry& entry = *entries_[static_cast<size_t>(found->second)];
-  if (!std::ranges::equal(entry.tokens, tokens)) return std::nullopt;
+  const std::optional<Entry>& entry = entries_[static_cast<size_t>(found->second)];
+  if (!entry || !std::ranges::equal(entry->tokens, tokens)) return std::nullopt;
   return found->second;
 }
 

@@ -1,6 +1,7 @@
 #include "engine/scheduler.h"
 
 #include <algorithm>
+#include <ranges>
 #include <utility>
 
 #include "kernels/batch.h"
@@ -227,8 +228,8 @@ bool Scheduler::reserve(Sequence& sequence, int64_t num_tokens) {
 
 void Scheduler::release_blocks(Sequence& sequence) {
   // The last first: a prefix is of use without what follows it, but not the other way round.
-  for (auto block = sequence.block_table.rbegin(); block != sequence.block_table.rend(); ++block)
-    blocks_.release(*block, prefixes_.contains(*block));
+  for (const int32_t block : std::views::reverse(sequence.block_table))
+    blocks_.release(block, prefixes_.contains(block));
   sequence.block_table.clear();
   sequence.num_computed_tokens = 0;
   sequence.num_indexed_blocks = 0;

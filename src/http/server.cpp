@@ -158,9 +158,11 @@ class Server::Impl {
   }
 
   asio::awaitable<void> obey_signals() {
-    const auto [first_error, first] = co_await signals_.async_wait(kAwaitTuple);
-    if (first_error) co_return;
-    drain();
+    if (!draining_) {  // a stop() before run() has cancelled a wait that had not begun
+      const auto [first_error, first] = co_await signals_.async_wait(kAwaitTuple);
+      if (first_error) co_return;
+      drain();
+    }
     if (connections_.empty()) co_return;
     const auto [second_error, second] = co_await signals_.async_wait(kAwaitTuple);
     if (!second_error) close_all(End::interrupted);

@@ -396,6 +396,13 @@ TEST_F(HttpServer, AnswersAfterTheEndGoNowhere) {
   handler_.release();
 }
 
+TEST_F(HttpServer, MayBeStoppedBeforeItRuns) {
+  auto server = Server::listen({.port = 0}, handler_);
+  ASSERT_TRUE(server);
+  (*server)->stop();
+  EXPECT_EQ((*server)->run(), Server::End::drained);
+}
+
 TEST_F(HttpServer, SaysWhatIsWrongWithThePort) {
   start();
   const auto second = Server::listen({.port = server_->port()}, handler_);
