@@ -37,10 +37,8 @@ Without a network this cannot work: connect it, or install these packages by han
 
 # Memory a build needs: one file of src/http takes about 800 MB to compile.
 check_memory() {
-  local available_mib
-  available_mib=$(awk '/MemAvailable/ {print int($2 / 1024)}' /proc/meminfo)
-  if [ "${available_mib:-99999}" -lt 1500 ]; then
-    die "only ${available_mib} MiB of memory are available; building needs about 1500 MiB. Close something or add swap."
+  if [ "$1" -lt 1500 ]; then
+    die "only $1 MiB of memory are available; building needs about 1500 MiB. Close something or add swap."
   fi
 }
 
@@ -55,7 +53,10 @@ test_packages=(libgtest-dev libgmock-dev librapidcheck-dev python3 python3-jinja
 build() {
   local preset=$1
   shift
-  check_memory
+  local available_mib
+  available_mib=$(awk '/MemAvailable/ {print int($2 / 1024)}' /proc/meminfo)
+  : "${available_mib:=999999}"  # an old kernel does not say
+  check_memory "$available_mib"
   cd "$root"
   say "Building the $preset preset"
   local log
@@ -67,8 +68,8 @@ build() {
   # A compiler for each processor, as far as memory reaches.
   local jobs fit
   jobs=$(nproc)
-  fit=$(awk '/MemAvailable/ {print int($2 / 1024 / 800)}' /proc/meminfo)
-  if [ "${fit:-$jobs}" -lt "$jobs" ]; then jobs=$((fit > 1 ? fit : 1)); fi
+  fit=$((available_mib / 800))
+  if [ "$fit" -lt "$jobs" ]; then jobs=$fit; fi  # at least 1: check_memory saw to that
   cmake --build --preset "$preset" -j "$jobs" >"$log" 2>&1 || {
     grep -E -A 20 'FAILED|error' "$log" | head -n 80 >&2
     die "the build failed; the lines above are its first errors"

@@ -8,6 +8,7 @@
 
 #include "base/json.h"
 #include "base/mapped_file.h"
+#include "base/sanitized_for_tests.h"
 #include "kernels/kernels.h"
 #include "model/kv_cache_format.h"
 #include "quant/kv_calibration.h"
@@ -25,11 +26,6 @@ const fs::path kShared = kSource.parent_path() / "shared" / "models";
 constexpr int64_t kWindow = 1024;
 
 constexpr const char* kLong = "takes minutes under a sanitizer; the release tests compute it";
-#if defined(__SANITIZE_ADDRESS__) || defined(__SANITIZE_THREAD__)
-constexpr bool kSanitized = true;
-#else
-constexpr bool kSanitized = false;
-#endif
 
 std::unique_ptr<MiniMaxM2> load(const fs::path& folder) {
   auto checkpoint = std::make_shared<const Checkpoint>(Checkpoint::open(folder).value());

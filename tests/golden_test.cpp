@@ -14,6 +14,7 @@
 
 #include "base/json.h"
 #include "base/mapped_file.h"
+#include "base/sanitized_for_tests.h"
 #include "checkpoint/checkpoint.h"
 #include "kernels/kernels.h"
 #include "model/minimax_m2.h"
@@ -161,13 +162,7 @@ class FullGoldens : public Goldens {
   }
   /// Scalar kernels take minutes for the long texts, and hours under sanitizers; there the others
   /// take minutes.
-  bool slow() const {
-#if defined(__SANITIZE_ADDRESS__) || defined(__SANITIZE_THREAD__)
-    return true;
-#else
-    return GetParam() == "reference" || GetParam() == "generic";
-#endif
-  }
+  bool slow() const { return kSanitized || GetParam() == "reference" || GetParam() == "generic"; }
   std::unique_ptr<MiniMaxM2> model_;
 };
 

@@ -211,7 +211,6 @@ void add_verb_quantize(CLI::App& app, int& exit_status) {
   verb->add_option("--max-shard-size", flags->max_shard_bytes,
                    "largest file of weights: 5GB, 500MB, 4GiB or a number of bytes")
       ->transform(as_byte_size())
-      ->check(as_whole_number({.from = 1, .to = int64_t{1} << 62}))
       ->option_text("SIZE [5GB]");
   verb->add_option(
           "--kv-calibration", flags->kv_calibration,

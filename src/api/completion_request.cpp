@@ -51,10 +51,10 @@ Result<void> read_echo(FieldReader& fields, CompletionRequest& request) {
   return {};
 }
 
-}  // namespace
-
 /// Of OpenAI's API and vLLM; a chat goes on to what the context allows.
 constexpr int64_t kDefaultMaxTokens = 16;
+
+}  // namespace
 
 Result<CompletionRequest> parse_completion_request(std::string_view body) {
   TETRAD_ASSIGN(const json::object object, parse_body(body));

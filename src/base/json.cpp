@@ -67,23 +67,20 @@ class DuplicateKeyFinder {
   std::string key_;
 };
 
-/// Where a number stands that a double cannot hold, as "a.b[3]"; none when all are finite. The
+/// Where a number stands that a double cannot hold, as ".a.b[3]"; none when all are finite. The
 /// parser makes an infinity of it, which is no JSON when written again.
 std::optional<std::string> path_of_infinity(const json::value& value) {
-  if (const double* number = value.if_double())
-    return std::isfinite(*number) ? std::nullopt : std::optional<std::string>("");
+  if (const double* number = value.if_double(); number != nullptr && !std::isfinite(*number))
+    return "";
   if (const json::object* object = value.if_object()) {
     for (const auto& [key, member] : *object) {
-      const auto rest = path_of_infinity(member);
-      if (rest)
-        return std::string(key) + (rest->empty() || rest->front() == '[' ? "" : ".") + *rest;
+      if (const auto rest = path_of_infinity(member))
+        return fmt::format(".{}{}", std::string_view(key), *rest);
     }
   }
   if (const json::array* array = value.if_array()) {
     for (size_t i = 0; i < array->size(); ++i) {
-      const auto rest = path_of_infinity((*array)[i]);
-      if (rest)
-        return fmt::format("[{}]{}{}", i, rest->empty() || rest->front() == '[' ? "" : ".", *rest);
+      if (const auto rest = path_of_infinity((*array)[i])) return fmt::format("[{}]{}", i, *rest);
     }
   }
   return std::nullopt;
@@ -152,8 +149,11 @@ Result<json::value> parse_json(std::string_view text, JsonLimits limits) {
     return fail(ErrorCode::corrupt_data, "the key \"{}\" appears twice in one JSON object", key);
   }
   json::value value = parser.release();
-  if (const auto path = path_of_infinity(value))
-    return fail_param(*path, "not valid JSON: {}: the number is out of range", *path);
+  if (const auto found = path_of_infinity(value)) {
+    std::string_view path = *found;
+    if (path.starts_with('.')) path.remove_prefix(1);
+    return fail_param(path, "not valid JSON: {}: the number is out of range", path);
+  }
   return value;
 }
 

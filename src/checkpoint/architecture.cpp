@@ -148,4 +148,9 @@ std::optional<KvScaleName> parse_kv_scale_name(std::string_view name) {
   return std::nullopt;
 }
 
+std::optional<KvScaleName> parse_kv_scale_name(std::string_view name, const ModelConfig& config) {
+  const auto scale = parse_kv_scale_name(name);
+  return scale && scale->layer < config.num_hidden_layers ? scale : std::nullopt;
+}
+
 }  // namespace tetrad

@@ -57,5 +57,7 @@ struct KvScaleName {
 
 /// Recognises the spellings of mxfp4_16 spec, section 5.
 std::optional<KvScaleName> parse_kv_scale_name(std::string_view name);
+/// The same, for the layers of this model alone.
+std::optional<KvScaleName> parse_kv_scale_name(std::string_view name, const ModelConfig& config);
 
 }  // namespace tetrad

@@ -25,11 +25,6 @@ std::set<std::string, std::less<>> claimed_tensors(const Checkpoint& checkpoint)
   return claimed;
 }
 
-bool is_kv_scale(std::string_view name, const ModelConfig& config) {
-  const auto scale = parse_kv_scale_name(name);
-  return scale && scale->layer < config.num_hidden_layers;
-}
-
 }  // namespace
 
 std::vector<std::string_view> stray_tensors(const Checkpoint& checkpoint) {
@@ -37,7 +32,8 @@ std::vector<std::string_view> stray_tensors(const Checkpoint& checkpoint) {
   const ModelConfig& config = checkpoint.config();
   std::vector<std::string_view> strays;
   for (const auto& [name, view] : checkpoint.tensors()) {
-    if (!claimed.contains(name) && !is_mtp_tensor(name, config) && !is_kv_scale(name, config))
+    if (!claimed.contains(name) && !is_mtp_tensor(name, config) &&
+        !parse_kv_scale_name(name, config))
       strays.push_back(name);
   }
   return strays;

@@ -134,8 +134,7 @@ class Surveyor {
         add(survey_.skipped_mtp, num_elements(tensor), static_cast<int64_t>(tensor.bytes.size()));
         continue;
       }
-      const auto scale = parse_kv_scale_name(name);
-      if (scale && scale->layer < checkpoint_.config().num_hidden_layers) {
+      if (const auto scale = parse_kv_scale_name(name, checkpoint_.config())) {
         const bool both = scale->kind == KvScaleKind::both;
         if (both || scale->kind == KvScaleKind::key) k_layers.insert(scale->layer);
         if (both || scale->kind == KvScaleKind::value) v_layers.insert(scale->layer);

@@ -10,6 +10,7 @@
 #include <thread>
 
 #include "base/mapped_file.h"
+#include "base/sanitized_for_tests.h"
 #include "engine/bundled_model.h"
 #include "kernels/kernels.h"
 
@@ -160,11 +161,9 @@ Answers answers_alone(MiniMaxM2& model) {
 class EngineOnKernels : public testing::TestWithParam<const char*> {};
 
 TEST_P(EngineOnKernels, TokensDependOnTheRequestAlone) {
-#if defined(__SANITIZE_ADDRESS__) || defined(__SANITIZE_THREAD__)
-  if (std::string_view(GetParam()) == "generic") {
+  if (kSanitized && std::string_view(GetParam()) == "generic") {
     GTEST_SKIP() << "scalar kernels under a sanitizer take minutes; the release tests run them";
   }
-#endif
   const auto one_thread = make_model(GetParam(), 1);
   const auto three_threads = make_model(GetParam(), 3);
   if (!one_thread) GTEST_SKIP() << "this machine has no " << GetParam();

@@ -7,8 +7,12 @@
 #include <string>
 
 #include "plan/planned_model.h"
+#include "plan/sharding.h"
 
 namespace tetrad::plan {
+
+/// The layout of the model card.
+inline constexpr Layout kEight{.tensor_parallel = 8};
 
 inline std::filesystem::path minimax_m2_7_config() {
   return std::filesystem::path(TETRAD_SOURCE_DIR) / "tests/golden/minimax-m2.7/config.json";

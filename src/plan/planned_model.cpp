@@ -111,8 +111,8 @@ Result<bool> add_kv_scales(const Checkpoint& checkpoint, Classes& classes) {
   std::set<int64_t> key_layers;
   std::set<int64_t> value_layers;
   for (const auto& [name, view] : checkpoint.tensors()) {
-    const auto scale = parse_kv_scale_name(name);
-    if (!scale || scale->layer >= checkpoint.config().num_hidden_layers) continue;
+    const auto scale = parse_kv_scale_name(name, checkpoint.config());
+    if (!scale) continue;
     TETRAD_ASSIGN(const WeightFormat format, dense_format(view.dtype, name));
     classes.add({.name = class_name(name),
                  .format = format,

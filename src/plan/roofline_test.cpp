@@ -14,12 +14,9 @@
 namespace tetrad::plan {
 namespace {
 
-constexpr Layout kTensorParallel8{.tensor_parallel = 8};
-
 Roofline m2_7_on_eight(MachineRates rates) {
   const PlannedModel model = minimax_m2_7();
-  return {model, kTensorParallel8, kv_token_bytes(model.config, kTensorParallel8, DType::f8_e4m3),
-          rates};
+  return {model, kEight, kv_token_bytes(model.config, kEight, DType::f8_e4m3), rates};
 }
 
 TEST(Roofline, DistinctExpertsAreWhatRandomRoutingGives) {
@@ -103,7 +100,7 @@ TEST(Roofline, ExpertParallelismReadsAsMuchOnAverage) {
   const PlannedModel model = minimax_m2_7();
   const Layout dealt{.tensor_parallel = 8, .expert_parallel = true};
   EXPECT_DOUBLE_EQ(Roofline(model, dealt, 15872, {}).decode(8, 0).bytes,
-                   Roofline(model, kTensorParallel8, 15872, {}).decode(8, 0).bytes);
+                   Roofline(model, kEight, 15872, {}).decode(8, 0).bytes);
 }
 
 }  // namespace

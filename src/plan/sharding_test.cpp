@@ -35,7 +35,6 @@ class Sharding : public testing::Test {
   PlannedModel model_ = minimax_m2_7();
 };
 
-constexpr Layout kEight{.tensor_parallel = 8};
 constexpr Layout kEightWithExperts{.tensor_parallel = 8, .expert_parallel = true};
 
 TEST_F(Sharding, CutsRowsOfHeadsAndColumnsOfTheOutput) {

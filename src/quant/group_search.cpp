@@ -15,7 +15,6 @@ constexpr int kSmallestLevel = 8;
 static_assert(kIq4NlCodebook[kSmallestLevel] == 1);
 /// A negative weight passes 8 thresholds as the scale shrinks, a positive one 7.
 constexpr size_t kMaxBreakpoints = kGroupWeights * kSmallestLevel;
-constexpr double kLargestF16 = 65504.0;
 
 /// kThresholds[j] lies between levels j and j + 1. Multiples of 1/2, so exact in any float type.
 constexpr std::array<float, kLevels - 1> kThresholds = [] {

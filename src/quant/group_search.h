@@ -11,6 +11,7 @@
 namespace tetrad {
 
 inline constexpr size_t kGroupWeights = static_cast<size_t>(kMxfp4GroupSize);
+inline constexpr double kLargestF16 = 65504.0;
 
 /// One group as stored: weight i is kIq4NlCodebook[codes[i]] * f16(scale_bits).
 struct QuantizedGroup {
@@ -25,7 +26,7 @@ struct QuantizedGroup {
 /// squared activations of the 16 input channels; if they are zero for every weight that is not
 /// zero, they say nothing and count as ones.
 ///
-/// Scales beyond ±65504 do not exist in FP16, so weights of more than about 8e6 are clipped;
+/// Scales beyond ±kLargestF16 do not exist in FP16, so weights of more than about 8e6 are clipped;
 /// weights below about 2e-6 may be best served by scale 0. Codes that a zero scale makes
 /// meaningless are 8.
 QuantizedGroup search_group(std::span<const float, kGroupWeights> weights,

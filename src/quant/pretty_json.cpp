@@ -1,7 +1,5 @@
 #include "quant/pretty_json.h"
 
-#include <fmt/core.h>
-
 #include <algorithm>
 
 namespace tetrad {
@@ -43,19 +41,11 @@ void append_array(const json::array& array, size_t depth, std::string& text) {
   text += ']';
 }
 
-/// As Python writes it: 5000000.0 and 1e-06, not 5E6 and 1E-6.
-std::string number_text(double number) {
-  const std::string text = fmt::format("{}", number);
-  return text.find_first_of(".e") == std::string::npos ? text + ".0" : text;
-}
-
 void append(const json::value& value, size_t depth, std::string& text) {
   if (const json::object* object = value.if_object()) {
     append_object(*object, depth, text);
   } else if (const json::array* array = value.if_array()) {
     append_array(*array, depth, text);
-  } else if (value.is_double()) {
-    text += number_text(value.get_double());
   } else {
     text += to_json_text(value);
   }

@@ -12,7 +12,6 @@ namespace {
 
 constexpr int64_t kGroupBytes = kMxfp4GroupSize / 2;
 constexpr float kSmallestNormalF16 = 0x1p-14f;
-constexpr float kLargestScale = 65504.0f;
 
 /// Where one row goes, and what became of it.
 struct RowTarget {
@@ -33,7 +32,7 @@ void count(std::span<const float, kGroupWeights> weights, const QuantizedGroup& 
   loss.negative_scales += scale < 0 ? 1 : 0;
   loss.zero_scales += scale == 0 ? 1 : 0;
   loss.subnormal_scales += scale != 0 && std::abs(scale) < kSmallestNormalF16 ? 1 : 0;
-  loss.clipped_scales += std::abs(scale) == kLargestScale ? 1 : 0;
+  loss.clipped_scales += std::abs(scale) == kLargestF16 ? 1 : 0;
   for (size_t i = 0; i < kGroupWeights; ++i) {
     const double weight = weights[i];
     const double difference = weight - double{scale} * kIq4NlCodebook[group.codes[i]];

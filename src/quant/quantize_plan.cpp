@@ -116,9 +116,9 @@ class Planner {
 
   void replace_kv_scales() {
     const int64_t num_layers = source_.config().num_hidden_layers;
-    std::erase_if(unclaimed_, [num_layers](const std::string& name) {
-      const auto scale = parse_kv_scale_name(name);
-      return scale && scale->layer < num_layers && scale->kind != KvScaleKind::other;
+    std::erase_if(unclaimed_, [this](const std::string& name) {
+      const auto scale = parse_kv_scale_name(name, source_.config());
+      return scale && scale->kind != KvScaleKind::other;
     });
     for (int64_t layer = 0; layer < num_layers; ++layer) {
       PlannedModule planned;
