@@ -13,6 +13,12 @@ bool contains(const std::vector<TokenId>& ids, TokenId id) {
   return std::ranges::find(ids, id) != ids.end();
 }
 
+void add_text(GenerationEvent& event, const OutputText::Step& news) {
+  for (const TextSpan& tag : news.tags)
+    event.tags.push_back({event.text.size() + tag.begin, event.text.size() + tag.end});
+  event.text += news.text;
+}
+
 Activations rows(Activations all, int64_t first, int64_t count) {
   return {all.row(first), count, all.cols};
 }
@@ -40,8 +46,9 @@ void EngineCore::cancel_all() {
 
 void EngineCore::tell_cancelled(Sequence& sequence) {
   report_finish(sequence, FinishReason::cancelled);
-  sequence.sink->on_event(
-      {.text = sequence.output.finish().text, .finish_reason = FinishReason::cancelled});
+  GenerationEvent last{.finish_reason = FinishReason::cancelled};
+  add_text(last, sequence.output.finish());
+  sequence.sink->on_event(std::move(last));
 }
 
 void EngineCore::step() {
@@ -150,8 +157,14 @@ int64_t EngineCore::generate(ScheduledSlice& slice, Logits logits) {
 Result<bool> EngineCore::append_token(Sequence& sequence, std::span<const float> logits,
                                       GenerationEvent& event) {
   const SamplingParams& sampling = sequence.sampling;
-  TETRAD_ASSIGN(SampledToken token,
-                sampler_.sample(logits, sampling, sequence.tokens, sequence.num_prompt_tokens));
+  const TokenSet* allowed = nullptr;
+  if (sequence.constraint) {
+    const int64_t num_tokens_left = sampling.max_tokens - sequence.num_generated();
+    TETRAD_ASSIGN(allowed, sequence.constraint->allowed(num_tokens_left));
+  }
+  TETRAD_ASSIGN(SampledToken token, sampler_.sample(logits, sampling, sequence.tokens,
+                                                    sequence.num_prompt_tokens, allowed));
+  if (sequence.constraint) sequence.constraint->accept(token.id);
   sequence.tokens.push_back(token.id);
   event.token_ids.push_back(token.id);
   if (token.logprobs) event.logprobs.push_back(std::move(*token.logprobs));
@@ -163,7 +176,7 @@ Result<bool> EngineCore::append_token(Sequence& sequence, std::span<const float>
     return false;
   }
   OutputText::Step news = sequence.output.push(token.id, may_stop);
-  event.text += news.text;
+  add_text(event, news);
   if (news.stopped_by) {
     event.stop_reason = std::move(news.stopped_by);
     event.finish_reason = FinishReason::stop;
@@ -195,7 +208,7 @@ void EngineCore::retire(Sequence& sequence, GenerationEvent last_event) {
   const std::unique_ptr<Sequence> owner = scheduler_.remove(sequence.id);
   if (!last_event.stop_reason) {
     OutputText::Step rest = owner->output.finish();
-    last_event.text += rest.text;
+    add_text(last_event, rest);
     if (rest.stopped_by && !last_event.error) {
       last_event.stop_reason = std::move(rest.stopped_by);
       last_event.finish_reason = FinishReason::stop;

@@ -13,12 +13,13 @@ constexpr float kRuledOut = -std::numeric_limits<float>::infinity();
 std::span<const float> LogitsProcessor::process(std::span<const float> logits,
                                                 const SamplingParams& params,
                                                 std::span<const TokenId> tokens,
-                                                int64_t num_prompt_tokens) {
+                                                int64_t num_prompt_tokens,
+                                                const TokenSet* allowed) {
   const auto answer = tokens.subspan(static_cast<size_t>(num_prompt_tokens));
   const bool too_short = static_cast<int64_t>(answer.size()) < params.min_tokens;
   const bool penalised = Penalties::asked_for(params);
   if (params.logit_bias.empty() && !penalised && params.allowed_token_ids.empty() &&
-      params.bad_words.empty() && !too_short) {
+      params.bad_words.empty() && !too_short && allowed == nullptr) {
     return logits;
   }
   logits_.assign(logits.begin(), logits.end());
@@ -28,6 +29,7 @@ std::span<const float> LogitsProcessor::process(std::span<const float> logits,
   }
   if (penalised) penalties_.apply(logits_, params, tokens, num_prompt_tokens);
   if (!params.allowed_token_ids.empty()) keep_only(params.allowed_token_ids);
+  if (allowed != nullptr) keep_only(*allowed);
   rule_out_bad_words(params, answer);
   if (too_short) rule_out_end(params);
   return logits_;
@@ -47,6 +49,18 @@ void LogitsProcessor::keep_only(std::span<const TokenId> allowed) {
   std::ranges::fill(logits_, kRuledOut);
   for (size_t i = 0; i < allowed.size(); ++i)
     logits_[static_cast<size_t>(allowed[i])] = kept_[i];
+}
+
+/// Word by word: most sets have long stretches of all and of none.
+void LogitsProcessor::keep_only(const TokenSet& allowed) {
+  const auto words = allowed.words();
+  for (size_t begin = 0; begin < logits_.size(); begin += 64) {
+    const size_t end = std::min(begin + 64, logits_.size());
+    const uint64_t bits = begin / 64 < words.size() ? words[begin / 64] : 0;
+    if (bits == ~uint64_t{0}) continue;
+    for (size_t i = begin; i < end; ++i)
+      logits_[i] = (bits >> (i - begin) & 1) != 0 ? logits_[i] : kRuledOut;
+  }
 }
 
 /// The last token of a sequence must not come when the answer ends with all before it.

@@ -10,7 +10,8 @@
 namespace tetrad {
 
 /// What a request does to the logits before a token is chosen: logit_bias, then penalties, then
-/// the tokens that must not come now get minus infinity. All of it holds for greedy choices too.
+/// the tokens that must not come now get minus infinity, those its constraint does not allow too.
+/// All of it holds for greedy choices too.
 class LogitsProcessor {
  public:
   /// `eos_token_ids`: the model's end tokens, which min_tokens keeps away.
@@ -18,13 +19,16 @@ class LogitsProcessor {
       : eos_token_ids_(std::move(eos_token_ids)) {}
 
   /// `logits` themselves where nothing is asked of them: a vocabulary is not copied for nothing.
-  /// Valid until the next call. `tokens`: the prompt's and those generated so far.
+  /// Valid until the next call. `tokens`: the prompt's and those generated so far. `allowed`: null
+  /// for all.
   std::span<const float> process(std::span<const float> logits, const SamplingParams& params,
-                                 std::span<const TokenId> tokens, int64_t num_prompt_tokens);
+                                 std::span<const TokenId> tokens, int64_t num_prompt_tokens,
+                                 const TokenSet* allowed = nullptr);
 
  private:
   void rule_out(TokenId id);
   void keep_only(std::span<const TokenId> allowed);
+  void keep_only(const TokenSet& allowed);
   void rule_out_bad_words(const SamplingParams& params, std::span<const TokenId> answer);
   void rule_out_end(const SamplingParams& params);
 

@@ -4,6 +4,7 @@
 #include <string>
 #include <vector>
 
+#include "engine/request.h"
 #include "text/tokenizer.h"
 
 namespace tetrad {
@@ -21,6 +22,7 @@ class OutputText {
 
   struct Step {
     std::string text;
+    std::vector<TextSpan> tags;             // of `text`: see GenerationEvent
     std::optional<std::string> stopped_by;  // the stop string found, where `text` ends
   };
   /// `may_stop` false: a stop string that ends in the text up to here is text like any other.
@@ -35,11 +37,15 @@ class OutputText {
   };
   FoundStop find_stop() const;
   Step release(bool at_end);
+  /// The first `size` bytes of held_, which stay there, and the tags in them.
+  Step beginning(size_t size) const;
 
+  const Tokenizer& tokenizer_;
   StreamingDecoder decoder_;
   std::vector<std::string> stop_;
   bool include_stop_;
   std::string held_;
+  std::vector<TextSpan> tags_;  // in held_
   size_t num_exempt_ = 0;  // bytes of held_ that no stop string may end in: they came too early
 };
 

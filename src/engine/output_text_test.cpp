@@ -206,5 +206,47 @@ TEST(OutputText, AStopCountsWhereTheTextMayStop) {
   EXPECT_EQ(streamed("abc", letters, 5, /*include_stop=*/true), "aaabcabc|");
 }
 
+/// All text and tags of an output, put together.
+OutputText::Step all_of(OutputText& output, const std::vector<TokenId>& ids) {
+  OutputText::Step all;
+  const auto add = [&all](OutputText::Step step) {
+    for (const TextSpan& tag : step.tags)
+      all.tags.push_back({all.text.size() + tag.begin, all.text.size() + tag.end});
+    all.text += step.text;
+    if (step.stopped_by) all.stopped_by = std::move(step.stopped_by);
+    return all.stopped_by.has_value();
+  };
+  for (const TokenId id : ids) {
+    if (add(output.push(id))) return all;
+  }
+  add(output.finish());
+  return all;
+}
+
+TEST(OutputText, TellsTagsFromTheirSpelling) {
+  const Tokenizer& tokenizer = bundled_tokenizer();
+  std::vector<TokenId> ids = tokenizer.encode("a</think>b", SpecialTokens::ignore).value();
+  const std::vector<TokenId> with_tag = tokenizer.encode("c</think>d").value();
+  ids.insert(ids.end(), with_tag.begin(), with_tag.end());
+  // Stop strings that never come, but could begin anywhere in the tag.
+  for (const std::vector<std::string>& stops :
+       {std::vector<std::string>{}, {"k>x"}, {">dx"}, {"</thinkx", "inky"}}) {
+    OutputText output(tokenizer, stops, /*skip_special_tokens=*/true);
+    const OutputText::Step all = all_of(output, ids);
+    EXPECT_EQ(all.text, "a</think>bc</think>d");
+    EXPECT_EQ(all.tags, (std::vector<TextSpan>{{11, 19}}));
+  }
+}
+
+TEST(OutputText, ATagThatIsCutOffIsText) {
+  const Tokenizer& tokenizer = bundled_tokenizer();
+  const std::vector<TokenId> ids = tokenizer.encode("c</think>d").value();
+  OutputText output(tokenizer, {"nk>"}, /*skip_special_tokens=*/true);
+  const OutputText::Step all = all_of(output, ids);
+  EXPECT_EQ(all.text, "c</thi");
+  EXPECT_TRUE(all.tags.empty());
+  EXPECT_EQ(all.stopped_by, "nk>");
+}
+
 }  // namespace
 }  // namespace tetrad

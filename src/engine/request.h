@@ -3,11 +3,13 @@
 // What the engine is asked and what it answers. Strong types only: JSON never gets this far.
 
 #include <cstdint>
+#include <memory>
 #include <optional>
 #include <string>
 #include <vector>
 
 #include "base/error.h"
+#include "text/token_constraint.h"
 #include "text/tokenizer.h"
 
 namespace tetrad {
@@ -54,6 +56,8 @@ struct GenerationRequest {
   int64_t priority = 0;
   /// Prefixes are shared among requests of the same salt only.
   std::string cache_salt;
+  /// What the answer's tokens must keep to; null: nothing.
+  std::shared_ptr<const TokenConstraint> constraint;
 };
 
 enum class FinishReason { stop, length, cancelled, error };
@@ -73,10 +77,20 @@ struct TokenLogprobs {
   std::vector<TokenLogprob> top;  // the likeliest, best first, lower ids first of equals
 };
 
+/// Bytes of a text, from `begin` to before `end`.
+struct TextSpan {
+  size_t begin = 0;
+  size_t end = 0;
+  bool operator==(const TextSpan&) const = default;
+};
+
 /// One step's news of one request. The last event has a finish_reason, and none follows it.
 struct GenerationEvent {
-  std::vector<TokenId> token_ids;       // new since the last event, an end token included
-  std::string text;                     // text that became certain, stop strings cut off
+  std::vector<TokenId> token_ids;  // new since the last event, an end token included
+  std::string text;                // text that became certain, stop strings cut off
+  /// Of `text`: what an added token says, such as </think>, which the same characters by ordinary
+  /// tokens do not.
+  std::vector<TextSpan> tags;
   std::vector<TokenLogprobs> logprobs;  // of token_ids, if asked for
   /// With the first event, if asked for: of the prompt tokens 1, 2, …
   std::vector<TokenLogprobs> prompt_logprobs;

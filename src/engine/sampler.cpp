@@ -22,19 +22,20 @@ double uniform_at(uint64_t seed, uint64_t index) {
 }
 
 Result<SampledToken> Sampler::sample(std::span<const float> logits, const SamplingParams& params,
-                                     std::span<const TokenId> tokens, int64_t num_prompt_tokens) {
+                                     std::span<const TokenId> tokens, int64_t num_prompt_tokens,
+                                     const TokenSet* allowed) {
   if (!std::ranges::all_of(logits, [](float logit) { return std::isfinite(logit); })) {
     return fail(
         ErrorCode::corrupt_data,
         "the model computed logits that are not numbers; the checkpoint is damaged or wrong");
   }
-  const auto processed = processor_.process(logits, params, tokens, num_prompt_tokens);
+  const auto processed = processor_.process(logits, params, tokens, num_prompt_tokens, allowed);
   SampledToken chosen{.id = best_token(processed)};
   const float best_logit = processed[static_cast<size_t>(chosen.id)];
   if (std::isinf(best_logit)) {
     return fail(ErrorCode::invalid_argument,
-                "no token is left to choose: allowed_token_ids, bad_words, min_tokens and "
-                "stop_token_ids rule all of them out");
+                "no token is left to choose: allowed_token_ids, bad_words, min_tokens, "
+                "stop_token_ids and the answer's grammar rule all of them out");
   }
   if (params.temperature != 0.0f) {
     collect_candidates(processed, best_logit, params);

@@ -31,10 +31,12 @@ class Sampler {
   /// Log probabilities are those of `logits` as they came.
   ///
   /// `tokens`: the prompt's and those generated so far; the draw's index is the number of the
-  /// latter. The request is one that check_request() let pass, with its seed set. Errors: logits
-  /// that are not numbers, parameters that rule every token out.
+  /// latter. The request is one that check_request() let pass, with its seed set. `allowed`: the
+  /// tokens among which to choose, besides what the parameters say; null: all. Errors: logits that
+  /// are not numbers, parameters that rule every token out.
   Result<SampledToken> sample(std::span<const float> logits, const SamplingParams& params,
-                              std::span<const TokenId> tokens, int64_t num_prompt_tokens);
+                              std::span<const TokenId> tokens, int64_t num_prompt_tokens,
+                              const TokenSet* allowed = nullptr);
 
  private:
   struct Candidate {

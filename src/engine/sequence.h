@@ -27,6 +27,7 @@ struct Sequence {
         num_prompt_tokens(static_cast<int64_t>(request.prompt_ids.size())),
         tokens(std::move(request.prompt_ids)),
         sink(std::move(event_sink)),
+        constraint(request.constraint ? request.constraint->start() : nullptr),
         output(tokenizer, sampling.stop, sampling.skip_special_tokens,
                sampling.include_stop_str_in_output),
         arrived(now) {}
@@ -38,6 +39,7 @@ struct Sequence {
   const int64_t num_prompt_tokens;
   std::vector<TokenId> tokens;  // prompt, then what was generated
   const std::shared_ptr<EventSink> sink;
+  const std::unique_ptr<ConstraintState> constraint;  // null: none
   OutputText output;
 
   // The scheduler's.
@@ -48,6 +50,7 @@ struct Sequence {
   int64_t num_indexed_blocks = 0;  // of block_table, from its beginning: known to the index
   int64_t num_once_computed = 0;   // the most that num_computed_tokens has been
   int64_t num_overtakes = 0;
+  bool paused = false;  // its client lags: nothing is computed for it
   DraftGovernor drafts;
 
   // What is told in the first event and at the end.
