@@ -21,6 +21,7 @@ int main(int argc, char** argv) {
   tetrad::add_verb_eval(app, exit_status);
   tetrad::add_verb_tokenize(app, exit_status);
   tetrad::add_verb_render(app, exit_status);
+  tetrad::add_verb_parse(app, exit_status);
   tetrad::add_verb_logits(app, exit_status);
   tetrad::add_verb_bench(app, exit_status);
   tetrad::add_log_level(app);

@@ -11,7 +11,7 @@
 
 #include "answer_sink.h"
 #include "chat/conversation.h"
-#include "chat/reasoning.h"
+#include "chat/output_parser.h"
 #include "cli_io.h"
 #include "engine/engine.h"
 #include "interrupts.h"
@@ -41,7 +41,7 @@ class AnswerPrinter {
  public:
   explicit AnswerPrinter(bool terminal) : terminal_(terminal) {}
 
-  void print(const ReasoningSplitter::Delta& delta) {
+  void print(const OutputDelta& delta) {
     if (terminal_ && !delta.reasoning.empty()) {
       if (!std::exchange(dim_, true)) write("\x1b[2m");
       write(delta.reasoning);
@@ -161,9 +161,9 @@ class Chat {
     const std::jthread watch = cancel_on_interrupt(engine_, id);
 
     AnswerPrinter printer(isatty(STDOUT_FILENO) != 0);
-    ReasoningSplitter splitter(prompt.starts_in_reasoning);
-    ReasoningSplitter::Delta whole;
-    const auto take = [&](const ReasoningSplitter::Delta& delta) {
+    OutputParser parser({.starts_in_reasoning = prompt.starts_in_reasoning});
+    OutputDelta whole;
+    const auto take = [&](const OutputDelta& delta) {
       printer.print(delta);
       whole.reasoning += delta.reasoning;
       whole.content += delta.content;
@@ -171,9 +171,9 @@ class Chat {
     GenerationEvent news;
     do {
       news = sink->wait_for_news();
-      take(splitter.push(news.text));
+      take(parser.push(news.text));
     } while (!news.finish_reason);
-    take(splitter.finish());
+    take(parser.finish());
     printer.end();
     if (news.error) return tl::unexpected(std::move(*news.error));
     if (news.finish_reason == FinishReason::length) {

@@ -16,10 +16,12 @@ void add_verb_plan(CLI::App& app, int& exit_status);
 void add_verb_eval(CLI::App& app, int& exit_status);
 void add_verb_tokenize(CLI::App& app, int& exit_status);
 void add_verb_render(CLI::App& app, int& exit_status);
+void add_verb_parse(CLI::App& app, int& exit_status);
 void add_verb_logits(CLI::App& app, int& exit_status);
 void add_verb_bench(CLI::App& app, int& exit_status);
 
 // Subcommands of bench.
 void add_bench_serve(CLI::App& bench, int& exit_status);
+void add_bench_structured(CLI::App& bench, int& exit_status);
 
 }  // namespace tetrad

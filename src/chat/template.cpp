@@ -109,6 +109,14 @@ Result<ChatTemplate> ChatTemplate::from_folder(const std::filesystem::path& mode
   return tl::unexpected<Error>(std::move(compiled.error()).in(origin.string()));
 }
 
+Result<ChatTemplate> ChatTemplate::from_text(std::string_view source,
+                                             const std::filesystem::path& model_folder,
+                                             TemplateLimits limits) {
+  TETRAD_ASSIGN(const json::object config,
+                read_tokenizer_config(model_folder / "tokenizer_config.json"));
+  return compile(source, limits, special_tokens(config));
+}
+
 Result<std::string> ChatTemplate::render(const json::object& context,
                                          std::chrono::system_clock::time_point now) const {
   jinja::Interpreter interpreter(impl_->limits, now);

@@ -45,6 +45,11 @@ class ChatTemplate {
   static Result<ChatTemplate> from_folder(const std::filesystem::path& model_folder,
                                           TemplateLimits limits = {});
 
+  /// An operator's own template in the place of the model's, whose special tokens it sees too.
+  static Result<ChatTemplate> from_text(std::string_view source,
+                                        const std::filesystem::path& model_folder,
+                                        TemplateLimits limits = {});
+
   /// The text for these variables. ErrorCode::invalid_argument with the template's own words when
   /// the template calls raise_exception; any other failure names the line. `now` is what
   /// strftime_now sees.
