@@ -29,8 +29,13 @@ class EngineCore {
   void cancel(RequestId id);
   void cancel_all();
 
+  /// Computes nothing for the sequence, or goes on. Unknown and finished ids are ignored.
+  void set_paused(RequestId id, bool paused) { scheduler_.set_paused(id, paused); }
+
   bool is_idle() const { return scheduler_.num_running() + scheduler_.num_waiting() == 0; }
-  /// Schedules, computes, chooses tokens and tells the sinks. Nothing when idle.
+  /// Whether a step would compute anything: not when all there are are paused.
+  bool has_work() const { return scheduler_.has_work(); }
+  /// Schedules, computes, chooses tokens and tells the sinks. Nothing without work.
   void step();
 
   const Scheduler& scheduler() const { return scheduler_; }

@@ -68,8 +68,8 @@ uint64_t random_seed() {
 
 }  // namespace
 
-/// Threads: submit(), cancel() and stats() come from anywhere and touch only what mutex_ guards;
-/// everything else belongs to thread_.
+/// Threads: submit(), cancel(), pause(), resume() and stats() come from anywhere and touch only
+/// what mutex_ guards; everything else belongs to thread_.
 class Engine::Impl {
  public:
   Impl(MiniMaxM2& model, const Tokenizer& tokenizer, EngineOptions options, KvCache cache)
@@ -103,19 +103,31 @@ class Engine::Impl {
     }
     if (!sampling.seed) sampling.seed = random_seed();
     const std::optional<RequestId> id = enqueue(request, sink);
-    if (!id) {
-      observers_.on_queue_full();
-      return fail(ErrorCode::resource_exhausted, "{} requests are waiting already; try again later",
-                  options_.max_waiting);
-    }
+    if (!id) return queue_is_full();
     news_.notify_one();
     return *id;
+  }
+
+  Result<void> check_queue() {
+    {
+      const std::scoped_lock lock(mutex_);
+      if (num_queued() < options_.max_waiting) return {};
+    }
+    return queue_is_full();
   }
 
   void cancel(RequestId id) {
     {
       const std::scoped_lock lock(mutex_);
       cancelled_.push_back(id);
+    }
+    news_.notify_one();
+  }
+
+  void set_paused(RequestId id, bool paused) {
+    {
+      const std::scoped_lock lock(mutex_);
+      pauses_.push_back({id, paused});
     }
     news_.notify_one();
   }
@@ -131,6 +143,11 @@ class Engine::Impl {
   }
 
  private:
+  struct Pause {
+    RequestId id;
+    bool paused;
+  };
+
   /// When a client hears of its first token or of its end, stats() knows of it too.
   class StatsPublisher final : public EngineObserver {
    public:
@@ -152,33 +169,46 @@ class Engine::Impl {
   /// Takes the request, unless the queue is full.
   std::optional<RequestId> enqueue(GenerationRequest& request, std::shared_ptr<EventSink>& sink) {
     const std::scoped_lock lock(mutex_);
-    if (stats_.waiting + std::ssize(submitted_) >= options_.max_waiting) return std::nullopt;
+    if (num_queued() >= options_.max_waiting) return std::nullopt;
     const RequestId id = ++last_id_;
     submitted_.push_back(std::make_unique<Sequence>(id, std::move(request), std::move(sink),
                                                     tokenizer_, clock_.now()));
     return id;
   }
 
+  /// With mutex_ held.
+  int64_t num_queued() const { return stats_.waiting + std::ssize(submitted_); }
+
+  tl::unexpected<Error> queue_is_full() {
+    observers_.on_queue_full();
+    return fail(ErrorCode::resource_exhausted, "{} requests are waiting already; try again later",
+                options_.max_waiting);
+  }
+
   void run() {
     while (take_news()) {
       publish_stats();
-      if (!core_.is_idle()) core_.step();
+      if (core_.has_work()) core_.step();
     }
     core_.cancel_all();
   }
 
-  /// Moves submissions and cancellations in, sleeping while there is nothing to do. False: stop.
+  /// Moves submissions, cancellations and pauses in, sleeping while there is nothing to do. False:
+  /// stop.
   bool take_news() {
     std::vector<std::unique_ptr<Sequence>> submitted;
     std::vector<RequestId> cancelled;
+    std::vector<Pause> pauses;
     bool stopping = false;
     {
       std::unique_lock lock(mutex_);
       news_.wait(lock, [&] {
-        return !core_.is_idle() || stopping_ || !submitted_.empty() || !cancelled_.empty();
+        return core_.has_work() || stopping_ || !submitted_.empty() || !cancelled_.empty() ||
+               !pauses_.empty();
       });
       submitted.swap(submitted_);
       cancelled.swap(cancelled_);
+      pauses.swap(pauses_);
       // Counted as waiting from now on, so that nothing is uncounted in between.
       stats_.waiting += static_cast<int64_t>(submitted.size());
       stopping = stopping_;
@@ -187,6 +217,8 @@ class Engine::Impl {
       core_.add(std::move(sequence));
     for (const RequestId id : cancelled)
       core_.cancel(id);
+    for (const Pause& pause : pauses)
+      core_.set_paused(pause.id, pause.paused);
     return !stopping;
   }
 
@@ -211,6 +243,7 @@ class Engine::Impl {
   std::condition_variable news_;
   std::vector<std::unique_ptr<Sequence>> submitted_;
   std::vector<RequestId> cancelled_;
+  std::vector<Pause> pauses_;  // in the order in which they were asked for
   Stats stats_;
   RequestId last_id_ = 0;
   bool stopping_ = false;
@@ -237,6 +270,15 @@ Result<RequestId> Engine::submit(GenerationRequest request, std::shared_ptr<Even
 }
 void Engine::cancel(RequestId id) {
   impl_->cancel(id);
+}
+void Engine::pause(RequestId id) {
+  impl_->set_paused(id, true);
+}
+void Engine::resume(RequestId id) {
+  impl_->set_paused(id, false);
+}
+Result<void> Engine::check_queue() {
+  return impl_->check_queue();
 }
 const EngineOptions& Engine::options() const {
   return impl_->options();

@@ -51,6 +51,16 @@ class Engine {
   /// Unknown and finished ids are ignored. Thread-safe.
   void cancel(RequestId id);
 
+  /// Stops computing for a request, from the next step on, until resume(): its client does not take
+  /// what there is. It keeps what it holds unless others need it; then it is computed again.
+  /// Unknown and finished ids are ignored. Thread-safe.
+  void pause(RequestId id);
+  void resume(RequestId id);
+
+  /// The error that submit() would return if the queue is full, before anybody has gone to the
+  /// trouble of a request. Thread-safe and cheap.
+  Result<void> check_queue();
+
   /// As they took effect.
   const EngineOptions& options() const;
   int64_t num_kv_blocks() const;

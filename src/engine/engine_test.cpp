@@ -45,6 +45,10 @@ class Listener final : public EventSink {
     all.text = text_;
     return all;
   }
+  size_t num_tokens() {
+    const std::scoped_lock lock(mutex_);
+    return ids_.size();
+  }
   int num_ends() {
     const std::scoped_lock lock(mutex_);
     return num_ends_;
@@ -304,6 +308,47 @@ TEST(Engine, CancelReachesAPromptInTheMiddleAndAWaitingRequest) {
   EXPECT_EQ(engine->stats().waiting, 0);
 }
 
+TEST(Engine, APausedRequestStandsStillAndGoesOnWhereItWas) {
+  const auto engine = start(small_options());
+  GenerationRequest request = eight_requests().front();
+  request.sampling.max_tokens = 300;
+  request.sampling.ignore_eos = true;
+  const GenerationEvent expected = submit(*engine, request)->wait_for_end();
+
+  RequestId id = 0;
+  const auto listener = submit(*engine, request, &id);
+  listener->wait_for_tokens(5);
+  engine->pause(id);
+  // What is submitted now comes to its end, so the pause has taken effect by then.
+  GenerationRequest other = eight_requests().back();
+  other.sampling.max_tokens = 20;
+  submit(*engine, other)->wait_for_end();
+  const size_t num_tokens = listener->num_tokens();
+  submit(*engine, other)->wait_for_end();  // 20 steps
+  EXPECT_EQ(listener->num_tokens(), num_tokens);
+  EXPECT_EQ(listener->num_ends(), 0);
+  EXPECT_EQ(engine->stats().running, 1);
+  engine->resume(id);
+  const GenerationEvent end = listener->wait_for_end();
+  EXPECT_EQ(end.token_ids, expected.token_ids);
+  EXPECT_EQ(end.text, expected.text);
+  engine->pause(id);  // of a finished one: nothing
+}
+
+TEST(Engine, APausedRequestCanBeCancelled) {
+  const auto engine = start(small_options());
+  GenerationRequest request = eight_requests().front();
+  request.sampling.max_tokens = 400;
+  request.sampling.ignore_eos = true;
+  RequestId id = 0;
+  const auto listener = submit(*engine, request, &id);
+  listener->wait_for_tokens(5);
+  engine->pause(id);
+  engine->cancel(id);
+  EXPECT_EQ(listener->wait_for_end().finish_reason, FinishReason::cancelled);
+  EXPECT_EQ(engine->stats().free_kv_blocks, engine->num_kv_blocks());
+}
+
 TEST(Engine, TheDestructorTellsEveryRequestOnce) {
   EngineOptions options = small_options();
   options.max_num_seqs = 3;
@@ -366,8 +411,10 @@ TEST(Engine, RefusesMoreThanMayWait) {
   const auto refused = engine->submit(long_request(), late);
   ASSERT_FALSE(refused);
   EXPECT_EQ(refused.error().code, ErrorCode::resource_exhausted);
+  EXPECT_EQ(engine->check_queue().error().message, refused.error().message);
   engine->cancel(first);
   waiting[0]->wait_for_tokens(1);  // it has the place now, and there is room to wait again
+  EXPECT_TRUE(engine->check_queue());
   waiting.push_back(submit(*engine, long_request()));
   EXPECT_EQ(late->num_ends(), 0);
 }

@@ -17,6 +17,7 @@ bool is_overdue(const Sequence& sequence) {
 
 /// Whether `a` ranks before `b`.
 bool precedes(const std::unique_ptr<Sequence>& a, const std::unique_ptr<Sequence>& b) {
+  if (a->paused != b->paused) return b->paused;
   if (is_overdue(*a) != is_overdue(*b)) return is_overdue(*a);
   if (!is_overdue(*a) && a->priority != b->priority) return a->priority < b->priority;
   return a->id < b->id;
@@ -61,6 +62,25 @@ std::unique_ptr<Sequence> Scheduler::remove(RequestId id) {
   return nullptr;
 }
 
+bool Scheduler::set_paused(RequestId id, bool paused) {
+  const auto has_id = [id](const auto& sequence) { return sequence->id == id; };
+  for (Sequences* sequences : {&running_, &waiting_}) {
+    const auto place = std::ranges::find_if(*sequences, has_id);
+    if (place == sequences->end()) continue;
+    std::unique_ptr<Sequence> sequence = take_out(*sequences, place);
+    sequence->paused = paused;
+    insert_by_rank(*sequences, std::move(sequence));
+    return true;
+  }
+  return false;
+}
+
+bool Scheduler::has_work() const {
+  // Who is paused ranks last.
+  return (!running_.empty() && !running_.front()->paused) ||
+         (!waiting_.empty() && !waiting_.front()->paused);
+}
+
 std::unique_ptr<Sequence> Scheduler::remove_any() {
   if (!running_.empty()) return remove(running_.front()->id);
   if (!waiting_.empty()) return remove(waiting_.front()->id);
@@ -77,14 +97,15 @@ ScheduledStep Scheduler::next_step(Seconds now) {
   return step;
 }
 
-/// A waiting sequence takes place and blocks from running ones of lower priority; before anything
-/// is scheduled, because what is scheduled keeps its blocks.
+/// A waiting sequence takes place and blocks from running ones that are paused or of lower
+/// priority; before anything is scheduled, because what is scheduled keeps its blocks.
 void Scheduler::make_way(ScheduledStep& step) {
-  if (waiting_.empty()) return;
+  if (waiting_.empty() || waiting_.front()->paused) return;
   Sequence& first = *waiting_.front();
   const auto yields = [&] {
-    return !running_.empty() && !is_overdue(*running_.back()) &&
-           first.priority < running_.back()->priority;
+    if (running_.empty()) return false;
+    const Sequence& last = *running_.back();
+    return last.paused || (!is_overdue(last) && first.priority < last.priority);
   };
   while (yields()) {
     if (num_running() < options_.max_num_seqs && take_blocks_to_start(first)) {
@@ -99,6 +120,7 @@ void Scheduler::schedule_decodes(ScheduledStep& step, int64_t& budget) {
   // Preemption takes from the end and nobody before the present one, so indices stay good.
   for (size_t i = 0; i < running_.size(); ++i) {
     Sequence& sequence = *running_[i];
+    if (sequence.paused) break;
     if (sequence.num_uncomputed() != 1) continue;
     bool reserved = reserve(sequence, sequence.num_tokens());
     while (!reserved && running_.back().get() != &sequence) {
@@ -142,7 +164,7 @@ std::vector<TokenId> Scheduler::draft_for(Sequence& sequence, int64_t limit) {
 
 void Scheduler::schedule_prompts(ScheduledStep& step, int64_t& budget) {
   for (const auto& sequence : running_) {
-    if (budget == 0) return;
+    if (budget == 0 || sequence->paused) return;
     if (sequence->num_uncomputed() == 1) continue;
     // What others have computed in the meantime need not be computed again.
     const int64_t hits = use_cached_prefix(*sequence);
@@ -170,6 +192,7 @@ ScheduledSlice Scheduler::prompt_slice(Sequence& sequence, int64_t& budget) {
 void Scheduler::admit(ScheduledStep& step, int64_t& budget, Seconds now) {
   while (budget > 0 && !waiting_.empty() && num_running() < options_.max_num_seqs) {
     Sequence& sequence = *waiting_.front();
+    if (sequence.paused) return;                  // and so are all behind it
     if (!take_blocks_to_start(sequence)) return;  // nobody overtakes the first
     if (sequence.num_preemptions == 0) {
       sequence.admitted = now;
@@ -197,11 +220,11 @@ bool Scheduler::take_blocks_to_start(Sequence& sequence) {
   return false;
 }
 
-/// Who waits longer than somebody admitted has been overtaken.
+/// Who waits longer than somebody admitted has been overtaken, unless it waits for its client.
 void Scheduler::count_overtaken(const Sequence& admitted) {
   bool somebody_is_overdue = false;
   for (const auto& sequence : waiting_) {
-    if (sequence->id > admitted.id || is_overdue(*sequence)) continue;
+    if (sequence->paused || sequence->id > admitted.id || is_overdue(*sequence)) continue;
     ++sequence->num_overtakes;
     somebody_is_overdue = somebody_is_overdue || is_overdue(*sequence);
   }

@@ -47,7 +47,8 @@ struct ScheduledStep {
 /// ranks before all others, so that nobody waits for ever. Every decoding sequence gets its token
 /// in every step; what is left of the step's tokens goes to prompts in order of rank. When blocks
 /// run out the lowest rank gives up its own and computes again later; so the highest always comes
-/// to its end. The engine's thread alone uses this.
+/// to its end. A paused sequence ranks behind all that are not: it keeps its place and its blocks
+/// until somebody needs them, and is not computed. The engine's thread alone uses this.
 class Scheduler {
  public:
   Scheduler(const SchedulerOptions& options, const PrefixIndex::Key& prefix_key);
@@ -59,7 +60,12 @@ class Scheduler {
   /// Takes the first of all out; null if there is none.
   std::unique_ptr<Sequence> remove_any();
 
-  /// Fills one step. Empty only when no sequence is left.
+  /// Pauses a sequence or lets it go on. False for an unknown id.
+  bool set_paused(RequestId id, bool paused);
+
+  /// Whether there is anything to compute.
+  bool has_work() const;
+  /// Fills one step. Empty only when there is no work.
   ScheduledStep next_step(Seconds now);
   /// The next `count` tokens of a running sequence are in the cache; from now on others may find
   /// them.

@@ -71,6 +71,81 @@ TEST(Scheduler, DecodesFirstThenPromptsOldestFirst) {
   EXPECT_EQ(bench.step(), (Computed{{1, 1}, {2, 1}, {3, 1}, {4, 4}}));
 }
 
+TEST(Scheduler, ComputesNothingForWhoIsPaused) {
+  Bench bench({.max_num_seqs = 4, .max_num_batched_tokens = 10, .num_kv_blocks = 100});
+  bench.add(1, 3, 9);
+  bench.add(2, 3, 9);
+  bench.step();
+  const int64_t unused = bench->blocks().num_unused();
+  EXPECT_TRUE(bench->set_paused(1, true));
+  EXPECT_EQ(bench.step(), (Computed{{2, 1}}));
+  EXPECT_EQ(bench->blocks().num_unused(), unused);  // it keeps its own
+  EXPECT_TRUE(bench->set_paused(2, true));
+  EXPECT_FALSE(bench->has_work());
+  EXPECT_EQ(bench.step(), Computed{});
+  EXPECT_TRUE(bench->set_paused(1, false));
+  EXPECT_TRUE(bench->has_work());
+  EXPECT_EQ(bench.step(), (Computed{{1, 1}}));
+  EXPECT_TRUE(bench->set_paused(2, false));
+  EXPECT_EQ(bench.step(), (Computed{{1, 1}, {2, 1}}));
+  EXPECT_FALSE(bench->set_paused(3, true));
+}
+
+TEST(Scheduler, APromptInTheMiddleCanBePaused) {
+  Bench bench({.max_num_seqs = 4, .max_num_batched_tokens = 4, .num_kv_blocks = 100});
+  bench.add(1, 7, 9);
+  bench.add(2, 3, 9, 0, 100);
+  EXPECT_EQ(bench.step(), (Computed{{1, 4}}));
+  bench->set_paused(1, true);
+  EXPECT_EQ(bench.step(), (Computed{{2, 3}}));
+  bench->set_paused(1, false);
+  EXPECT_EQ(bench.step(), (Computed{{2, 1}, {1, 3}}));
+}
+
+TEST(Scheduler, WhoIsPausedGivesUpItsBlocksFirst) {
+  Bench bench({.max_num_seqs = 4, .max_num_batched_tokens = 100, .num_kv_blocks = 4});
+  bench.add(1, 16, 99);  // it will take two blocks
+  bench.add(2, 15, 99, 0, 100);
+  bench.step();
+  bench->set_paused(1, true);
+  for (int i = 0; i < 45; ++i)
+    EXPECT_EQ(bench.step(), (Computed{{2, 1}})) << i;  // into the fourth block
+  EXPECT_EQ(bench->num_waiting(), 1);
+  bench->set_paused(1, false);
+  EXPECT_EQ(bench.step(), (Computed{{2, 1}}));  // it waits like others
+  EXPECT_NE(bench->remove(2), nullptr);
+  EXPECT_EQ(bench.step(), (Computed{{1, 17}}));  // prompt and a token, computed again
+}
+
+TEST(Scheduler, ANewcomerTakesThePlaceOfWhoIsPaused) {
+  Bench bench({.max_num_seqs = 1, .max_num_batched_tokens = 100, .num_kv_blocks = 100});
+  bench.add(1, 3, 9);
+  bench.step();
+  bench.add(2, 3, 9);
+  EXPECT_EQ(bench.step(), (Computed{{1, 1}}));
+  bench->set_paused(1, true);
+  EXPECT_EQ(bench.step(), (Computed{{2, 3}}));
+  EXPECT_EQ(bench.last().num_preemptions, 1);
+  bench->set_paused(1, false);
+  EXPECT_EQ(bench.step(), (Computed{{2, 1}}));  // of the same priority: it waits for its place
+  EXPECT_NE(bench->remove(2), nullptr);
+  EXPECT_EQ(bench.step(), (Computed{{1, 5}}));  // prompt and two tokens, computed again
+}
+
+TEST(Scheduler, WhoIsPausedDoesNotBlockTheQueue) {
+  Bench bench({.max_num_seqs = 1, .max_num_batched_tokens = 100, .num_kv_blocks = 100});
+  bench.add(1, 3, 9);
+  bench.add(2, 3, 9);
+  bench->set_paused(1, true);
+  EXPECT_EQ(bench.step(), (Computed{{2, 3}}));
+  for (int i = 0; i < 2 * Scheduler::kMaxOvertakes; ++i) {
+    EXPECT_NE(bench->remove(static_cast<RequestId>(i + 2)), nullptr);
+    bench.add(static_cast<RequestId>(i + 3), 3, 9);
+    EXPECT_EQ(bench.step().size(), 1u);
+  }
+  EXPECT_EQ(bench->waiting().front()->num_overtakes, 0);
+}
+
 TEST(Scheduler, NobodyOvertakesTheFirstInLine) {
   Bench bench({.max_num_seqs = 4,
                .max_num_batched_tokens = 100,

@@ -40,9 +40,11 @@ int main(int argc, char** argv) {
     }
   }
   fmt::print(
-      "{} steps, {} requests, {} tokens, {} preemptions, {} cancelled, {} failed, {} prompt tokens "
+      "{} steps, {} requests, {} tokens, {} preemptions, {} cancelled, {} paused, {} failed, {} "
+      "prompt tokens "
       "from the cache, {} draft tokens accepted, longest wait {} steps: no fault\n",
       totals.steps, totals.requests, totals.tokens, totals.preemptions, totals.cancelled,
-      totals.failed, totals.cached_tokens, totals.accepted_drafts, totals.longest_wait);
+      totals.pauses, totals.failed, totals.cached_tokens, totals.accepted_drafts,
+      totals.longest_wait);
   return 0;
 }

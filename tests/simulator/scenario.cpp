@@ -36,6 +36,7 @@ struct Request {
   std::vector<TokenId> answer;
   std::optional<FinishReason> end;
   bool cancelled = false;
+  bool paused = false;
   int64_t unread = 0;         // tokens its consumer has not taken yet
   int64_t waiting_since = 0;  // step
 };
@@ -45,6 +46,7 @@ class Sink final : public EventSink {
   explicit Sink(Request& request) : request_(request) {}
   void on_event(GenerationEvent event) override {
     require(!request_.end, "an event after the last one");
+    require(!request_.paused || event.token_ids.empty(), "tokens for a paused request");
     request_.answer.insert(request_.answer.end(), event.token_ids.begin(), event.token_ids.end());
     request_.unread += static_cast<int64_t>(event.token_ids.size());
     request_.end = event.finish_reason;
@@ -67,6 +69,7 @@ class Scenario final : public EngineObserver {
     max_len_ = std::min<int64_t>(options_.num_kv_blocks * kKvBlockSize, 160);
     load_ = draw(1, 40);
     trouble_ = draw(0, 3) == 0 ? 0 : draw(20, 400);
+    pause_at_ = draw(0, 2) == 0 ? 0 : draw(1, 50);
     const int64_t num_beginnings = draw(1, 4);
     for (int64_t i = 0; i < num_beginnings; ++i)
       beginnings_.push_back(random_tokens(draw(1, 100)));
@@ -78,6 +81,8 @@ class Scenario final : public EngineObserver {
       make_trouble();
       step();
     }
+    for (auto& [id, request] : requests_)
+      set_paused(id, request, false);
     while (!core_.is_idle())
       step();
     for (auto& [id, request] : requests_)
@@ -147,11 +152,26 @@ class Scenario final : public EngineObserver {
     if (one_in(trouble_)) model_.fail_next(draw(1, 2));
     if (one_in(trouble_)) model_.spoil_next();
     if (one_in(trouble_)) cancel(last_id_ - static_cast<RequestId>(draw(0, 20)));
-    // Consumers read in bursts; who lets too much pile up is cut off, as the HTTP server does.
+    if (one_in(trouble_)) core_.set_paused(last_id_ + 1, true);  // unknown
+    // Consumers read in bursts; who lets too much pile up is paused or cut off, as the HTTP server
+    // does.
     for (auto& [id, request] : requests_) {
-      if (one_in(16)) request.unread = 0;
+      if (one_in(16)) {
+        request.unread = 0;
+        set_paused(id, request, false);
+      }
+      if (pause_at_ > 0 && request.unread > pause_at_) set_paused(id, request, true);
       if (request.unread > 60 && trouble_ > 0) cancel(id);
     }
+  }
+
+  void set_paused(RequestId id, Request& request, bool paused) {
+    if (request.paused == paused) return;
+    request.paused = paused;
+    request.waiting_since = totals_.steps;
+    totals_.pauses += paused ? 1 : 0;
+    core_.set_paused(id, paused);
+    check();
   }
 
   void cancel(RequestId id) {
@@ -211,7 +231,8 @@ class Scenario final : public EngineObserver {
   void check_wait(const Sequence& sequence, bool running) {
     Request& request = requests_.at(sequence.id);
     const int64_t waited = totals_.steps - request.waiting_since;
-    if (running) request.waiting_since = totals_.steps;
+    require(sequence.paused == request.paused, "request {} is not as paused as asked", sequence.id);
+    if (running || sequence.paused) request.waiting_since = totals_.steps;
     totals_.longest_wait = std::max(totals_.longest_wait, waited);
     const int64_t before = 40 + Scheduler::kMaxOvertakes + options_.max_num_seqs;
     require(waited <= before * max_len_, "request {} has waited for {} steps", sequence.id, waited);
@@ -226,7 +247,7 @@ class Scenario final : public EngineObserver {
 
   /// Computes the answer again, alone and from nothing but its tokens.
   void check_answer(RequestId id, const Request& request) {
-    const auto& [asked, answer, end, cancelled, unread, since] = request;
+    const auto& [asked, answer, end, cancelled, paused, unread, since] = request;
     std::vector<TokenId> tokens = asked.prompt_ids;
     const auto num_prompt_tokens = std::ssize(tokens);
     uint64_t fingerprint = 0;
@@ -261,6 +282,7 @@ class Scenario final : public EngineObserver {
   int64_t max_len_ = 0;
   int64_t load_ = 0;
   int64_t trouble_ = 0;
+  int64_t pause_at_ = 0;                   // unread tokens; 0: nobody is paused
   std::map<RequestId, Request> requests_;  // a map: sinks keep references
   RequestId last_id_ = 0;
   std::vector<int64_t> users_;
@@ -275,6 +297,7 @@ Totals& Totals::operator+=(const Totals& other) {
   tokens += other.tokens;
   preemptions += other.preemptions;
   cancelled += other.cancelled;
+  pauses += other.pauses;
   failed += other.failed;
   cached_tokens += other.cached_tokens;
   accepted_drafts += other.accepted_drafts;

@@ -12,6 +12,7 @@ struct Totals {
   int64_t tokens = 0;
   int64_t preemptions = 0;
   int64_t cancelled = 0;
+  int64_t pauses = 0;
   int64_t failed = 0;
   int64_t cached_tokens = 0;
   int64_t accepted_drafts = 0;
