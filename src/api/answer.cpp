@@ -3,6 +3,9 @@
 #include <algorithm>
 #include <utility>
 
+#include "api/random_id.h"
+#include "base/log.h"
+
 namespace tetrad::api {
 namespace {
 
@@ -17,13 +20,58 @@ FinishReason reason_of_echo(FinishReason reason) {
   return reason == FinishReason::stop ? FinishReason::length : reason;
 }
 
+/// Without them the tags are spelled by ordinary tokens.
+bool has_tag_tokens(const Tokenizer& tokenizer) {
+  const auto is_token = [&](std::string_view tag) {
+    return tokenizer.find_added_token(tag).has_value();
+  };
+  return is_token("<think>") && is_token("</think>") && is_token("<minimax:tool_call>") &&
+         is_token("</minimax:tool_call>");
+}
+
 }  // namespace
+
+void fold_tool_calls(std::vector<AnswerToolCall> pieces, std::vector<AnswerToolCall>& calls) {
+  for (AnswerToolCall& piece : pieces) {
+    if (std::cmp_equal(piece.index, calls.size())) {
+      calls.push_back(std::move(piece));
+    } else {
+      calls[static_cast<size_t>(piece.index)].arguments += piece.arguments;
+    }
+  }
+}
+
+void add_output(OutputDelta delta, AnswerEvent& event) {
+  event.reasoning += delta.reasoning;
+  event.content += delta.content;
+  for (ToolCallDelta& piece : delta.tool_calls) {
+    if (!event.tool_calls.empty() && event.tool_calls.back().index == piece.index) {
+      event.tool_calls.back().arguments += piece.arguments;
+      continue;
+    }
+    event.tool_calls.push_back({.index = piece.index,
+                                .id = piece.name ? random_id("call_") : "",
+                                .name = std::move(piece.name).value_or(""),
+                                .arguments = std::move(piece.arguments)});
+  }
+}
+
+std::string_view answer_finish_reason(FinishReason reason, bool calls_tools) {
+  if (calls_tools && reason == FinishReason::stop) return "tool_calls";
+  return finish_reason_name(reason);
+}
 
 AnswerReader::AnswerReader(const Tokenizer& tokenizer, AnswerPlan plan,
                            std::shared_ptr<AnswerSink> sink)
     : plan_(std::move(plan)), offsets_(tokenizer), sink_(std::move(sink)) {
-  if (plan_.mode == ReasoningMode::split) splitter_.emplace(plan_.starts_in_reasoning);
-  if (plan_.mode == ReasoningMode::append_think && plan_.starts_in_reasoning) prefix_ = "<think>";
+  if (plan_.mode == ReasoningMode::plain) return;
+  parser_.emplace(
+      OutputFormat{.starts_in_reasoning = plan_.starts_in_reasoning,
+                   .reasoning = plan_.mode == ReasoningMode::split ? ReasoningStyle::split
+                                                                   : ReasoningStyle::append_think,
+                   .tools = plan_.tools,
+                   .parallel_tool_calls = plan_.parallel_tool_calls,
+                   .tags = has_tag_tokens(tokenizer) ? TagSource::tokens : TagSource::spelling});
 }
 
 void AnswerReader::on_event(GenerationEvent event) {
@@ -34,6 +82,7 @@ void AnswerReader::on_event(GenerationEvent event) {
   } else {
     add_text(event, answer);
     add_tokens(event, answer);
+    if (plan_.return_token_ids) answer.token_ids = std::move(event.token_ids);
     answer.stop_reason = std::move(event.stop_reason);
   }
   answer.error = std::move(event.error);
@@ -58,18 +107,25 @@ void AnswerReader::add_prompt(const GenerationEvent& event, AnswerEvent& answer)
 
 void AnswerReader::add_text(const GenerationEvent& event, AnswerEvent& answer) {
   answer.num_tokens = static_cast<int64_t>(event.token_ids.size());
-  if (!splitter_) {
-    if (!event.text.empty()) answer.content += std::exchange(prefix_, "") + event.text;
+  if (!parser_) {
+    answer.content += event.text;
     return;
   }
-  if (splitter_->in_reasoning()) answer.num_reasoning_tokens = answer.num_tokens;
-  ReasoningSplitter::Delta delta = splitter_->push(event.text);
-  answer.reasoning = std::move(delta.reasoning);
-  answer.content = std::move(delta.content);
-  if (event.finish_reason) {
-    const ReasoningSplitter::Delta rest = splitter_->finish();
-    answer.reasoning += rest.reasoning;
-    answer.content += rest.content;
+  if (parser_->in_reasoning()) answer.num_reasoning_tokens = answer.num_tokens;
+  const std::string_view text = event.text;
+  size_t read = 0;
+  for (const TextSpan& tag : event.tags) {
+    add_output(parser_->push(text.substr(read, tag.begin - read)), answer);
+    add_output(parser_->push_tag(text.substr(tag.begin, tag.end - tag.begin)), answer);
+    read = tag.end;
+  }
+  add_output(parser_->push(text.substr(read)), answer);
+  if (!event.finish_reason) return;
+  add_output(parser_->finish(), answer);
+  answer.calls_tools = parser_->has_complete_tool_call();
+  if (const int64_t dropped = parser_->num_unknown_calls(); dropped > 0) {
+    log::warn("an answer calls functions that are not among the request's tools, {} times",
+              dropped);
   }
 }
 

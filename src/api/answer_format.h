@@ -20,13 +20,20 @@ namespace tetrad::api {
 struct AnswerHeader {
   Dialect dialect = Dialect::chat;
   std::string id;
-  int64_t created = 0;  // seconds since 1970
+  std::string request_id;  // what X-Request-Id says
+  int64_t created = 0;     // seconds since 1970
   std::string model;
   std::string system_fingerprint;
   bool include_reasoning = true;
-  bool include_usage = false;  // of a stream
+  bool include_usage = false;     // of a stream
+  bool continuous_usage = false;  // the usage so far with every chunk
   bool include_prompt_logprobs = false;
+  /// Ids of prompts and generated tokens. One list for each prompt; none: not asked for.
+  std::vector<std::vector<TokenId>> prompt_token_ids;
   int64_t num_answers = 1;
+  int64_t num_prompts = 1;  // the answers to each stand together
+
+  int64_t answers_per_prompt() const { return num_answers / num_prompts; }
 };
 
 struct Usage {
@@ -40,11 +47,18 @@ struct Usage {
 struct Answer {
   std::string reasoning;
   std::string content;
+  std::vector<AnswerToolCall> tool_calls;
   std::vector<AnswerToken> tokens;
+  std::vector<TokenId> token_ids;
   std::vector<TokenLogprobs> prompt_logprobs;
   FinishReason finish_reason = FinishReason::stop;
   std::optional<std::string> stop_reason;
+  bool calls_tools = false;  // as in AnswerEvent
 };
+
+/// The deltas of a chat's stream that show the event: text and the beginnings of calls in the
+/// first, and in a second what those calls have in arguments already. Either may be missing.
+std::vector<json::object> chat_deltas(const AnswerEvent& event, bool include_reasoning);
 
 class AnswerFormat {
  public:
@@ -55,10 +69,15 @@ class AnswerFormat {
   /// The whole response. `answers`: header().num_answers, in the order of their indices.
   std::string whole(std::span<const Answer> answers, const Usage& usage) const;
 
-  /// The first chunk of an answer's stream, which names the role; "" where the dialect has none.
+  /// What chunks with continuous_usage say from here on.
+  void set_usage(const Usage& usage) { usage_so_far_ = usage; }
+
+  /// The first chunk of an answer's stream, which names the role, or has the ids of the prompt's
+  /// tokens; "" where there is neither.
   std::string opening_chunk(int64_t index) const;
-  /// "" if the event shows nothing.
-  std::string delta_chunk(const AnswerEvent& event) const;
+  /// None if the event shows nothing; two if it shows a call's beginning and arguments of it, for
+  /// clients rely on a first piece that has none.
+  std::vector<std::string> delta_chunks(const AnswerEvent& event) const;
   /// `event`: the answer's last.
   std::string final_chunk(const AnswerEvent& event) const;
   /// "" if the request did not ask for it.
@@ -71,8 +90,11 @@ class AnswerFormat {
   std::string chunk(json::object choice) const;
   json::object whole_choice(const Answer& answer, int64_t index) const;
   json::value logprobs(std::span<const AnswerToken> tokens) const;
+  bool returns_token_ids() const { return !header_.prompt_token_ids.empty(); }
+  json::array prompt_token_ids(int64_t index) const;
 
   AnswerHeader header_;
+  Usage usage_so_far_;
   LogprobsFormat logprobs_;
 };
 

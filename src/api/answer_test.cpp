@@ -2,7 +2,9 @@
 
 #include <gmock/gmock.h>
 #include <gtest/gtest.h>
+
 #include <rapidcheck/gtest.h>
+#include <algorithm>
 
 #include <map>
 
@@ -28,7 +30,7 @@ class RecordingWriter final : public ResponseWriter {
     response = std::move(whole);
   }
   void start_events(std::vector<Header>) override { ++starts; }
-  void send_event(std::string_view data) override {
+  void send_event(std::string_view data, std::string_view /*name*/) override {
     EXPECT_EQ(starts, 1);
     EXPECT_EQ(finishes, 0);
     events.emplace_back(data);
@@ -54,13 +56,25 @@ TokenLogprobs some_logprobs(TokenId id) {
           .top = {{.id = id + 1, .logprob = value / 4}, {.id = id + 2, .logprob = value / 2}}};
 }
 
+/// Where a text has tags, as if each were a token.
+std::vector<TextSpan> tags_in(std::string_view text) {
+  std::vector<TextSpan> spans;
+  for (const std::string_view tag :
+       {"<think>", "</think>", "<minimax:tool_call>", "</minimax:tool_call>"}) {
+    for (size_t at = text.find(tag); at != text.npos; at = text.find(tag, at + 1))
+      spans.push_back({at, at + tag.size()});
+  }
+  std::ranges::sort(spans, {}, &TextSpan::begin);
+  return spans;
+}
+
 /// An answer as the engine tells it: texts step by step, one token each.
 std::vector<GenerationEvent> engine_events(const std::vector<std::string>& texts,
                                            FinishReason reason = FinishReason::stop) {
   std::vector<GenerationEvent> events;
   events.reserve(texts.size() + 1);
   for (const std::string& text : texts)
-    events.push_back({.token_ids = {1}, .text = text});
+    events.push_back({.token_ids = {1}, .text = text, .tags = tags_in(text)});
   events.push_back({.token_ids = {2}, .finish_reason = reason});
   return events;
 }
@@ -108,6 +122,20 @@ std::shared_ptr<RecordingWriter> respond(const AnswerHeader& answer_header, Reas
                                 AnswerPlan{.mode = mode, .starts_in_reasoning = true}, events);
 }
 
+/// A plan with the tool f, whose parameter a is a string and n an integer.
+AnswerPlan plan_with_tools() {
+  const json::object parameters =
+      parse_json(R"({"properties":{"a":{"type":"string"},"n":{"type":"integer"}}})")->get_object();
+  return {.mode = ReasoningMode::split,
+          .starts_in_reasoning = true,
+          .tools = std::make_shared<const std::vector<ToolDefinition>>(
+              std::vector<ToolDefinition>{{.name = "f", .parameters = parameters}})};
+}
+
+json::object first_choice(const RecordingWriter& writer) {
+  return parse_json(writer.response->body)->at("choices").at(0).get_object();
+}
+
 /// What a client makes of a stream.
 struct Folded {
   std::string text;
@@ -115,6 +143,7 @@ struct Folded {
   std::string reasoning_content;
   std::string finish_reason;
   int roles = 0;
+  json::array tool_calls;  // without the indices
   json::value usage;
   json::value logprobs;  // lists put together
 };
@@ -135,6 +164,30 @@ void append_lists(json::value& lists, const json::value& more) {
 std::string string_or_empty(const json::object& object, std::string_view key) {
   const json::value* value = object.if_contains(key);
   return value != nullptr && value->is_string() ? std::string(value->get_string()) : "";
+}
+
+/// Puts the pieces of calls together as OpenAI's clients do.
+void fold_calls(const json::object& delta, json::array& calls) {
+  const json::value* pieces = delta.if_contains("tool_calls");
+  if (pieces == nullptr) return;
+  for (const json::value& value : pieces->get_array()) {
+    json::object piece = value.get_object();
+    const auto index = piece.at("index").to_number<size_t>();
+    piece.erase("index");
+    if (index == calls.size()) {
+      EXPECT_EQ(piece.at("function").at("arguments"), "");
+      EXPECT_THAT(string_or_empty(piece, "id"), testing::MatchesRegex("call_[0-9a-f]{24,}"));
+      calls.emplace_back(std::move(piece));
+      continue;
+    }
+    ASSERT_EQ(index + 1, calls.size());
+    EXPECT_EQ(piece.size(), 1U);  // neither id nor type
+    EXPECT_EQ(piece.at("function").get_object().size(), 1U);
+    const std::string more = string_or_empty(piece.at("function").get_object(), "arguments");
+    EXPECT_NE(more, "");
+    json::value& arguments = calls.at(index).at("function").at("arguments");
+    arguments = std::string(arguments.get_string()) + more;
+  }
 }
 
 Folded fold(const std::vector<std::string>& events) {
@@ -158,6 +211,7 @@ Folded fold(const std::vector<std::string>& events) {
     folded.reasoning += string_or_empty(delta, "reasoning");
     folded.reasoning_content += string_or_empty(delta, "reasoning_content");
     folded.roles += delta.contains("role") ? 1 : 0;
+    fold_calls(delta, folded.tool_calls);
   }
   return folded;
 }
@@ -184,6 +238,89 @@ TEST(Answer, CutOffWhileThinkingThereIsNoContent) {
   EXPECT_THAT(writer->response->body, HasSubstr(R"("content":null)"));
   EXPECT_THAT(writer->response->body, HasSubstr(R"("reasoning":"I add")"));
   EXPECT_THAT(writer->response->body, HasSubstr(R"("finish_reason":"length")"));
+}
+
+const std::vector<std::string> kCallTexts = {
+    "I look.\n</think>\n\n<minimax:tool_call>\n<invoke name=\"f\">\n<para", "meter name=\"a\">x",
+    "y</parameter>\n<parameter name=\"n\">5</parameter>\n", "</invoke>\n</minimax:tool_call>"};
+
+TEST(ToolCalls, OfAWholeChat) {
+  const auto writer =
+      respond<WholeResponder>(header(Dialect::chat), plan_with_tools(), engine_events(kCallTexts));
+  const json::value choice = parse_json(writer->response->body)->at("choices").at(0);
+  EXPECT_EQ(choice.at("finish_reason"), "tool_calls");
+  const json::value& message = choice.at("message");
+  EXPECT_EQ(message.at("content"), nullptr);
+  EXPECT_EQ(message.at("reasoning"), "I look.");
+  ASSERT_EQ(message.at("tool_calls").get_array().size(), 1U);
+  json::object call = message.at("tool_calls").at(0).get_object();
+  EXPECT_THAT(string_or_empty(call, "id"), testing::MatchesRegex("call_[0-9a-f]{24,}"));
+  call["id"] = "ID";
+  EXPECT_EQ(to_json_text(call),
+            R"({"id":"ID","type":"function","function":{"name":"f","arguments":)"
+            R"("{\"a\": \"xy\", \"n\": 5}"}})");
+}
+
+TEST(ToolCalls, OfAStream) {
+  const auto writer =
+      respond<StreamResponder>(header(Dialect::chat), plan_with_tools(), engine_events(kCallTexts));
+  std::vector<std::string> deltas;
+  for (const std::string& event : writer->events) {
+    if (event.find("tool_calls\":") == std::string::npos) continue;
+    json::value delta = parse_json(event)->at("choices").at(0).at("delta");
+    json::object& piece = delta.at("tool_calls").at(0).get_object();
+    if (piece.contains("id")) piece["id"] = "ID";
+    deltas.push_back(to_json_text(delta));
+  }
+  EXPECT_THAT(
+      deltas,
+      testing::ElementsAre(
+          R"({"reasoning":"I look.","reasoning_content":"I look.","tool_calls":[{"index":0,)"
+          R"("id":"ID","type":"function","function":{"name":"f","arguments":""}}]})",
+          R"({"tool_calls":[{"index":0,"function":{"arguments":"{\"a\": \"x"}}]})",
+          R"({"tool_calls":[{"index":0,"function":{"arguments":"y\""}}]})",
+          // A value's end is certain when a tag follows that can't be part of it.
+          R"({"tool_calls":[{"index":0,"function":{"arguments":", \"n\": 5}"}}]})"));
+  EXPECT_EQ(fold(writer->events).finish_reason, "tool_calls");
+}
+
+TEST(ToolCalls, BeginningAndArgumentsInOneEventAreTwoChunks) {
+  std::string text;
+  for (const std::string& part : kCallTexts)
+    text += part;
+  auto events = engine_events({text});
+  events.front().logprobs = {some_logprobs(3)};
+  AnswerPlan plan = plan_with_tools();
+  plan.logprobs = 0;
+  const auto writer = respond<StreamResponder>(header(Dialect::chat), plan, events);
+  const Folded folded = fold(writer->events);
+  ASSERT_EQ(folded.tool_calls.size(), 1U);
+  EXPECT_EQ(folded.tool_calls[0].at("function").at("arguments"), R"({"a": "xy", "n": 5})");
+  EXPECT_EQ(folded.logprobs.at("content").get_array().size(), 1U);  // not once a chunk
+}
+
+TEST(ToolCalls, FinishReasons) {
+  const auto finish_reason = [](const std::vector<std::string>& texts, FinishReason reason) {
+    const auto writer = respond<WholeResponder>(header(Dialect::chat), plan_with_tools(),
+                                                engine_events(texts, reason));
+    return first_choice(*writer).at("finish_reason");
+  };
+  EXPECT_EQ(finish_reason(kCallTexts, FinishReason::length), "length");
+  EXPECT_EQ(finish_reason({"</think>no call"}, FinishReason::stop), "stop");
+  EXPECT_EQ(finish_reason({kCallTexts[0], kCallTexts[1]}, FinishReason::stop), "stop");  // cut off
+  const std::string unknown = "<minimax:tool_call><invoke name=\"g\"></invoke></minimax:tool_call>";
+  EXPECT_EQ(finish_reason({unknown}, FinishReason::stop), "stop");
+}
+
+TEST(ToolCalls, IdsAreUnique) {
+  const std::string two =
+      "</think><minimax:tool_call><invoke name=\"f\"></invoke><invoke name=\"f\"></invoke>";
+  const auto writer =
+      respond<WholeResponder>(header(Dialect::chat), plan_with_tools(), engine_events({two}));
+  const json::object choice = first_choice(*writer);
+  const json::array& calls = choice.at("message").at("tool_calls").get_array();
+  ASSERT_EQ(calls.size(), 2U);
+  EXPECT_NE(calls[0].at("id"), calls[1].at("id"));
 }
 
 TEST(Answer, ReasoningMayBeLeftOut) {
@@ -247,10 +384,6 @@ TEST(Answer, UsageTellsCachedTokens) {
   const auto whole =
       respond<WholeResponder>(header(Dialect::completion), ReasoningMode::plain, events);
   EXPECT_THAT(whole->response->body, HasSubstr(R"("prompt_tokens_details":{"cached_tokens":8})"));
-}
-
-json::object first_choice(const RecordingWriter& writer) {
-  return parse_json(writer.response->body)->at("choices").at(0).get_object();
 }
 
 /// The id of a token of the bundled vocabulary, by its bytes.
@@ -429,11 +562,18 @@ TEST(Gate, AFailureEndsAllAnswers) {
   EXPECT_EQ(single.cancels, 0);  // nothing is left to cancel
 }
 
-/// Texts made of what the splitter looks for, and of letters around it.
+/// Texts made of what the parser looks for, and of letters around it.
 rc::Gen<std::vector<std::string>> pieces() {
-  return rc::gen::container<std::vector<std::string>>(
-      rc::gen::element<std::string>("a", "é", " ", "\n", "<think>", "</think>", "</th", "ink>", "<",
-                                    "<minimax:tool_call>", "", "\"", "\\"));
+  return rc::gen::container<std::vector<std::string>>(rc::gen::element<std::string>(
+      "a", "é", " ", "\n", "<think>", "</think>", "</th", "ink>", "<", "<minimax:tool_call>",
+      "<invoke name=\"f\">", "</invoke>", "<parameter name=\"a\">", "</parameter>", "5",
+      "</minimax:tool_call>", "", "\"", "\\"));
+}
+
+json::array without_ids(json::array calls) {
+  for (json::value& call : calls)
+    call.get_object().erase("id");
+  return calls;
 }
 
 RC_GTEST_PROP(Answer, StreamedEqualsWhole, ()) {
@@ -446,14 +586,15 @@ RC_GTEST_PROP(Answer, StreamedEqualsWhole, ()) {
   const auto mode = dialect == Dialect::completion
                         ? ReasoningMode::plain
                         : *rc::gen::element(ReasoningMode::split, ReasoningMode::append_think);
-  AnswerPlan plan{.mode = mode, .starts_in_reasoning = true};
+  AnswerPlan plan = plan_with_tools();
+  plan.mode = mode;
   if (*rc::gen::arbitrary<bool>()) plan.logprobs = *rc::gen::inRange(0, 3);
   const auto stream = respond<StreamResponder>(header(dialect), plan, events);
   const auto whole = respond<WholeResponder>(header(dialect), plan, events);
   const Folded folded = fold(stream->events);
   const json::object object = parse_json(whole->response->body)->get_object();
   const json::object& choice = object.at("choices").at(0).get_object();
-  RC_ASSERT(folded.finish_reason == "stop");
+  RC_ASSERT(folded.finish_reason == string_or_empty(choice, "finish_reason"));
   RC_ASSERT(folded.usage == object.at("usage"));
   RC_ASSERT(folded.logprobs == choice.at("logprobs"));
   if (dialect == Dialect::completion) {
@@ -462,6 +603,9 @@ RC_GTEST_PROP(Answer, StreamedEqualsWhole, ()) {
   }
   const json::object& message = choice.at("message").get_object();
   RC_ASSERT(folded.roles == 1);
+  const json::value* calls = message.if_contains("tool_calls");
+  RC_ASSERT(without_ids(folded.tool_calls) ==
+            without_ids(calls == nullptr ? json::array() : calls->get_array()));
   RC_ASSERT(folded.text == string_or_empty(message, "content"));
   RC_ASSERT(folded.reasoning == string_or_empty(message, "reasoning"));
   RC_ASSERT(folded.reasoning_content == string_or_empty(message, "reasoning_content"));

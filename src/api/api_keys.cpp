@@ -34,8 +34,13 @@ std::string_view bearer_token(std::string_view authorization) {
 
 }  // namespace
 
-std::optional<size_t> ApiKeys::find(std::string_view authorization) const {
-  const std::string_view given = bearer_token(authorization);
+std::optional<size_t> ApiKeys::find(const RequestHead& head) const {
+  const std::optional<size_t> bearer = find_key(bearer_token(head.authorization));
+  const std::optional<size_t> header = find_key(head.api_key);
+  return bearer ? bearer : header;
+}
+
+std::optional<size_t> ApiKeys::find_key(std::string_view given) const {
   std::optional<size_t> found;
   for (size_t i = 0; i < keys_.size(); ++i) {
     if (equal_in_constant_time(keys_[i], given)) found = i;

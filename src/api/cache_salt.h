@@ -15,7 +15,7 @@ enum class PrefixSharing {
 
 /// The salt of a client's prefixes: different for clients that must not share, whatever salts they
 /// ask for ("": none). Holds while the server runs: it names the key by its place among them.
-std::string cache_salt(PrefixSharing sharing, const ApiKeys& keys, std::string_view authorization,
+std::string cache_salt(PrefixSharing sharing, const ApiKeys& keys, const RequestHead& head,
                        std::string_view requested);
 
 }  // namespace tetrad::api

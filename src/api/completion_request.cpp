@@ -1,41 +1,62 @@
 #include "api/completion_request.h"
 
+#include <algorithm>
+
 #include "api/token_fields.h"
 
 namespace tetrad::api {
 namespace {
 
-using Prompt = std::variant<std::string, std::vector<TokenId>>;
+using Prompt = CompletionRequest::Prompt;
 
-Result<Prompt> read_ids(const json::array& values) {
+constexpr size_t kMaxPrompts = 128;
+constexpr size_t kMaxAnswersOfAll = 256;
+
+Result<Prompt> read_ids(const json::array& values, std::string_view name) {
   std::vector<TokenId> ids;
   ids.reserve(values.size());
   for (const json::value& value : values) {
     const std::optional<TokenId> id = as_token_id(value);
-    if (!id) return fail_param("prompt", "prompt[{}] is not a token id", ids.size());
+    if (!id) return fail_param("prompt", "{}[{}] is not a token id", name, ids.size());
     ids.push_back(*id);
   }
   return ids;
 }
 
-Result<Prompt> read_prompt(FieldReader& fields) {
-  const json::value* prompt = fields.find("prompt");
-  // A list of prompts with one member is that member.
-  if (prompt != nullptr && prompt->is_array() && !prompt->get_array().empty() &&
-      !prompt->get_array().front().is_number()) {
-    if (prompt->get_array().size() > 1) {
-      return fail_param("prompt", "\"prompt\" holds {} prompts; send one request for each",
-                        prompt->get_array().size());
-    }
-    prompt = &prompt->get_array().front();
-  }
+/// `name`: "prompt" or "prompt[1]".
+Result<Prompt> read_prompt(const json::value* prompt, std::string_view name) {
   if (prompt != nullptr && prompt->is_string() && !prompt->get_string().empty()) {
     return std::string(prompt->get_string());
   }
   if (prompt != nullptr && prompt->is_array() && !prompt->get_array().empty()) {
-    return read_ids(prompt->get_array());
+    return read_ids(prompt->get_array(), name);
   }
-  return fail_param("prompt", "\"prompt\" must be a text or a list of token ids, not empty");
+  return fail_param("prompt", "\"{}\" must be a text or a list of token ids, not empty", name);
+}
+
+Result<std::vector<Prompt>> read_prompts(FieldReader& fields, int64_t num_answers) {
+  const json::value* value = fields.find("prompt");
+  std::vector<Prompt> prompts;
+  const bool is_list = value != nullptr && value->is_array() && !value->get_array().empty() &&
+                       !value->get_array().front().is_number();
+  if (!is_list) {
+    TETRAD_ASSIGN(Prompt prompt, read_prompt(value, "prompt"));
+    prompts.push_back(std::move(prompt));
+    return prompts;
+  }
+  const json::array& list = value->get_array();
+  const size_t most = std::min(kMaxPrompts, kMaxAnswersOfAll / static_cast<size_t>(num_answers));
+  if (list.size() > most) {
+    return fail_param("prompt",
+                      "\"prompt\" may hold at most {} prompts with \"n\": {}, not {}; send several "
+                      "requests",
+                      most, num_answers, list.size());
+  }
+  for (size_t i = 0; i < list.size(); ++i) {
+    TETRAD_ASSIGN(Prompt prompt, read_prompt(&list[i], fmt::format("prompt[{}]", i)));
+    prompts.push_back(std::move(prompt));
+  }
+  return prompts;
 }
 
 Result<void> read_echo(FieldReader& fields, CompletionRequest& request) {
@@ -61,7 +82,7 @@ Result<CompletionRequest> parse_completion_request(std::string_view body) {
   FieldReader fields(object);
   CompletionRequest request;
   TETRAD_ASSIGN(request.common, read_common(fields, Dialect::completion));
-  TETRAD_ASSIGN(request.prompt, read_prompt(fields));
+  TETRAD_ASSIGN(request.prompts, read_prompts(fields, request.common.num_answers));
   if (!request.common.sampling.max_tokens) request.common.sampling.max_tokens = kDefaultMaxTokens;
   TETRAD_TRY(read_echo(fields, request));
   for (std::string& name : fields.unread())

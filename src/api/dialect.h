@@ -2,7 +2,12 @@
 
 namespace tetrad::api {
 
-/// Which of the OpenAI API's two forms a request has: their fields and answers differ.
-enum class Dialect { chat, completion };
+/// Which API a request is written for: their fields and answers differ.
+enum class Dialect {
+  chat,        // OpenAI's /v1/chat/completions
+  completion,  // OpenAI's /v1/completions
+  responses,   // OpenAI's /v1/responses
+  messages,    // Anthropic's /v1/messages
+};
 
 }  // namespace tetrad::api

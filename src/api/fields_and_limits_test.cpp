@@ -49,16 +49,17 @@ TEST(CacheSalt, DiffersForClientsThatMustNotShare) {
     // The last two try to be another key's.
     for (const char* requested : {"", "a", ":", ":a", "0:a", "1:a"}) {
       const auto salt = [&](PrefixSharing sharing) {
-        return cache_salt(sharing, keys, authorization, requested);
+        return cache_salt(sharing, keys, {.authorization = authorization}, requested);
       };
       EXPECT_TRUE(salts.insert(salt(PrefixSharing::within_key)).second);
       EXPECT_EQ(salt(PrefixSharing::within_key), salt(PrefixSharing::within_key));
-      EXPECT_EQ(salt(PrefixSharing::all_keys),
-                cache_salt(PrefixSharing::all_keys, keys, "Bearer first", requested));
+      EXPECT_EQ(
+          salt(PrefixSharing::all_keys),
+          cache_salt(PrefixSharing::all_keys, keys, {.authorization = "Bearer first"}, requested));
     }
   }
-  EXPECT_EQ(cache_salt(PrefixSharing::within_key, ApiKeys({}), "Bearer a", "x"),
-            cache_salt(PrefixSharing::within_key, ApiKeys({}), "", "x"));
+  EXPECT_EQ(cache_salt(PrefixSharing::within_key, ApiKeys({}), {.authorization = "Bearer a"}, "x"),
+            cache_salt(PrefixSharing::within_key, ApiKeys({}), {}, "x"));
 }
 
 TEST(PromptReport, IsBounded) {

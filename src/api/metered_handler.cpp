@@ -25,7 +25,10 @@ std::optional<RequestKind> kind_of(const RequestHead& head) {
   constexpr std::array<std::string_view, 7> kMethods = {"GET",    "HEAD",  "POST",   "PUT",
                                                         "DELETE", "PATCH", "OPTIONS"};
   RequestKind kind{.handler = route_pattern(head.target), .method = "other"};
-  if (kind.handler != "none" && !kind.handler.starts_with("/v1/")) return std::nullopt;
+  const Route* found = find_route(head.target);
+  const bool is_probe =
+      found != nullptr && found->method == "GET" && !found->path.starts_with("/v1/");
+  if (is_probe) return std::nullopt;
   if (std::ranges::find(kMethods, head.method) != kMethods.end()) kind.method = head.method;
   return kind;
 }
@@ -62,13 +65,18 @@ class MeteredWriter final : public ResponseWriter {
     status_ = 200;
     writer_->start_events(std::move(headers));
   }
-  void send_event(std::string_view data) override { writer_->send_event(data); }
+  void send_event(std::string_view data, std::string_view name) override {
+    writer_->send_event(data, name);
+  }
   void finish_events() override {
     count_once();
     writer_->finish_events();
   }
   void on_disconnect(std::function<void()> callback) override {
     writer_->on_disconnect(std::move(callback));
+  }
+  void on_backlog(std::function<void(bool)> callback) override {
+    writer_->on_backlog(std::move(callback));
   }
 
  private:

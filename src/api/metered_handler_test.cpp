@@ -36,7 +36,9 @@ class CallWriter final : public ResponseWriter {
     calls += "send " + std::to_string(response.status) + ";";
   }
   void start_events(std::vector<Header> /*headers*/) override { calls += "start;"; }
-  void send_event(std::string_view data) override { calls += std::string(data) + ";"; }
+  void send_event(std::string_view data, std::string_view name) override {
+    calls += std::string(name) + std::string(data) + ";";
+  }
   void finish_events() override { calls += "finish;"; }
   void on_disconnect(std::function<void()> callback) override { callback(); }
 };
@@ -86,9 +88,10 @@ TEST_F(MeteredHandlerTest, CountsAStreamAtItsEnd) {
   EXPECT_TRUE(called);
   metered.start_events({});
   metered.send_event("one");
+  metered.send_event("two", "named ");
   EXPECT_EQ(text(), "");
   metered.finish_events();
-  EXPECT_EQ(writer->calls, "start;one;finish;");
+  EXPECT_EQ(writer->calls, "start;one;named two;finish;");
   EXPECT_THAT(text(), HasSubstr(sample("/v1/chat/completions", "POST", "2xx", 1)));
 }
 
@@ -116,8 +119,15 @@ TEST_F(MeteredHandlerTest, ClientsCannotInventLabels) {
   EXPECT_EQ(std::count(all.begin(), all.end(), '\n'), 2 + 2 + 2 * 6 + 2);
 }
 
+TEST_F(MeteredHandlerTest, CountsTokenizing) {
+  request("POST", "/tokenize");
+  holding_.writers[0]->send({.status = 200});
+  EXPECT_THAT(text(), HasSubstr(sample("/tokenize", "POST", "2xx", 1)));
+}
+
 TEST_F(MeteredHandlerTest, LeavesOutProbesAndScrapes) {
-  for (const char* target : {"/health", "/metrics", "/load", "/version"}) {
+  for (const char* target :
+       {"/health", "/ping", "/ready", "/health_generate", "/metrics", "/load", "/version"}) {
     request("GET", target);
     metered_.refuse(head("PUT", target));
   }

@@ -3,32 +3,13 @@
 
 #include "api/chat_request.h"
 #include "api/completion_request.h"
+#include "api/request_bodies_for_tests.h"
 
 namespace tetrad::api {
 namespace {
 
 using testing::ElementsAre;
 using testing::HasSubstr;
-
-// A request with one more field: `"n": 2`.
-std::string chat_body(std::string_view field = "") {
-  return fmt::format(R"({{"messages": [{{"role": "user", "content": "Hi"}}]{}{}}})",
-                     field.empty() ? "" : ", ", field);
-}
-
-std::string completion_body(std::string_view field = "") {
-  return fmt::format(R"({{"prompt": "Once"{}{}}})", field.empty() ? "" : ", ", field);
-}
-
-struct BadField {
-  const char* field;
-  const char* param;
-};
-
-/// For the names of failed tests.
-void PrintTo(const BadField& bad, std::ostream* out) {
-  *out << bad.field;
-}
 
 TEST(ChatRequest, ReadsEveryField) {
   const auto request = parse_chat_request(R"({
@@ -114,35 +95,44 @@ INSTANTIATE_TEST_SUITE_P(
         BadField{R"("stream_options": {"include_usage": true})", "stream_options"},
         BadField{R"("stream": true, "stream_options": {"include_usage": 1})",
                  "stream_options.include_usage"},
-        BadField{R"("tools": {})", "tools"}, BadField{R"("tools": [1])", "tools[0]"},
-        BadField{R"("tools": [{"type": "function"}])", "tools[0].function"},
-        BadField{R"("tools": [{"type": "web"}])", "tools[0].type"},
-        BadField{R"("tools": [{"function": {}}])", "tools[0].function.name"},
-        BadField{R"("tool_choice": "required")", "tool_choice"},
-        BadField{R"("tool_choice": {"type": "function", "function": {"name": "f"}})",
-                 "tool_choice"},
-        BadField{R"("tool_choice": "perhaps")", "tool_choice"},
-        BadField{R"("tool_choice": 1)", "tool_choice"},
         BadField{R"("chat_template_kwargs": [])", "chat_template_kwargs"},
-        BadField{R"("reasoning_effort": 1)", "reasoning_effort"}));
+        BadField{R"("reasoning_effort": 1)", "reasoning_effort"},
+        BadField{R"("reasoning_effort": "none")", "reasoning_effort"},
+        BadField{R"("reasoning_effort": "much")", "reasoning_effort"},
+        BadField{R"("include_reasoning": 1)", "include_reasoning"},
+        BadField{R"("thinking_token_budget": -1)", "thinking_token_budget"},
+        BadField{R"("thinking_token_budget": 1.5)", "thinking_token_budget"},
+        BadField{R"("truncate_prompt_tokens": 0)", "truncate_prompt_tokens"},
+        BadField{R"("truncate_prompt_tokens": -2)", "truncate_prompt_tokens"},
+        BadField{R"("request_id": "")", "request_id"},
+        BadField{R"("request_id": "a\r\nb: c")", "request_id"},
+        BadField{R"("continue_final_message": true)", "continue_final_message"},
+        BadField{R"("add_generation_prompt": 1)", "add_generation_prompt"}));
 
 INSTANTIATE_TEST_SUITE_P(
     NotImplemented, BadChatField,
-    testing::Values(BadField{R"("best_of": 2)", "best_of"}, BadField{R"("echo": true)", "echo"},
-                    BadField{R"("response_format": {"type": "json_object"})", "response_format"},
-                    BadField{R"("structured_outputs": {"regex": "a"})", "structured_outputs"},
-                    BadField{R"("functions": [{"name": "f"}])", "functions"},
-                    BadField{R"("parallel_tool_calls": false)", "parallel_tool_calls"},
-                    BadField{R"("chat_template": "x")", "chat_template"},
-                    BadField{R"("modalities": ["text", "audio"])", "modalities"},
-                    BadField{R"("continue_final_message": true)", "continue_final_message"}));
-
-std::string many(int count, const char* item) {
-  std::string items;
-  for (int i = 0; i < count; ++i)
-    items += (i > 0 ? "," : "") + fmt::format(fmt::runtime(item), i);
-  return items;
-}
+    testing::Values(
+        BadField{R"("best_of": 2)", "best_of"}, BadField{R"("echo": true)", "echo"},
+        BadField{R"("response_format": {"type": "structural_tag"})", "response_format.type"},
+        BadField{R"("structured_outputs": {"structural_tag": "a"})",
+                 "structured_outputs.structural_tag"},
+        BadField{R"("functions": [{"name": "f"}])", "functions"},
+        BadField{R"("chat_template": "x")", "chat_template"},
+        BadField{R"("modalities": ["text", "audio"])", "modalities"},
+        BadField{R"("return_token_ids": 1)", "return_token_ids"},
+        BadField{R"("return_prompt_text": true)", "return_prompt_text"},
+        BadField{R"("use_beam_search": true)", "use_beam_search"},
+        BadField{R"("repetition_detection": {})", "repetition_detection"},
+        BadField{R"("truncation_side": "right")", "truncation_side"},
+        BadField{R"("web_search_options": {})", "web_search_options"},
+        BadField{R"("moderation": {})", "moderation"},
+        BadField{R"("verbosity": "low")", "verbosity"},
+        BadField{R"("documents": [{}])", "documents"},
+        BadField{R"("media_io_kwargs": {"a": 1})", "media_io_kwargs"},
+        BadField{R"("kv_transfer_params": {})", "kv_transfer_params"},
+        BadField{R"("vllm_xargs": {"a": 1})", "vllm_xargs"},
+        BadField{R"("stream": true, "stream_options": {"continuous_usage_stats": true})",
+                 "stream_options.continuous_usage_stats"}));
 
 INSTANTIATE_TEST_SUITE_P(
     Tokens, BadChatField,
@@ -228,7 +218,7 @@ TEST(ChatRequest, ListsOfTokensAreLimited) {
         std::pair{"\"allowed_token_ids\": [" + many(65'537, "{}") + "]", "allowed_token_ids"},
         std::pair{"\"bad_words\": [" + many(129, R"("w{}")") + "]", "bad_words"},
         std::pair{"\"bad_words\": [\"" + std::string(257, 'x') + "\"]", "bad_words"},
-        std::pair{"\"cache_salt\": \"" + std::string(257, 'x') + "\"", "cache_salt"}}) {
+        std::pair{"\"cache_salt\": \"" + std::string(1025, 'x') + "\"", "cache_salt"}}) {
     const auto request = parse_chat_request(chat_body(field));
     ASSERT_FALSE(request) << param;
     EXPECT_EQ(request.error().param, param);
@@ -244,6 +234,9 @@ TEST(ChatRequest, FieldsThatAskForNothingAreAccepted) {
          "service_tier": "auto", "best_of": 1, "tool_choice": "auto", "top_k": -1)"));
   ASSERT_TRUE(request) << request.error().message;
   EXPECT_TRUE(request->common.unknown_fields.empty());
+  // The log tells of them.
+  EXPECT_THAT(request->common.fields_without_effect,
+              ElementsAre("user", "metadata", "store", "service_tier"));
 }
 
 TEST(ChatRequest, UnknownFieldsAreReportedNotRefused) {
@@ -278,11 +271,35 @@ TEST(ChatRequest, NumbersOfThingsAreLimited) {
   EXPECT_EQ(stop.error().param, "stop");
 }
 
-TEST(ChatRequest, ToolChoiceNoneHidesTheTools) {
-  const std::string tools = R"("tools": [{"type": "function", "function": {"name": "f"}}])";
-  EXPECT_EQ(parse_chat_request(chat_body(tools))->input.tools.size(), 1u);
-  EXPECT_EQ(parse_chat_request(chat_body(tools + R"(, "tool_choice": "none")"))->input.tools.size(),
-            0u);
+TEST(ChatRequest, GoesOnWithTheLastMessageOfTheAssistant) {
+  const auto parse = [](std::string_view role, std::string_view fields) {
+    return parse_chat_request(fmt::format(
+        R"({{"messages": [{{"role": "{}", "content": "Hi"}}], "continue_final_message": true{}}})",
+        role, fields));
+  };
+  const auto request = parse("assistant", "");
+  ASSERT_TRUE(request) << request.error().message;
+  EXPECT_TRUE(request->continue_final_message);
+  EXPECT_FALSE(request->input.add_generation_prompt);
+  EXPECT_TRUE(parse("assistant", R"(, "add_generation_prompt": false)"));
+  for (const auto& bad :
+       {parse("assistant", R"(, "add_generation_prompt": true)"), parse("user", ""),
+        parse("user", R"(, "add_generation_prompt": false)")}) {
+    ASSERT_FALSE(bad);
+    EXPECT_EQ(bad.error().param, "continue_final_message");
+  }
+}
+
+TEST(ChatRequest, ReadsWhatBelongsToServing) {
+  const auto request =
+      parse_chat_request(chat_body(R"("request_id": "a-1.B:c_", "truncate_prompt_tokens": -1,
+                   "thinking_token_budget": 0, "reasoning_effort": "minimal")"));
+  ASSERT_TRUE(request) << request.error().message;
+  EXPECT_EQ(request->common.request_id, "a-1.B:c_");
+  EXPECT_EQ(request->common.truncate_prompt_tokens, -1);
+  EXPECT_EQ(request->thinking_token_budget, 0);
+  EXPECT_EQ(request->input.template_kwargs.at("reasoning_effort"), "minimal");
+  EXPECT_THAT(request->common.fields_without_effect, ElementsAre("reasoning_effort"));
 }
 
 TEST(Body, MustBeAJsonObject) {
@@ -295,65 +312,6 @@ TEST(Body, MustBeAJsonObject) {
   }
   const std::string deep = std::string(100'000, '[') + std::string(100'000, ']');
   EXPECT_FALSE(parse_chat_request(chat_body(R"("metadata": )" + deep)));
-}
-
-TEST(CompletionRequest, PromptIsATextOrIds) {
-  using Ids = std::vector<TokenId>;
-  const auto prompt = [](std::string_view json) {
-    return parse_completion_request(fmt::format(R"({{"prompt": {}}})", json))->prompt;
-  };
-  EXPECT_EQ(std::get<std::string>(prompt(R"("Once")")), "Once");
-  EXPECT_EQ(std::get<std::string>(prompt(R"(["Once"])")), "Once");
-  EXPECT_EQ(std::get<Ids>(prompt("[3, 4]")), (Ids{3, 4}));
-  EXPECT_EQ(std::get<Ids>(prompt("[[3, 4]]")), (Ids{3, 4}));
-}
-
-TEST(CompletionRequest, NamesABadPrompt) {
-  for (const char* json : {R"("")", "[]", "[[]]", R"(["a", "b"])", "[[1], [2]]", "5", "{}", "null",
-                           "[-1]", "[1.5]", R"([1, "a"])", "[true]", R"([{"a": 1}])"}) {
-    const auto request = parse_completion_request(fmt::format(R"({{"prompt": {}}})", json));
-    ASSERT_FALSE(request) << json;
-    EXPECT_EQ(request.error().param, "prompt") << json;
-  }
-  EXPECT_EQ(parse_completion_request("{}").error().param, "prompt");
-}
-
-TEST(CompletionRequest, WhatIsNotImplementedIsNamed) {
-  for (const BadField& bad :
-       {BadField{R"("suffix": "x")", "suffix"}, BadField{R"("best_of": 2)", "best_of"},
-        BadField{R"("prompt_embeds": "x")", "prompt_embeds"}}) {
-    const auto request = parse_completion_request(completion_body(bad.field));
-    ASSERT_FALSE(request) << bad.field;
-    EXPECT_EQ(request.error().param, bad.param);
-    EXPECT_EQ(request.error().code, ErrorCode::unsupported);
-  }
-  EXPECT_TRUE(parse_completion_request(completion_body(R"("echo": false, "suffix": null)")));
-}
-
-TEST(CompletionRequest, LogprobsAreANumber) {
-  EXPECT_EQ(parse_completion_request(completion_body(R"("logprobs": 0)"))->common.sampling.logprobs,
-            0);
-  for (const char* field : {R"("logprobs": true)", R"("logprobs": 21)", R"("logprobs": -1)"}) {
-    const auto request = parse_completion_request(completion_body(field));
-    ASSERT_FALSE(request) << field;
-    EXPECT_EQ(request.error().param, "logprobs");
-  }
-}
-
-TEST(CompletionRequest, NoTokensNeedAnEcho) {
-  const auto echo = parse_completion_request(completion_body(R"("echo": true, "max_tokens": 0)"));
-  ASSERT_TRUE(echo) << echo.error().message;
-  EXPECT_TRUE(echo->echo);
-  EXPECT_TRUE(echo->only_echo);
-  EXPECT_EQ(echo->common.sampling.max_tokens, 1);
-  const auto both = parse_completion_request(completion_body(R"("echo": true, "max_tokens": 1)"));
-  EXPECT_TRUE(both->echo);
-  EXPECT_FALSE(both->only_echo);
-  const auto none = parse_completion_request(completion_body(R"("max_tokens": 0)"));
-  ASSERT_FALSE(none);
-  EXPECT_EQ(none.error().param, "max_tokens");
-  EXPECT_THAT(none.error().message, HasSubstr("echo"));
-  EXPECT_EQ(parse_completion_request(completion_body(R"("echo": 1)")).error().param, "echo");
 }
 
 TEST(SamplingRequest, RequestThenModelThenOpenAi) {

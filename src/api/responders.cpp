@@ -10,7 +10,8 @@ namespace tetrad::api {
 namespace {
 
 std::vector<Header> id_header(const AnswerFormat& format) {
-  return {{"X-Request-Id", format.header().id}};
+  const AnswerHeader& header = format.header();
+  return {{"X-Request-Id", header.request_id.empty() ? header.id : header.request_id}};
 }
 
 }  // namespace
@@ -27,7 +28,7 @@ std::optional<Error> failure_of(const AnswerEvent& event) {
 WholeResponder::WholeResponder(AnswerFormat format, int64_t prompt_tokens,
                                std::shared_ptr<ResponseWriter> writer)
     : format_(std::move(format)),
-      counter_(prompt_tokens),
+      counter_(prompt_tokens, format_.header().answers_per_prompt()),
       answers_(static_cast<size_t>(format_.header().num_answers)),
       num_unfinished_(format_.header().num_answers),
       writer_(std::move(writer)) {}
@@ -37,7 +38,9 @@ void WholeResponder::on_answer(AnswerEvent event) {
   Answer& answer = answers_[static_cast<size_t>(event.index)];
   answer.reasoning += event.reasoning;
   answer.content += event.content;
+  fold_tool_calls(std::move(event.tool_calls), answer.tool_calls);
   std::ranges::move(event.tokens, std::back_inserter(answer.tokens));
+  std::ranges::move(event.token_ids, std::back_inserter(answer.token_ids));
   std::ranges::move(event.prompt_logprobs, std::back_inserter(answer.prompt_logprobs));
   if (!event.finish_reason) return;
   if (const std::optional<Error> error = failure_of(event)) {
@@ -46,6 +49,7 @@ void WholeResponder::on_answer(AnswerEvent event) {
   }
   answer.finish_reason = *event.finish_reason;
   answer.stop_reason = std::move(event.stop_reason);
+  answer.calls_tools = event.calls_tools;
   if (--num_unfinished_ > 0) return;
   writer_->send({.status = 200,
                  .body = format_.whole(answers_, counter_.usage()),
@@ -55,12 +59,13 @@ void WholeResponder::on_answer(AnswerEvent event) {
 StreamResponder::StreamResponder(AnswerFormat format, int64_t prompt_tokens,
                                  std::shared_ptr<ResponseWriter> writer)
     : format_(std::move(format)),
-      counter_(prompt_tokens),
+      counter_(prompt_tokens, format_.header().answers_per_prompt()),
       num_unfinished_(format_.header().num_answers),
       writer_(std::move(writer)) {}
 
 void StreamResponder::accepted() {
   writer_->start_events(id_header(format_));
+  format_.set_usage(counter_.usage());
   for (int64_t index = 0; index < format_.header().num_answers; ++index)
     send(format_.opening_chunk(index));
 }
@@ -71,7 +76,9 @@ void StreamResponder::send(const std::string& chunk) {
 
 void StreamResponder::on_answer(AnswerEvent event) {
   counter_.add(event);
-  send(format_.delta_chunk(event));
+  format_.set_usage(counter_.usage());
+  for (const std::string& chunk : format_.delta_chunks(event))
+    send(chunk);
   if (!event.finish_reason) return;
   if (const std::optional<Error> error = failure_of(event)) {
     send(to_json_text(error_object(*error)));

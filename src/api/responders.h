@@ -15,16 +15,20 @@ namespace tetrad::api {
 /// Counts the tokens of all answers to one request.
 class UsageCounter {
  public:
-  explicit UsageCounter(int64_t prompt_tokens) { usage_.prompt_tokens = prompt_tokens; }
+  explicit UsageCounter(int64_t prompt_tokens, int64_t answers_per_prompt = 1)
+      : answers_per_prompt_(answers_per_prompt) {
+    usage_.prompt_tokens = prompt_tokens;
+  }
   void add(const AnswerEvent& event) {
     usage_.completion_tokens += event.num_tokens;
     usage_.reasoning_tokens += event.num_reasoning_tokens;
-    // The later answers find the prompt that the first one left.
-    if (event.index == 0) usage_.cached_tokens += event.num_cached_tokens;
+    // The later answers to a prompt find what the first one left.
+    if (event.index % answers_per_prompt_ == 0) usage_.cached_tokens += event.num_cached_tokens;
   }
   const Usage& usage() const { return usage_; }
 
  private:
+  int64_t answers_per_prompt_;
   Usage usage_;
 };
 

@@ -3,49 +3,58 @@
 #include <algorithm>
 #include <cctype>
 #include <charconv>
+#include <iterator>
 
-#include "api/error_response.h"
 #include "text/utf8.h"
 
 namespace tetrad::api {
 namespace {
 
-struct Route {
-  std::string_view method;  // GET answers HEAD too
-  std::string_view path;    // one that ends in '/' takes the rest as its argument
-  Endpoint endpoint;
-};
-
 constexpr Route kRoutes[] = {
-    {"POST", "/v1/chat/completions", Endpoint::chat_completions},
-    {"POST", "/v1/completions", Endpoint::completions},
-    {"GET", "/v1/models", Endpoint::models},
-    {"GET", "/v1/models/", Endpoint::model},
-    {"GET", "/health", Endpoint::health},
-    {"GET", "/version", Endpoint::version},
-    {"GET", "/load", Endpoint::load},
-    {"GET", "/metrics", Endpoint::metrics},
+    {.method = "POST",
+     .path = "/v1/chat/completions",
+     .endpoint = Endpoint::chat_completions,
+     .generates = true},
+    {.method = "POST", .path = "/v1/chat/completions/render", .endpoint = Endpoint::chat_render},
+    {.method = "POST",
+     .path = "/v1/completions",
+     .endpoint = Endpoint::completions,
+     .generates = true},
+    {.method = "POST", .path = "/v1/responses", .endpoint = Endpoint::responses, .generates = true},
+    {.method = "POST",
+     .path = "/v1/messages",
+     .endpoint = Endpoint::messages,
+     .generates = true,
+     .errors = ErrorForm::anthropic},
+    {.method = "POST",
+     .path = "/v1/messages/count_tokens",
+     .endpoint = Endpoint::count_tokens,
+     .errors = ErrorForm::anthropic},
+    {.method = "POST", .path = "/tokenize", .endpoint = Endpoint::tokenize},
+    {.method = "POST", .path = "/detokenize", .endpoint = Endpoint::detokenize},
+    {.method = "GET", .path = "/v1/models", .endpoint = Endpoint::models},
+    {.method = "GET", .path = "/v1/models/", .endpoint = Endpoint::model},
+    {.method = "GET", .path = "/health", .endpoint = Endpoint::health, .open_to_all = true},
+    {.method = "GET", .path = "/ping", .endpoint = Endpoint::health, .open_to_all = true},
+    {.method = "GET", .path = "/ready", .endpoint = Endpoint::ready, .open_to_all = true},
+    {.method = "GET",
+     .path = "/health_generate",
+     .endpoint = Endpoint::health_generate,
+     .generates = true},
+    {.method = "GET", .path = "/version", .endpoint = Endpoint::version},
+    {.method = "GET", .path = "/load", .endpoint = Endpoint::load},
+    {.method = "GET", .path = "/metrics", .endpoint = Endpoint::metrics},
 };
 
 std::string_view path_of(std::string_view target) {
   return target.substr(0, target.find('?'));
 }
 
-const Route* find_route(std::string_view path) {
-  const auto matches = [path](const Route& route) {
-    const bool takes_argument = route.path.back() == '/';
-    return takes_argument ? path.size() > route.path.size() && path.starts_with(route.path)
-                          : path == route.path;
-  };
-  const auto* found = std::ranges::find_if(kRoutes, matches);
-  return found == std::end(kRoutes) ? nullptr : found;
-}
-
 std::string pattern(const Route& route) {
   return fmt::format("{}{}", route.path, route.path.back() == '/' ? "{id}" : "");
 }
 
-std::string all_routes() {
+std::string routes_text() {
   std::string text;
   for (const Route& route : kRoutes) {
     fmt::format_to(std::back_inserter(text), "{}{} {}", text.empty() ? "" : ", ", route.method,
@@ -75,6 +84,21 @@ bool declares_json(std::string_view content_type) {
 
 }  // namespace
 
+std::span<const Route> all_routes() {
+  return kRoutes;
+}
+
+const Route* find_route(std::string_view target) {
+  const std::string_view path = path_of(target);
+  const auto matches = [path](const Route& route) {
+    const bool takes_argument = route.path.back() == '/';
+    return takes_argument ? path.size() > route.path.size() && path.starts_with(route.path)
+                          : path == route.path;
+  };
+  const auto* found = std::ranges::find_if(kRoutes, matches);
+  return found == std::end(kRoutes) ? nullptr : found;
+}
+
 std::optional<std::string> percent_decode(std::string_view text) {
   std::string decoded;
   for (size_t i = 0; i < text.size(); ++i) {
@@ -96,12 +120,8 @@ std::optional<std::string> percent_decode(std::string_view text) {
 }
 
 std::string route_pattern(std::string_view target) {
-  const Route* found = find_route(path_of(target));
+  const Route* found = find_route(target);
   return found == nullptr ? "none" : pattern(*found);
-}
-
-bool is_open_to_all(std::string_view target) {
-  return path_of(target) == "/health";
 }
 
 std::variant<Destination, JsonResponse> route(const RequestHead& head) {
@@ -110,16 +130,18 @@ std::variant<Destination, JsonResponse> route(const RequestHead& head) {
   if (found == nullptr) {
     return error_response(
         404,
-        fmt::format("there is no such path; this server generates text and answers {}",
-                    all_routes()),
+        fmt::format("there is no such path; this server generates text, makes no embeddings, "
+                    "rankings, images or audio, and answers {}",
+                    routes_text()),
         "unknown_path");
   }
   if (head.method == "OPTIONS") {
     return JsonResponse{.status = 204, .body = "", .headers = {{"Allow", allowed_methods(*found)}}};
   }
   if (!method_fits(*found, head.method)) {
-    JsonResponse response = error_response(
-        405, fmt::format("this path answers {}", allowed_methods(*found)), "method_not_allowed");
+    JsonResponse response =
+        error_response(405, fmt::format("this path answers {}", allowed_methods(*found)),
+                       "method_not_allowed", found->errors);
     response.headers.push_back({"Allow", allowed_methods(*found)});
     return response;
   }
@@ -127,7 +149,7 @@ std::variant<Destination, JsonResponse> route(const RequestHead& head) {
     return error_response(415,
                           "send the body as JSON, with the header Content-Type: "
                           "application/json",
-                          "unsupported_media_type");
+                          "unsupported_media_type", found->errors);
   }
   std::optional<std::string> argument;
   if (found->path.back() == '/') {

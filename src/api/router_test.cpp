@@ -34,11 +34,31 @@ TEST(Router, FindsTheEndpoints) {
   EXPECT_EQ(endpoint("GET", "/metrics"), Endpoint::metrics);
 }
 
-TEST(Router, OnlyTheHealthProbeComesWithoutAKey) {
-  EXPECT_TRUE(is_open_to_all("/health?verbose"));
-  for (const char* target : {"/metrics", "/load", "/version", "/v1/models", "/healthy", "/"}) {
-    EXPECT_FALSE(is_open_to_all(target)) << target;
+TEST(Router, OnlyProbesComeWithoutAKey) {
+  std::vector<std::string_view> open;
+  for (const Route& route : all_routes()) {
+    if (route.open_to_all) open.push_back(route.path);
   }
+  EXPECT_THAT(open, testing::ElementsAre("/health", "/ping", "/ready"));
+}
+
+TEST(Router, EveryRouteLeadsToItsEndpoint) {
+  for (const Route& one : all_routes()) {
+    const bool takes_argument = one.path.back() == '/';
+    const std::string target = std::string(one.path) + (takes_argument ? "x" : "") + "?a=b";
+    const auto destination = route(head(std::string(one.method), target));
+    ASSERT_TRUE(std::holds_alternative<Destination>(destination)) << target;
+    EXPECT_EQ(std::get<Destination>(destination).endpoint, one.endpoint) << target;
+    EXPECT_EQ(find_route(target), &one);
+    EXPECT_EQ(refusal(head("BREW", target)).status, 405) << target;
+  }
+}
+
+TEST(Router, AnthropicsClientsReadErrorsInTheirForm) {
+  EXPECT_THAT(refusal(head("GET", "/v1/messages")).body,
+              HasSubstr(R"({"type":"error","error":{"type":"invalid_request_error","message":)"));
+  EXPECT_THAT(refusal(head("POST", "/v1/messages/count_tokens", "text/plain")).body,
+              HasSubstr(R"({"type":"error")"));
 }
 
 TEST(Router, PatternsAreFew) {
@@ -95,15 +115,25 @@ TEST(Router, BodiesMustBeDeclaredAsJson) {
 TEST(ApiKeys, OnlyTheWholeKeyIsAdmitted) {
   const ApiKeys keys({"first-key", "second"});
   for (const char* good : {"Bearer first-key", "bearer second", "BEARER  second"}) {
-    EXPECT_TRUE(keys.admit(good)) << good;
+    EXPECT_TRUE(keys.admit({.authorization = good})) << good;
   }
   for (const char* bad :
        {"", "Bearer", "Bearer ", "first-key", "Bearer first-ke", "Bearer first-keyy",
         "Bearer first-keyfirst-key", "Basic first-key", "Bearer First-Key", "Bearerfirst-key"}) {
-    EXPECT_FALSE(keys.admit(bad)) << bad;
+    EXPECT_FALSE(keys.admit({.authorization = bad})) << bad;
   }
-  EXPECT_TRUE(ApiKeys({}).admit(""));
-  EXPECT_FALSE(ApiKeys({""}).admit("Bearer "));
+  EXPECT_TRUE(ApiKeys({}).admit({}));
+  EXPECT_FALSE(ApiKeys({""}).admit({.authorization = "Bearer "}));
+  EXPECT_FALSE(ApiKeys({""}).admit({}));
+}
+
+TEST(ApiKeys, ComeInEitherHeader) {
+  const ApiKeys keys({"first", "second"});
+  EXPECT_EQ(keys.find({.api_key = "second"}), 1u);
+  EXPECT_EQ(keys.find({.authorization = "Bearer wrong", .api_key = "first"}), 0u);
+  EXPECT_EQ(keys.find({.authorization = "Bearer second", .api_key = "first"}), 1u);
+  for (const char* bad : {"", "Bearer first", "firs", "first "})
+    EXPECT_FALSE(keys.admit({.api_key = bad})) << bad;
 }
 
 TEST(ErrorResponse, HasTheOpenAiForm) {
@@ -114,6 +144,24 @@ TEST(ErrorResponse, HasTheOpenAiForm) {
             R"({"error":{"message":"bad \"stop\"","type":"invalid_request_error","param":"stop",)"
             R"("code":null}})");
   EXPECT_TRUE(response.headers.empty());
+}
+
+TEST(ErrorResponse, HasTheAnthropicForm) {
+  const auto body = [](const Error& error) {
+    return error_response(error, ErrorForm::anthropic).body;
+  };
+  EXPECT_EQ(
+      body({ErrorCode::invalid_argument, "bad \"system\"", "system"}),
+      R"({"type":"error","error":{"type":"invalid_request_error","message":"bad \"system\""}})");
+  EXPECT_THAT(body({ErrorCode::not_found, "m", ""}), HasSubstr(R"("not_found_error")"));
+  EXPECT_THAT(body({ErrorCode::resource_exhausted, "m", ""}), HasSubstr(R"("rate_limit_error")"));
+  EXPECT_THAT(body({ErrorCode::cancelled, "m", ""}), HasSubstr(R"("overloaded_error")"));
+  EXPECT_THAT(body({ErrorCode::internal, "secret", ""}), HasSubstr(R"("api_error")"));
+  EXPECT_THAT(body({ErrorCode::internal, "secret", ""}), testing::Not(HasSubstr("secret")));
+  EXPECT_THAT(error_response(401, "key", "c", ErrorForm::anthropic).body,
+              HasSubstr(R"("authentication_error")"));
+  EXPECT_THAT(error_response(413, "large", "c", ErrorForm::anthropic).body,
+              HasSubstr(R"("request_too_large")"));
 }
 
 TEST(ErrorResponse, FullQueuesAreToBeTriedAgain) {

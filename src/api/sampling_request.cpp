@@ -20,34 +20,14 @@ constexpr NumberRange kMinP{.min = 0, .max = 1};
 constexpr NumberRange kRepetitionPenalty{.min = 0, .max = 100, .above_min = true};
 constexpr NumberRange kPenalty{.min = -2, .max = 2};
 
-Result<std::string> stop_string(const json::value& value) {
-  if (!value.is_string()) return wrong_kind("stop", "a string or an array of strings", value);
+Result<std::string> stop_string(const json::value& value, std::string_view name) {
+  if (!value.is_string()) return wrong_kind(name, "a string or an array of strings", value);
   const json::string& text = value.get_string();
   if (text.empty() || text.size() > kMaxStopBytes) {
-    return fail_param("stop", "a \"stop\" string must be 1 to {} bytes long, this one has {}",
+    return fail_param(name, "a \"{}\" string must be 1 to {} bytes long, this one has {}", name,
                       kMaxStopBytes, text.size());
   }
   return std::string(text);
-}
-
-Result<std::vector<std::string>> read_stop(FieldReader& fields) {
-  std::vector<std::string> stop;
-  const json::value* value = fields.find("stop");
-  if (value == nullptr) return stop;
-  if (!value->is_array()) {
-    TETRAD_ASSIGN(std::string text, stop_string(*value));
-    stop.push_back(std::move(text));
-    return stop;
-  }
-  if (value->get_array().size() > kMaxStops) {
-    return fail_param("stop", "\"stop\" may hold at most {} strings, not {}", kMaxStops,
-                      value->get_array().size());
-  }
-  for (const json::value& item : value->get_array()) {
-    TETRAD_ASSIGN(std::string text, stop_string(item));
-    stop.push_back(std::move(text));
-  }
-  return stop;
 }
 
 template <class T>
@@ -91,7 +71,7 @@ Result<void> read_end(FieldReader& fields, Dialect dialect, SamplingRequest& req
                 fields.integer("max_completion_tokens", fewest, kMaxInt));
   lay_over(request.max_tokens, max_completion_tokens);
   TETRAD_ASSIGN(request.min_tokens, fields.integer("min_tokens", 0, kMaxInt));
-  TETRAD_ASSIGN(request.stop, read_stop(fields));
+  TETRAD_ASSIGN(request.stop, read_stop(fields, "stop"));
   TETRAD_ASSIGN(request.include_stop_str_in_output,
                 read_flag(fields, "include_stop_str_in_output", false));
   TETRAD_ASSIGN(request.stop_token_ids, read_token_ids(fields, "stop_token_ids", kMaxStopTokenIds));
@@ -100,6 +80,26 @@ Result<void> read_end(FieldReader& fields, Dialect dialect, SamplingRequest& req
 }
 
 }  // namespace
+
+Result<std::vector<std::string>> read_stop(FieldReader& fields, std::string_view name) {
+  std::vector<std::string> stop;
+  const json::value* value = fields.find(name);
+  if (value == nullptr) return stop;
+  if (!value->is_array()) {
+    TETRAD_ASSIGN(std::string text, stop_string(*value, name));
+    stop.push_back(std::move(text));
+    return stop;
+  }
+  if (value->get_array().size() > kMaxStops) {
+    return fail_param(name, "\"{}\" may hold at most {} strings, not {}", name, kMaxStops,
+                      value->get_array().size());
+  }
+  for (const json::value& item : value->get_array()) {
+    TETRAD_ASSIGN(std::string text, stop_string(item, name));
+    stop.push_back(std::move(text));
+  }
+  return stop;
+}
 
 Result<SamplingRequest> read_sampling(FieldReader& fields, Dialect dialect) {
   SamplingRequest request;

@@ -46,6 +46,9 @@ struct SamplingDefaults {
   std::optional<int64_t> max_tokens;
 };
 
+/// A stop string or several, in the field `name`.
+Result<std::vector<std::string>> read_stop(FieldReader& fields, std::string_view name);
+
 /// The dialects differ in how they ask for log probabilities.
 Result<SamplingRequest> read_sampling(FieldReader& fields, Dialect dialect);
 

@@ -17,6 +17,10 @@ struct RequestHead {
   std::string target;         // path and query, still percent-encoded
   std::string authorization;  // header values, "" where the header is absent
   std::string content_type;
+  std::string api_key;            // "x-api-key", where Anthropic's clients put it
+  std::string origin;             // of the web page that asks
+  std::string requested_method;   // "access-control-request-method", in a preflight
+  std::string requested_headers;  // "access-control-request-headers"
 };
 
 struct HttpRequest {
@@ -48,13 +52,21 @@ class ResponseWriter {
 
   /// Begins a stream of server-sent events.
   virtual void start_events(std::vector<Header> headers) = 0;
-  /// One event. `data` holds no line breaks.
-  virtual void send_event(std::string_view data) = 0;
+  /// One event, of the type `name` ("": of none). Neither holds line breaks.
+  virtual void send_event(std::string_view data, std::string_view name) = 0;
+  void send_event(std::string_view data) { send_event(data, ""); }
   virtual void finish_events() = 0;
 
   /// `callback` runs once if the client goes away before the response is complete, on any thread;
   /// at once if it has gone already.
   virtual void on_disconnect(std::function<void()> callback) = 0;
+
+  /// `callback` runs with true when the client has left so much of a stream unread that its
+  /// producer should pause, and with false when it may go on; the two alternate. It is called with
+  /// a lock held, on any thread: it must only hand over. For writers that know of no backlog there
+  /// is nothing to do.
+  // NOLINTNEXTLINE(performance-unnecessary-value-param): overrides keep it
+  virtual void on_backlog(std::function<void(bool paused)> /*callback*/) {}
 };
 
 /// Answers requests. Thread-safe.

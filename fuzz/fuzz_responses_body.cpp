@@ -1,0 +1,47 @@
+// The body of a request to the Responses API, as the API reads it.
+
+#include <cstdint>
+#include <cstdlib>
+#include <string_view>
+
+#include "api/error_response.h"
+#include "api/responses_request.h"
+#include "chat/conversation.h"
+
+namespace {
+
+using namespace tetrad;
+
+void require(bool condition) {
+  if (!condition) std::abort();
+}
+
+/// Whatever is wrong with a body is the client's fault, and can be told in JSON.
+void check_error(const Error& error) {
+  require(!error.message.empty());
+  const api::JsonResponse response = api::error_response(error);
+  require(response.status == 400);
+  require(parse_json(response.body).has_value());
+}
+
+}  // namespace
+
+extern "C" int LLVMFuzzerTestOneInput(const uint8_t* data, size_t size) {
+  const std::string_view body(reinterpret_cast<const char*>(data), size);
+  const auto request = api::parse_responses_request(body);
+  if (!request) {
+    check_error(request.error());
+    return 0;
+  }
+  const api::ChatRequest& chat = request->chat;
+  require(!chat.input.messages.empty());
+  require((chat.tools != nullptr) == !chat.input.tools.empty());
+  require(!chat.tool_choice.forces_call() || chat.tools != nullptr);
+  require(request->echo.at("store") == false);
+  require(parse_json(to_json_text(request->echo)).has_value());
+  // The conversion leaves nothing to complain about.
+  const auto messages = normalise_messages(chat.input.messages);
+  require(messages.has_value());
+  require(parse_json(to_json_text(*messages)).has_value());
+  return 0;
+}
