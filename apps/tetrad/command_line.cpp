@@ -14,18 +14,41 @@
 namespace tetrad {
 namespace {
 
-/// vLLM's -tp: CLI11 has no short options of two letters and would read it as -t with the value
-/// "p".
-void rewrite_short_tp(std::vector<std::string>& words) {
-  constexpr std::string_view kShort = "-tp";
-  const bool is_known = std::ranges::any_of(
-      words, [](const std::string& word) { return word == "serve" || word == "plan"; });
-  if (!is_known) return;
-  for (std::string& word : words) {
-    if (word == kShort || word.starts_with("-tp=")) {
-      word.replace(0, kShort.size(), "--tensor-parallel-size");
+/// vLLM's -tp and its like: CLI11 has no short options of two letters and would read it as -t with
+/// the value "p".
+void rewrite_short_forms(std::string& word) {
+  constexpr std::pair<std::string_view, std::string_view> kForms[] = {
+      {"-tp", "--tensor-parallel-size"},
+      {"-pp", "--pipeline-parallel-size"},
+      {"-dp", "--data-parallel-size"},
+      {"-dpl", "--data-parallel-size-local"},
+      {"-dcp", "--decode-context-parallel-size"},
+      {"-pcp", "--prefill-context-parallel-size"},
+      {"-asc", "--api-server-count"}};
+  for (const auto& [form, flag] : kForms) {
+    if (word == form || word.starts_with(fmt::format("{}=", form))) {
+      word.replace(0, form.size(), flag);
     }
   }
+}
+
+/// vLLM takes --max_model_len for --max-model-len.
+void rewrite_underscores(std::string& word) {
+  if (!word.starts_with("--")) return;
+  const auto end =
+      word.begin() + static_cast<std::ptrdiff_t>(std::min(word.find('='), word.size()));
+  std::replace(word.begin(), end, '_', '-');
+}
+
+/// The verbs that have vLLM's flags take them in all of vLLM's spellings.
+void rewrite_vllm_spellings(std::vector<std::string>& words) {
+  const auto begin = std::ranges::find_if(
+      words, [](const std::string& word) { return word == "serve" || word == "plan"; });
+  if (begin == words.end()) return;
+  std::for_each(begin, words.end(), [](std::string& word) {
+    rewrite_short_forms(word);
+    rewrite_underscores(word);
+  });
 }
 
 /// The verb that was given, down to its own: {tetrad, bench, serve}.
@@ -93,7 +116,7 @@ void report(const CLI::App& app, const CLI::ParseError& error) {
 }  // namespace
 
 int parse_command_line(CLI::App& app, std::vector<std::string> words) {
-  rewrite_short_tp(words);
+  rewrite_vllm_spellings(words);
   std::ranges::reverse(words);  // CLI11 takes them from the back
   try {
     app.parse(std::move(words));

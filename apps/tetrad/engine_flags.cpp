@@ -43,6 +43,10 @@ void add_engine_flags(CLI::App& verb, EngineFlags& flags) {
   verb.add_option("--max-num-batched-tokens", flags.max_num_batched_tokens, "tokens of one step")
       ->transform(as_whole_number({.from = 1, .to = 1 << 20}))
       ->capture_default_str();
+  verb.add_option("--max-queued-requests", flags.max_queued_requests,
+                  "requests that may wait for their turn; more are answered 429")
+      ->transform(as_whole_number({.from = 1, .to = 1 << 20}))
+      ->capture_default_str();
   CLI::Option* memory =
       verb.add_option("--kv-cache-memory,--kv-cache-memory-bytes", flags.kv_cache_memory,
                       "memory for keys and values: 8GiB (1024^3) or 8GB (1000^3)")
@@ -65,6 +69,7 @@ Result<EngineOptions> engine_options(const EngineFlags& flags, const LoadedModel
   options.max_model_len = flags.max_model_len;
   options.max_num_seqs = flags.max_num_seqs;
   options.max_num_batched_tokens = flags.max_num_batched_tokens;
+  options.max_waiting = flags.max_queued_requests;
   options.enable_prefix_caching = flags.enable_prefix_caching;
   options.kv_cache_bytes = static_cast<int64_t>(flags.kv_cache_memory);
   if (flags.memory_utilization) {

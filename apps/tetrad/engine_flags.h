@@ -16,6 +16,7 @@ struct EngineFlags {
   int64_t max_model_len = 0;  // 0: the model's
   int64_t max_num_seqs = EngineOptions{}.max_num_seqs;
   int64_t max_num_batched_tokens = EngineOptions{}.max_num_batched_tokens;
+  int64_t max_queued_requests = EngineOptions{}.max_waiting;
   uint64_t kv_cache_memory = 0;  // bytes; 0: not given
   std::optional<double> memory_utilization;
   bool enable_prefix_caching = true;

@@ -7,6 +7,7 @@
 #include <vector>
 
 #include "api/sampling_request.h"
+#include "chat/template.h"
 #include "engine_flags.h"
 #include "http/server.h"
 #include "loaded_model.h"
@@ -18,15 +19,26 @@ struct ServeFlags {
   std::vector<std::string> served_model_names;
   std::string host = "127.0.0.1";
   uint16_t port = 8000;
+  http::TlsFiles tls;
   std::vector<std::string> api_keys;
+  std::vector<std::string> api_key_files;
   bool allow_unauthenticated = false;
+  std::vector<std::string> allowed_origins;  // each a list
+  std::string allowed_methods = "*";
+  std::string allowed_headers = "*";
+  bool allow_credentials = false;
 
   EngineFlags engine;
   std::string reasoning_parser = "minimax_m2";
   std::string tool_call_parser;
+  std::string chat_template;  // a file or a text; "": the checkpoint's
+  std::string generation_config = "auto";
   std::string override_generation_config;
+  std::string tokenizer;
+  int64_t stream_interval = 1;
   int64_t tensor_parallel_size = 1;
   std::string show_hidden_metrics;
+  bool disable_log_stats = false;
 
   int64_t max_connections = http::ServerOptions{}.max_connections;
   uint64_t max_body_bytes = http::ServerOptions{}.max_body_bytes;
@@ -43,6 +55,7 @@ Result<void> check_serve_flags(const ServeFlags& flags);
 
 /// The flags' effect. Errors name the flag.
 Result<api::SamplingDefaults> sampling_defaults(const ServeFlags& flags, const LoadedModel& loaded);
-http::ServerOptions server_options(const ServeFlags& flags);
+Result<ChatTemplate> chat_template(const ServeFlags& flags, const LoadedModel& loaded);
+Result<http::ServerOptions> server_options(const ServeFlags& flags);
 
 }  // namespace tetrad

@@ -36,10 +36,12 @@ ServeMetrics::ServeMetrics(const std::string& model_name, const ServeFlags& flag
                            const LoadedModel& loaded, const EngineOptions& options)
     : engine_metrics_(std::make_shared<EngineMetrics>(
           registry_, metrics_options(model_name, flags, loaded, options))) {
-  auto status_log =
-      std::make_shared<StatusLog>(clock_, [](const std::string& line) { log::info("{}", line); });
-  observer_ = std::make_shared<ObserverList>(
-      std::vector<std::shared_ptr<EngineObserver>>{engine_metrics_, std::move(status_log)});
+  std::vector<std::shared_ptr<EngineObserver>> observers{engine_metrics_};
+  if (!flags.disable_log_stats) {
+    observers.push_back(std::make_shared<StatusLog>(
+        clock_, [](const std::string& line) { log::info("{}", line); }));
+  }
+  observer_ = std::make_shared<ObserverList>(std::move(observers));
 }
 
 void ServeMetrics::describe(const Engine& engine, const LoadedModel& loaded) {

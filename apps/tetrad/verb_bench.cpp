@@ -5,9 +5,10 @@
 namespace tetrad {
 
 void add_verb_bench(CLI::App& app, int& exit_status) {
-  CLI::App* verb = app.add_subcommand("bench", "Measure a server");
+  CLI::App* verb = app.add_subcommand("bench", "Measure a server, or parts of one");
   verb->require_subcommand(1);
   add_bench_serve(*verb, exit_status);
+  add_bench_structured(*verb, exit_status);
 }
 
 }  // namespace tetrad

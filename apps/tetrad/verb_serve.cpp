@@ -4,14 +4,15 @@
 #include <sys/resource.h>
 
 #include <algorithm>
+#include <atomic>
 #include <cstdio>
 #include <cstdlib>
 #include <filesystem>
 
 #include "api/metered_handler.h"
 #include "api/service.h"
+#include "api_key_flags.h"
 #include "base/log.h"
-#include "chat/template.h"
 #include "cli_io.h"
 #include "serve_flags.h"
 #include "serve_metrics.h"
@@ -57,6 +58,7 @@ api::ServiceOptions service_options(const ServeFlags& flags, const LoadedModel& 
   if (options.model_names.empty()) options.model_names = {folder_name(flags.model.model)};
   options.api_keys = flags.api_keys;
   options.defaults = defaults;
+  options.stream_interval = flags.stream_interval;
   if (flags.reasoning_parser.ends_with("think")) {
     options.reasoning_mode = api::ReasoningMode::append_think;
   }
@@ -71,7 +73,8 @@ api::ServiceOptions service_options(const ServeFlags& flags, const LoadedModel& 
 
 int serve(http::Server& server, const ServeFlags& flags, const api::ServiceOptions& service) {
   raise_file_limit(flags.max_connections);
-  fmt::print("listening on http://{} (model {}, kernels {}, kv cache {})\n", server.address(),
+  fmt::print("listening on {}://{} (model {}, kernels {}, kv cache {})\n",
+             flags.tls.enabled() ? "https" : "http", server.address(),
              fmt::join(service.model_names, ", "),
              service.version.at("kernels").as_string().c_str(),
              service.version.at("kv_cache_dtype").as_string().c_str());
@@ -94,16 +97,16 @@ int serve(http::Server& server, const ServeFlags& flags, const api::ServiceOptio
 int run(ServeFlags flags) {
   for (const std::string& note : flags.notes)
     log::info("{}", note);
-  if (const char* key = std::getenv("TETRAD_API_KEY"); key != nullptr && *key != '\0') {
-    flags.api_keys.emplace_back(key);
-  }
+  auto keys = collect_api_keys(flags.api_keys, flags.api_key_files);
+  if (!keys) return report(keys.error());
+  flags.api_keys = std::move(*keys);
   if (const auto checked = check_serve_flags(flags); !checked) return report(checked.error());
   const auto loaded = load_model(flags.model);
   if (!loaded) return report(loaded.error());
   log::info("--kv-cache-dtype {}: keys and values are kept in {}", flags.model.kv_cache_dtype,
             dtype_name((*loaded)->kv_cache.dtype));
-  const auto chat_template = ChatTemplate::from_folder((*loaded)->folder);
-  if (!chat_template) return report(chat_template.error());
+  const auto messages_template = chat_template(flags, **loaded);
+  if (!messages_template) return report(messages_template.error());
   const auto defaults = sampling_defaults(flags, **loaded);
   if (!defaults) return report(defaults.error());
   auto options = engine_options(flags.engine, **loaded);
@@ -117,11 +120,20 @@ int run(ServeFlags flags) {
   log::info("{}", describe_capacity(**engine));
   metrics.describe(**engine, **loaded);
   service_settings.metrics_text = [&metrics, &engine = **engine] { return metrics.text(engine); };
+  // The service comes before the server whose end it announces.
+  std::atomic<const http::Server*> listening = nullptr;
+  service_settings.is_draining = [&listening] {
+    const http::Server* server = listening;
+    return server != nullptr && server->is_draining();
+  };
 
-  api::Service service(**engine, *(*loaded)->tokenizer, *chat_template, service_settings);
+  api::Service service(**engine, *(*loaded)->tokenizer, *messages_template, service_settings);
   api::MeteredHandler handler(service, metrics.registry());
-  const auto server = http::Server::listen(server_options(flags), handler);
+  auto listening_options = server_options(flags);
+  if (!listening_options) return report(listening_options.error());
+  const auto server = http::Server::listen(std::move(*listening_options), handler);
   if (!server) return report(server.error());
+  listening = server->get();
   return serve(**server, flags, service_settings);
 }
 

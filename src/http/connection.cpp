@@ -1,6 +1,8 @@
 #include "http/connection.h"
 
+#include <netinet/tcp.h>
 #include <poll.h>
+#include <sys/socket.h>
 
 #include <array>
 #include <boost/asio/as_tuple.hpp>
@@ -28,6 +30,10 @@ constexpr auto kAwaitTuple = asio::as_tuple(asio::use_awaitable);
 constexpr size_t kReadSize = 16 << 10;
 constexpr size_t kWriteSize = 64 << 10;
 constexpr std::chrono::milliseconds kLingerTime{5'000};
+constexpr std::chrono::milliseconds kGoodbyeTime{1'000};
+// Of what is not sent yet the system keeps this much, not the megabytes it would otherwise take
+// before anybody noticed that a client does not read.
+constexpr int kMaxUnsentBytes = 64 << 10;
 constexpr std::chrono::milliseconds kDisconnectPollTime{500};
 
 /// Whether the other side has closed, or shut down its sending half. Unlike a read it sees that
@@ -39,10 +45,16 @@ bool peer_has_closed(int socket) {
 }
 
 api::RequestHead read_head(const beast::http::request<beast::http::string_body>& message) {
-  return {.method = std::string(message.method_string()),
-          .target = std::string(message.target()),
-          .authorization = std::string(message[beast::http::field::authorization]),
-          .content_type = std::string(message[beast::http::field::content_type])};
+  return {
+      .method = std::string(message.method_string()),
+      .target = std::string(message.target()),
+      .authorization = std::string(message[beast::http::field::authorization]),
+      .content_type = std::string(message[beast::http::field::content_type]),
+      .api_key = std::string(message["x-api-key"]),
+      .origin = std::string(message[beast::http::field::origin]),
+      .requested_method = std::string(message[beast::http::field::access_control_request_method]),
+      .requested_headers =
+          std::string(message[beast::http::field::access_control_request_headers])};
 }
 
 /// Runs on a worker. A writer that is dropped unanswered answers 500.
@@ -59,11 +71,13 @@ void handle(api::RequestHandler& handler, api::HttpRequest request,
 
 Connection::Connection(tcp::socket socket, ConnectionContext& context)
     : context_(context),
-      stream_(std::move(socket)),
+      stream_(std::move(socket), context.tls),
       buffer_(context.options.max_header_bytes + kReadSize),
       news_(stream_.get_executor()) {
   boost::system::error_code ignored;
   stream_.socket().set_option(tcp::no_delay(true), ignored);
+  setsockopt(stream_.socket().native_handle(), IPPROTO_TCP, TCP_NOTSENT_LOWAT, &kMaxUnsentBytes,
+             sizeof kMaxUnsentBytes);
 }
 
 // In coroutines each co_await stands in a statement of its own and gets named objects: g++ 12
@@ -71,18 +85,37 @@ Connection::Connection(tcp::socket socket, ConnectionContext& context)
 // of braces twice.
 
 awaitable<void> Connection::serve() {
-  Next next = Next::request;
-  while (next == Next::request && !draining_) {
-    const bool has_come = co_await wait_for_first_byte();
-    if (!has_come) break;
-    next = co_await serve_request();
+  const bool secured = co_await handshake();
+  if (secured) {
+    co_await serve_requests();
+    co_await say_goodbye();
+    if (has_unread_input_) co_await linger();
   }
-  if (has_unread_input_) co_await linger();
   close();
+}
+
+awaitable<bool> Connection::handshake() {
+  if (!stream_.is_encrypted()) co_return true;
+  stream_.expires_after(context_.options.handshake_timeout);
+  const auto [ec] = co_await stream_.async_handshake(kAwaitTuple);
+  if (ec) log::debug("a client's TLS handshake failed: {}", ec.message());
+  co_return !ec;
+}
+
+awaitable<void> Connection::serve_requests() {
+  Next next = Next::request;
+  do {
+    const bool has_come = co_await wait_for_first_byte();
+    if (!has_come) co_return;
+    next = co_await serve_request();
+  } while (next == Next::request && !draining_);
 }
 
 void Connection::drain() {
   draining_ = true;
+}
+
+void Connection::end_if_idle() {
   if (idle_) stream_.socket().cancel();
 }
 
@@ -107,6 +140,7 @@ awaitable<bool> Connection::wait_for_first_byte() {
 
 awaitable<Connection::Next> Connection::serve_request() {
   const ServerOptions& options = context_.options;
+  headers_.clear();
   Parser parser;
   parser.header_limit(options.max_header_bytes);
   parser.body_limit(boost::none);  // set once it is known that the body is wanted at all
@@ -119,12 +153,17 @@ awaitable<Connection::Next> Connection::serve_request() {
   }
 
   api::RequestHead head = read_head(parser.get());
+  headers_ = options.cors.headers(head);
   const uint64_t body_size = parser.content_length().value_or(0);
   const bool http_1_0 = parser.get().version() == 10;
   ResponseForm form{.http_1_0 = http_1_0,
                     .keep_alive = parser.get().keep_alive() && !http_1_0 && !draining_,
-                    .head_only = head.method == "HEAD"};
-  if (const auto refusal = context_.handler.refuse(head)) {
+                    .head_only = head.method == "HEAD",
+                    .headers = headers_};
+  // A browser asks without a key whether it may ask with one.
+  std::optional<api::JsonResponse> refusal = options.cors.preflight(head);
+  if (!refusal) refusal = context_.handler.refuse(head);
+  if (refusal) {
     // The body stays unread, so nothing can follow it.
     has_unread_input_ = parser.chunked() || body_size > 0;
     form.keep_alive = form.keep_alive && !has_unread_input_;
@@ -165,7 +204,7 @@ awaitable<bool> Connection::read_body(Parser& parser, uint64_t declared_size) {
 }
 
 awaitable<void> Connection::refuse(int status, std::string_view message, std::string_view code) {
-  const ResponseForm form{.keep_alive = false};
+  const ResponseForm form{.keep_alive = false, .headers = headers_};
   const std::string response = format_response(api::error_response(status, message, code), form);
   has_unread_input_ = co_await write(response);
 }
@@ -201,7 +240,9 @@ awaitable<Connection::Next> Connection::respond(api::HttpRequest request, Respon
       if (const auto self = weak.lock()) self->news_.cancel();
     });
   };
-  const auto outbox = std::make_shared<Outbox>(context_.options.max_backlog_bytes, std::move(wake));
+  const Outbox::Limits limits{.pause_bytes = context_.options.pause_backlog_bytes,
+                              .max_bytes = context_.options.max_backlog_bytes};
+  const auto outbox = std::make_shared<Outbox>(limits, std::move(wake));
   outbox_ = outbox;
   asio::post(context_.workers, [&handler = context_.handler, request = std::move(request),
                                 writer = std::make_shared<OutboxWriter>(outbox, form)]() mutable {
@@ -213,6 +254,7 @@ awaitable<Connection::Next> Connection::respond(api::HttpRequest request, Respon
   const bool complete = first.index() == 0 && std::get<0>(first);
   outbox_.reset();
   outbox->close();
+  cut_off_ = !complete;
   const bool may_follow = form.keep_alive && !draining_;
   co_return complete&& may_follow ? Next::request : Next::end;
 }
@@ -221,7 +263,11 @@ awaitable<Connection::Next> Connection::respond(api::HttpRequest request, Respon
 awaitable<bool> Connection::write_response(Outbox& outbox) {
   for (;;) {
     const Outbox::Batch batch = outbox.take();
-    const bool written = co_await write(batch.bytes);
+    auto deadline = kNoDeadline;
+    if (batch.paused) {
+      deadline = std::chrono::steady_clock::now() + context_.options.stall_timeout;
+    }
+    const bool written = co_await write(batch.bytes, deadline);
     if (!written) co_return false;
     if (batch.state == Outbox::State::finished) co_return true;
     if (batch.state == Outbox::State::broken) co_return false;
@@ -245,16 +291,28 @@ awaitable<void> Connection::watch_for_disconnect() {
   stream_.socket().cancel();
 }
 
-/// In pieces, each with its deadline, so that a slow client that makes progress is not cut off.
-awaitable<bool> Connection::write(std::string_view bytes) {
+/// In pieces, each with its deadline, so that a slow client that makes progress is not cut off,
+/// unless there is a deadline for the whole.
+awaitable<bool> Connection::write(std::string_view bytes,
+                                  std::chrono::steady_clock::time_point deadline) {
   while (!bytes.empty()) {
-    stream_.expires_after(context_.options.write_timeout);
+    const auto left = deadline - std::chrono::steady_clock::now();
+    if (left <= left.zero()) co_return false;
+    stream_.expires_after(
+        std::min<std::chrono::steady_clock::duration>(context_.options.write_timeout, left));
     const auto [ec, count] = co_await stream_.async_write_some(
         asio::buffer(bytes.data(), std::min(bytes.size(), kWriteSize)), kAwaitTuple);
     if (ec) co_return false;
     bytes.remove_prefix(count);
   }
   co_return true;
+}
+
+/// Tells a TLS client that the end of the bytes is the end, unless it is not.
+awaitable<void> Connection::say_goodbye() {
+  if (!stream_.is_encrypted() || cut_off_) co_return;
+  stream_.expires_after(kGoodbyeTime);
+  co_await stream_.async_shutdown(kAwaitTuple);
 }
 
 /// Closing a socket with unread bytes in it resets the connection, and the client may lose the
@@ -265,7 +323,8 @@ awaitable<void> Connection::linger() {
   stream_.expires_after(kLingerTime);
   std::array<char, 4096> scratch;
   for (;;) {
-    const auto [ec, count] = co_await stream_.async_read_some(asio::buffer(scratch), kAwaitTuple);
+    const auto [ec, count] =
+        co_await stream_.tcp().async_read_some(asio::buffer(scratch), kAwaitTuple);
     if (ec) co_return;
   }
 }

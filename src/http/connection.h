@@ -7,11 +7,11 @@
 #include <boost/asio/steady_timer.hpp>
 #include <boost/asio/thread_pool.hpp>
 #include <boost/beast/core/flat_buffer.hpp>
-#include <boost/beast/core/tcp_stream.hpp>
 #include <boost/beast/http/parser.hpp>
 #include <boost/beast/http/string_body.hpp>
 #include <memory>
 
+#include "http/client_stream.h"
 #include "http/outbox.h"
 #include "http/response_writer.h"
 #include "http/server.h"
@@ -22,7 +22,8 @@ namespace tetrad::http {
 struct ConnectionContext {
   const ServerOptions& options;
   api::RequestHandler& handler;
-  boost::asio::thread_pool& workers;  // where requests are parsed and rendered
+  boost::asio::thread_pool& workers;         // where requests are parsed and rendered
+  boost::asio::ssl::context* tls = nullptr;  // null: plain HTTP
 };
 
 /// Everything but what an Outbox does happens on the I/O thread.
@@ -33,8 +34,12 @@ class Connection : public std::enable_shared_from_this<Connection> {
   /// Answers request after request until the client, a timeout or drain() ends it.
   boost::asio::awaitable<void> serve();
 
-  /// Ends it after the running response, or now if there is none.
+  /// The next response is the last.
   void drain();
+  /// Ends it if it waits for a request.
+  void end_if_idle();
+  /// Whether a handler has a request of it that is not answered completely.
+  bool is_responding() const { return outbox_ != nullptr; }
   /// Makes a running request end early, with what its producer says to that.
   void cancel_request();
   /// Ends it now.
@@ -45,6 +50,8 @@ class Connection : public std::enable_shared_from_this<Connection> {
   /// Whether another request may follow on this connection.
   enum class Next { request, end };
 
+  boost::asio::awaitable<bool> handshake();
+  boost::asio::awaitable<void> serve_requests();
   boost::asio::awaitable<bool> wait_for_first_byte();
   boost::asio::awaitable<Next> serve_request();
   boost::asio::awaitable<bool> read_body(Parser& parser, uint64_t declared_size);
@@ -54,17 +61,24 @@ class Connection : public std::enable_shared_from_this<Connection> {
 
   boost::asio::awaitable<bool> write_response(Outbox& outbox);
   boost::asio::awaitable<void> watch_for_disconnect();
-  boost::asio::awaitable<bool> write(std::string_view bytes);
+  boost::asio::awaitable<bool> write(std::string_view bytes,
+                                     std::chrono::steady_clock::time_point deadline = kNoDeadline);
+  boost::asio::awaitable<void> say_goodbye();
   boost::asio::awaitable<void> linger();
 
+  static constexpr std::chrono::steady_clock::time_point kNoDeadline =
+      std::chrono::steady_clock::time_point::max();
+
   ConnectionContext& context_;
-  boost::beast::tcp_stream stream_;
+  ClientStream stream_;
   boost::beast::flat_buffer buffer_;  // read and not yet parsed
   boost::asio::steady_timer news_;    // never expires: cancelled when an outbox has news
   std::shared_ptr<Outbox> outbox_;    // of the running response
   bool idle_ = false;
   bool draining_ = false;
-  bool has_unread_input_ = false;  // of a request that was refused
+  bool has_unread_input_ = false;     // of a request that was refused
+  bool cut_off_ = false;              // the last response is not complete
+  std::vector<api::Header> headers_;  // that every answer to the present request carries
 };
 
 }  // namespace tetrad::http

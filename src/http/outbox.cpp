@@ -4,15 +4,16 @@
 
 namespace tetrad::http {
 
-Outbox::Outbox(size_t max_backlog_bytes, std::function<void()> wake)
-    : max_backlog_bytes_(max_backlog_bytes), wake_(std::move(wake)) {}
+Outbox::Outbox(Limits limits, std::function<void()> wake)
+    : limits_(limits), wake_(std::move(wake)) {}
 
 void Outbox::push(std::string_view bytes, Bounded bounded) {
   bool given_up = false;
   {
     const std::scoped_lock lock(mutex_);
     if (closed_ || state_ != State::open) return;
-    if (bounded == Bounded::yes && backlog_.size() + bytes.size() > max_backlog_bytes_) {
+    const size_t backlog = num_writing_ + backlog_.size() + bytes.size();
+    if (bounded == Bounded::yes && backlog > limits_.max_bytes) {
       given_up = true;
       state_ = State::broken;
       wake_();
@@ -20,6 +21,7 @@ void Outbox::push(std::string_view bytes, Bounded bounded) {
       // A backlog that is not empty has a wake-up on its way already.
       if (backlog_.empty()) wake_();
       backlog_ += bytes;
+      if (bounded == Bounded::yes && backlog > limits_.pause_bytes) set_paused(true);
     }
   }
   if (given_up) run_disconnect_callback();
@@ -30,6 +32,7 @@ void Outbox::finish(bool intact) {
   if (closed_ || state_ != State::open) return;
   state_ = intact ? State::finished : State::broken;
   disconnect_callback_ = nullptr;
+  backlog_callback_ = nullptr;
   wake_();
 }
 
@@ -43,9 +46,25 @@ void Outbox::on_disconnect(std::function<void()> callback) {
   run_disconnect_callback();
 }
 
+void Outbox::on_backlog(std::function<void(bool paused)> callback) {
+  const std::scoped_lock lock(mutex_);
+  if (closed_ || state_ != State::open) return;
+  backlog_callback_ = std::move(callback);
+  if (paused_) backlog_callback_(true);
+}
+
+/// The callback runs with the lock held, so that its calls come in the order of the changes.
+void Outbox::set_paused(bool paused) {
+  if (std::exchange(paused_, paused) == paused) return;
+  if (backlog_callback_) backlog_callback_(paused);
+}
+
 Outbox::Batch Outbox::take() {
   const std::scoped_lock lock(mutex_);
-  return {std::exchange(backlog_, std::string()), state_};
+  num_writing_ = backlog_.size();
+  // Well below where it began, or a client at the limit would make its producer stop and go.
+  if (num_writing_ <= limits_.pause_bytes / 2) set_paused(false);
+  return {std::exchange(backlog_, std::string()), state_, paused_};
 }
 
 void Outbox::cancel() {
@@ -61,6 +80,7 @@ void Outbox::close() {
     const std::scoped_lock lock(mutex_);
     closed_ = true;
     backlog_.clear();
+    backlog_callback_ = nullptr;
   }
   run_disconnect_callback();
 }

@@ -9,13 +9,18 @@
 namespace tetrad::http {
 
 /// The bytes of one response on their way from whoever produces them, on any thread, to the
-/// connection that writes them. Producers never wait: a client that lets the backlog of a stream
-/// grow past its limit is given up.
+/// connection that writes them. Producers never wait: they are asked to pause while a stream's
+/// client lags, and a client that lets the backlog grow past its limit all the same is given up.
 class Outbox {
  public:
+  /// Of bytes that no connection has written yet.
+  struct Limits {
+    size_t pause_bytes = 0;  // more of a stream: its producer is asked to pause
+    size_t max_bytes = 0;    // more of a stream: the client is given up
+  };
   /// `wake` tells the connection that there is news; it is called with the lock held and must only
   /// hand over.
-  Outbox(size_t max_backlog_bytes, std::function<void()> wake);
+  Outbox(Limits limits, std::function<void()> wake);
 
   // For producers.
 
@@ -24,8 +29,9 @@ class Outbox {
   void push(std::string_view bytes, Bounded bounded);
   /// Nothing follows. `intact`: the client has got a complete response.
   void finish(bool intact);
-  /// See api::ResponseWriter::on_disconnect.
+  /// See api::ResponseWriter.
   void on_disconnect(std::function<void()> callback);
+  void on_backlog(std::function<void(bool paused)> callback);
 
   // For the connection.
 
@@ -33,8 +39,10 @@ class Outbox {
   struct Batch {
     std::string bytes;
     State state = State::open;  // after these bytes
+    bool paused = false;        // the producer is, until they are written
   };
-  /// Everything pushed since the last call, empty if nothing was.
+  /// Everything pushed since the last call, empty if nothing was. What the last call returned has
+  /// been written by now.
   Batch take();
   /// Makes the producer stop, but lets what it still says through.
   void cancel();
@@ -44,15 +52,19 @@ class Outbox {
 
  private:
   void run_disconnect_callback();
+  void set_paused(bool paused);
 
-  const size_t max_backlog_bytes_;
+  const Limits limits_;
   std::function<void()> wake_;
   std::mutex mutex_;
   std::string backlog_;
+  size_t num_writing_ = 0;  // taken and not written yet, as far as one knows
+  bool paused_ = false;
   State state_ = State::open;
   bool closed_ = false;
   bool cancelled_ = false;
   std::function<void()> disconnect_callback_;
+  std::function<void(bool paused)> backlog_callback_;
 };
 
 }  // namespace tetrad::http

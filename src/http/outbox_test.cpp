@@ -1,5 +1,6 @@
 #include "http/outbox.h"
 
+#include <gmock/gmock.h>
 #include <gtest/gtest.h>
 
 namespace tetrad::http {
@@ -11,10 +12,14 @@ using State = Outbox::State;
 struct Fixture {
   int wakes = 0;
   int disconnects = 0;
-  Outbox outbox{10, [this] { ++wakes; }};
+  std::vector<bool> pauses;
+  Outbox outbox{{.pause_bytes = 4, .max_bytes = 10}, [this] { ++wakes; }};
 
   void watch() {
     outbox.on_disconnect([this] { ++disconnects; });
+  }
+  void watch_backlog() {
+    outbox.on_backlog([this](bool paused) { pauses.push_back(paused); });
   }
 };
 
@@ -48,13 +53,59 @@ TEST(Outbox, GivesUpAClientThatDoesNotRead) {
   EXPECT_EQ(f.disconnects, 1);
 }
 
-TEST(Outbox, TakenBytesNoLongerCount) {
+TEST(Outbox, WrittenBytesNoLongerCount) {
   Fixture f;
   for (int i = 0; i < 5; ++i) {
     f.outbox.push("0123456789", Bounded::yes);
     EXPECT_EQ(f.outbox.take().bytes.size(), 10u);
+    EXPECT_EQ(f.outbox.take().bytes, "");  // who comes again has written them
   }
   EXPECT_EQ(f.outbox.take().state, State::open);
+}
+
+TEST(Outbox, BytesBeingWrittenCount) {
+  Fixture f;
+  f.watch();
+  f.outbox.push("01234567", Bounded::yes);
+  f.outbox.take();
+  f.outbox.push("89", Bounded::yes);
+  EXPECT_EQ(f.disconnects, 0);
+  f.outbox.push("x", Bounded::yes);
+  EXPECT_EQ(f.disconnects, 1);
+}
+
+TEST(Outbox, PausesTheProducerUntilMostIsWritten) {
+  Fixture f;
+  f.watch_backlog();
+  f.outbox.push("0123", Bounded::yes);
+  EXPECT_THAT(f.pauses, testing::ElementsAre());
+  f.outbox.push("4", Bounded::yes);
+  f.outbox.push("5", Bounded::yes);
+  EXPECT_THAT(f.pauses, testing::ElementsAre(true));
+  EXPECT_TRUE(f.outbox.take().paused);  // these bytes are still to be written
+  f.outbox.push("678", Bounded::yes);   // what was under way
+  EXPECT_TRUE(f.outbox.take().paused);
+  f.outbox.push("9a", Bounded::yes);
+  EXPECT_FALSE(f.outbox.take().paused);
+  EXPECT_THAT(f.pauses, testing::ElementsAre(true, false));
+}
+
+TEST(Outbox, ALateListenerHearsOfAPause) {
+  Fixture f;
+  f.outbox.push("012345", Bounded::yes);
+  f.watch_backlog();
+  EXPECT_THAT(f.pauses, testing::ElementsAre(true));
+}
+
+TEST(Outbox, NobodyIsPausedByAWholeResponseOrAfterTheEnd) {
+  Fixture f;
+  f.watch_backlog();
+  f.outbox.push(std::string(100, 'x'), Bounded::no);
+  EXPECT_THAT(f.pauses, testing::ElementsAre());
+  f.outbox.finish(true);
+  f.outbox.take();
+  f.outbox.close();
+  EXPECT_THAT(f.pauses, testing::ElementsAre());
 }
 
 TEST(Outbox, WholeResponsesMayBeLargerThanTheBacklog) {

@@ -56,8 +56,10 @@ std::string format_head(int status, std::string_view content_type,
                  status, reason_phrase(status), fmt::gmtime(std::time(nullptr)), TETRAD_VERSION,
                  form.keep_alive ? "keep-alive" : "close");
   if (!content_type.empty()) head += fmt::format("Content-Type: {}\r\n", content_type);
-  for (const api::Header& header : headers)
-    head += fmt::format("{}: {}\r\n", header.name, header.value);
+  for (const auto* list : {&headers, &form.headers}) {
+    for (const api::Header& header : *list)
+      head += fmt::format("{}: {}\r\n", header.name, header.value);
+  }
   return head;
 }
 
@@ -107,18 +109,20 @@ void OutboxWriter::start_events(std::vector<api::Header> headers) {
   outbox_->push(format_stream_head(headers, form_), Outbox::Bounded::no);
 }
 
-void OutboxWriter::send_event(std::string_view data) {
-  constexpr std::string_view kBefore = "data: ";
-  constexpr std::string_view kAfter = "\n\n";
+void OutboxWriter::send_event(std::string_view data, std::string_view name) {
+  constexpr std::string_view kName = "event: ";
+  constexpr std::string_view kData = "data: ";
+  const size_t name_size = name.empty() ? 0 : kName.size() + name.size() + 1;
   const std::scoped_lock lock(mutex_);
   if (progress_ != Progress::streaming) return;
   std::string bytes;
-  bytes.reserve(data.size() + 32);
+  bytes.reserve(name_size + data.size() + 32);
   if (!form_.http_1_0) {
     fmt::format_to(std::back_inserter(bytes), "{:x}\r\n",
-                   kBefore.size() + data.size() + kAfter.size());
+                   name_size + kData.size() + data.size() + 2);
   }
-  bytes.append(kBefore).append(data).append(kAfter);
+  if (!name.empty()) bytes.append(kName).append(name).append("\n");
+  bytes.append(kData).append(data).append("\n\n");
   if (!form_.http_1_0) bytes += "\r\n";
   outbox_->push(bytes, Outbox::Bounded::yes);
 }
@@ -133,6 +137,10 @@ void OutboxWriter::finish_events() {
 
 void OutboxWriter::on_disconnect(std::function<void()> callback) {
   outbox_->on_disconnect(std::move(callback));
+}
+
+void OutboxWriter::on_backlog(std::function<void(bool paused)> callback) {
+  outbox_->on_backlog(std::move(callback));
 }
 
 }  // namespace tetrad::http

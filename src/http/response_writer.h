@@ -16,7 +16,8 @@ namespace tetrad::http {
 struct ResponseForm {
   bool http_1_0 = false;  // no chunks: a stream ends with its connection
   bool keep_alive = true;
-  bool head_only = false;  // HEAD: the headers of a body that is not sent
+  bool head_only = false;                 // HEAD: the headers of a body that is not sent
+  std::vector<api::Header> headers = {};  // that every answer to this request carries
 };
 
 /// A whole response.
@@ -35,9 +36,10 @@ class OutboxWriter final : public api::ResponseWriter {
 
   void send(api::JsonResponse response) override;
   void start_events(std::vector<api::Header> headers) override;
-  void send_event(std::string_view data) override;
+  void send_event(std::string_view data, std::string_view name) override;
   void finish_events() override;
   void on_disconnect(std::function<void()> callback) override;
+  void on_backlog(std::function<void(bool paused)> callback) override;
 
  private:
   enum class Progress { nothing, streaming, complete };

@@ -1,12 +1,16 @@
 #include "http/server.h"
 
+#include <algorithm>
+#include <atomic>
 #include <boost/asio/as_tuple.hpp>
 #include <boost/asio/co_spawn.hpp>
 #include <boost/asio/io_context.hpp>
 #include <boost/asio/post.hpp>
 #include <boost/asio/signal_set.hpp>
+#include <boost/asio/ssl/context.hpp>
 #include <boost/asio/use_awaitable.hpp>
 #include <csignal>
+#include <optional>
 #include <unordered_set>
 #include <utility>
 
@@ -79,6 +83,10 @@ class Server::Impl {
       : options_(std::move(options)), context_{options_, handler, workers_} {}
 
   Result<void> listen() {
+    if (options_.tls.enabled()) {
+      TETRAD_ASSIGN(TlsContext tls, make_tls_context(options_.tls));
+      context_.tls = &tls_.emplace(tls.release());
+    }
     TETRAD_ASSIGN(const tcp::endpoint endpoint, resolve(io_, options_));
     TETRAD_TRY(open(acceptor_, endpoint));
     error_code ec;
@@ -99,6 +107,8 @@ class Server::Impl {
     asio::post(io_, [this] { drain(); });
   }
 
+  bool is_draining() const { return draining_; }
+
  private:
   static constexpr auto kAwaitTuple = asio::as_tuple(asio::use_awaitable);
 
@@ -108,9 +118,9 @@ class Server::Impl {
 
   asio::awaitable<void> accept_clients() {
     asio::steady_timer pause(io_);
-    while (!draining_) {
+    while (!winding_up_) {
       auto [ec, socket] = co_await acceptor_.async_accept(kAwaitTuple);
-      if (draining_) break;
+      if (winding_up_) break;
       if (ec) {  // out of file descriptors, or the client was faster to leave
         log::warn("cannot accept a connection: {}", ec.message());
         pause.expires_after(kAcceptPause);
@@ -126,11 +136,12 @@ class Server::Impl {
   void start(tcp::socket socket) {
     auto connection = std::make_shared<Connection>(std::move(socket), context_);
     connections_.insert(connection);
+    if (draining_) connection->drain();
     asio::co_spawn(io_, connection->serve(),
                    [this, connection](const std::exception_ptr& exception) {
                      if (exception) report(exception);
                      connections_.erase(connection);
-                     if (draining_ && connections_.empty()) finish();
+                     if (draining_) wind_up_if_done();
                    });
   }
 
@@ -145,6 +156,7 @@ class Server::Impl {
 
   /// Says 503 as far as that goes without waiting.
   void turn_away(tcp::socket& socket) const {
+    if (context_.tls != nullptr) return;  // it would have to shake hands first
     api::JsonResponse response =
         api::error_response(503,
                             fmt::format("this server has {} connections already; try again later",
@@ -169,17 +181,35 @@ class Server::Impl {
   }
 
   void drain() {
-    if (draining_) return;
-    draining_ = true;
-    error_code ignored;
-    acceptor_.close(ignored);
-    if (connections_.empty()) {
-      finish();
-      return;
-    }
-    for (const auto& connection : connections_)
+    if (draining_.exchange(true)) return;
+    for (const auto& connection : connections_) {
       connection->drain();
-    asio::co_spawn(io_, limit_shutdown(), rethrow);
+      connection->end_if_idle();
+    }
+    wind_up_if_done();
+    if (!winding_up_) asio::co_spawn(io_, limit_shutdown(), rethrow);
+  }
+
+  /// With the last running request the reason to stay is gone: who has not asked anything yet is
+  /// not waited for, and who reads a refusal not for long.
+  void wind_up_if_done() {
+    const auto is_responding = [](const auto& connection) { return connection->is_responding(); };
+    if (!winding_up_ && std::ranges::none_of(connections_, is_responding)) {
+      winding_up_ = true;
+      error_code ignored;
+      acceptor_.close(ignored);
+      shutdown_timer_.cancel();
+      for (const auto& connection : connections_)
+        connection->end_if_idle();
+      if (!connections_.empty()) asio::co_spawn(io_, close_stragglers(), rethrow);
+    }
+    if (winding_up_ && connections_.empty()) finish();
+  }
+
+  asio::awaitable<void> close_stragglers() {
+    straggler_timer_.expires_after(kLastWordsTime);
+    const auto [gone] = co_await straggler_timer_.async_wait(kAwaitTuple);
+    if (!gone) close_all(end_);
   }
 
   asio::awaitable<void> limit_shutdown() {
@@ -205,6 +235,7 @@ class Server::Impl {
     error_code ignored;
     signals_.cancel(ignored);
     shutdown_timer_.cancel();
+    straggler_timer_.cancel();
   }
 
   const ServerOptions options_;
@@ -212,9 +243,12 @@ class Server::Impl {
   tcp::acceptor acceptor_{io_};
   asio::signal_set signals_{io_, SIGINT, SIGTERM};
   asio::steady_timer shutdown_timer_{io_};
+  asio::steady_timer straggler_timer_{io_};
+  std::optional<asio::ssl::context> tls_;
   tcp::endpoint endpoint_;
   std::unordered_set<std::shared_ptr<Connection>> connections_;
-  bool draining_ = false;
+  std::atomic<bool> draining_{false};
+  bool winding_up_ = false;  // nothing runs any more
   End end_ = End::drained;
   asio::thread_pool workers_{kNumWorkers};
   ConnectionContext context_;
@@ -245,6 +279,9 @@ Server::End Server::run() {
 }
 void Server::stop() {
   impl_->stop();
+}
+bool Server::is_draining() const {
+  return impl_->is_draining();
 }
 
 }  // namespace tetrad::http
