@@ -4,6 +4,7 @@
 #include <gtest/gtest.h>
 
 #include <array>
+#include <fstream>
 #include <string>
 #include <vector>
 
@@ -47,8 +48,12 @@ class OutputMaker {
     if (chance(2)) thinking();
     for (size_t parts = below(3) + 1; parts > 0; --parts)
       part();
-    for (size_t damages = chance(2) ? below(4) : 0; damages > 0; --damages)
-      damage();
+    if (chance(2)) damage_often();
+    return text_;
+  }
+  std::string damaged(std::string_view text) {
+    text_ = text;
+    damage_often();
     return text_;
   }
 
@@ -98,6 +103,11 @@ class OutputMaker {
     text_ += "</invoke>\n";
   }
 
+  void damage_often() {
+    for (size_t damages = below(4); damages > 0; --damages)
+      damage();
+  }
+
   /// Deletes, doubles or inserts something at the boundary of a character.
   void damage() {
     const std::vector<std::string_view> characters = characters_for_tests(text_);
@@ -130,36 +140,70 @@ ToolDefinitions tools_of_the_test() {
       std::vector<ToolDefinition>{{.name = "f", .parameters = parameters}, {.name = "g"}});
 }
 
+/// Parses `text` whole and in every cut.
+ParsedOutputForTests parse_in_every_cut(const OutputFormat& format, std::string_view text) {
+  const ParsedOutputForTests whole = parse_pieces_for_tests(format, {text});
+  EXPECT_EQ(whole.fault, "") << text;
+  const std::vector<std::string_view> characters = characters_for_tests(text);
+  EXPECT_EQ(parse_pieces_for_tests(format, characters), whole) << text;
+  for (size_t cut = 0; const std::string_view character : characters) {
+    cut += character.size();
+    const auto parsed = parse_pieces_for_tests(format, {text.substr(0, cut), text.substr(cut)});
+    if (parsed == whole) continue;
+    ADD_FAILURE() << text << "\ncut at " << cut;
+    break;
+  }
+  return whole;
+}
+
 TEST(OutputParserProperty, EveryCutOfMadeUpOutputsIsTheSame) {
   const ToolDefinitions tools = tools_of_the_test();
   OutputMaker maker(7);
   size_t num_with_calls = 0;
   size_t num_complete = 0;
-  const int num_outputs = kSanitized ? 500 : 5000;
+  const int num_outputs = kSanitized ? 400 : 4000;
   for (int i = 0; i < num_outputs; ++i) {
     const OutputFormat format{
         .starts_in_reasoning = !maker.chance(4),
         .reasoning = maker.chance(5) ? ReasoningStyle::append_think : ReasoningStyle::split,
         .tools = maker.chance(8) ? nullptr : tools,
         .parallel_tool_calls = !maker.chance(6)};
-    const std::string text = maker.make();
-    const std::string_view view = text;
-    const ParsedOutputForTests whole = parse_pieces_for_tests(format, {view});
-    ASSERT_EQ(whole.fault, "") << text;
+    const ParsedOutputForTests whole = parse_in_every_cut(format, maker.make());
     num_with_calls += whole.calls.empty() ? 0 : 1;
     num_complete += whole.has_complete_call ? 1 : 0;
-    const std::vector<std::string_view> characters = characters_for_tests(view);
-    ASSERT_EQ(parse_pieces_for_tests(format, characters), whole) << text;
-    for (size_t cut = 0; const std::string_view character : characters) {
-      cut += character.size();
-      ASSERT_EQ(parse_pieces_for_tests(format, {view.substr(0, cut), view.substr(cut)}), whole)
-          << text << "\ncut at " << cut;
-    }
+    ASSERT_FALSE(HasFailure());
   }
   // The outputs are of both kinds.
   EXPECT_GT(num_complete, static_cast<size_t>(num_outputs) / 4);
   EXPECT_GT(num_with_calls, num_complete);
   EXPECT_LT(num_with_calls, static_cast<size_t>(num_outputs) * 3 / 4);
+}
+
+/// Answers of the bundled model to tool requests (make_model_outputs.py), as they are and damaged.
+TEST(OutputParserProperty, EveryCutOfAModelsOutputsIsTheSame) {
+  std::ifstream file(TETRAD_SOURCE_DIR "/tests/parser/model_outputs.jsonl");
+  OutputMaker maker(11);
+  size_t num_outputs = 0;
+  size_t num_with_calls = 0;
+  for (std::string line; std::getline(file, line); ++num_outputs) {
+    if (kSanitized && num_outputs % 10 != 0) continue;
+    const json::value one = parse_json(line).value();
+    std::vector<ToolDefinition> tools;
+    for (const json::value& tool : one.at("tools").as_array()) {
+      tools.push_back({.name = std::string(tool.at("name").as_string()),
+                       .parameters = tool.at("parameters").as_object()});
+    }
+    const OutputFormat format{
+        .starts_in_reasoning = true,
+        .tools = std::make_shared<const std::vector<ToolDefinition>>(std::move(tools))};
+    const std::string_view text = one.at("text").as_string();
+    num_with_calls += parse_in_every_cut(format, text).calls.empty() ? 0 : 1;
+    for (int i = 0; i < 4; ++i)
+      parse_in_every_cut(format, maker.damaged(text));
+    ASSERT_FALSE(HasFailure());
+  }
+  EXPECT_EQ(num_outputs, 200U);
+  EXPECT_GT(num_with_calls, kSanitized ? 5U : 100U);
 }
 
 }  // namespace
