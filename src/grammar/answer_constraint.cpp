@@ -1,6 +1,7 @@
 #include "grammar/answer_constraint.h"
 
 #include <algorithm>
+#include <limits>
 
 #include "grammar/token_matcher.h"
 
@@ -37,8 +38,9 @@ class AnswerState final : public ConstraintState {
       case Phase::body:
         return allowed_body(num_tokens_left);
       case Phase::calls:
-        // One more for the end of the answer.
-        return &matcher_->allowed(num_tokens_left - 1);
+        // Nobody asked for a call, so none has to fit: the shortest one there is, perhaps of
+        // another tool, is worse than one that is cut off, which the finish reason tells.
+        return &matcher_->allowed(std::numeric_limits<int64_t>::max());
       case Phase::over:
         break;
     }

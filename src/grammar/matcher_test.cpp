@@ -8,6 +8,7 @@
 #include <vector>
 
 #include "grammar/automaton.h"
+#include "grammar/schema_checks_for_tests.h"
 
 namespace tetrad::grammar {
 namespace {
@@ -16,12 +17,6 @@ Grammar finished(Builder builder, NodeId root) {
   auto grammar = std::move(builder).finish(root);
   EXPECT_TRUE(grammar) << grammar.error().message;
   return grammar ? std::move(*grammar) : Grammar();
-}
-
-/// Whether the whole text matches.
-bool matches(const Grammar& grammar, std::string_view text) {
-  Matcher matcher(grammar);
-  return matcher.accept(text) && matcher.can_end();
 }
 
 NodeId digit(Builder& builder) {

@@ -180,7 +180,9 @@ Result<NodeId> SchemaCompiler::strings_node(const StringSet& set) {
   }
   TETRAD_ASSIGN(Automaton texts, strings_.to_automaton(set));
   if (syntax_.allowed) {
-    TETRAD_ASSIGN(texts, strings_.paid(texts.intersect(*syntax_.allowed, {})));
+    TETRAD_ASSIGN(texts,
+                  strings_.paid(texts.intersect(
+                      *syntax_.allowed, {.max_states = 8 * budget_.limits().automata.max_states})));
   }
   TETRAD_ASSIGN(const NodeId inner, text_node(texts, Encoding::json_string));
   return builder_.sequence({syntax_.quote, inner, syntax_.quote});

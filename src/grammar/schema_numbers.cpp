@@ -115,6 +115,18 @@ void keep_numbers(const Term& term, NumberConstraints& numbers) {
   });
 }
 
+/// Numbers with a fraction that a reader may lose: a double holds 15 digits.
+Result<Automaton> rounded_to_integers(AutomatonLimits limits) {
+  constexpr int kDoubleDigits = 15;
+  std::string options;
+  for (int whole = 1; whole <= kDoubleDigits; ++whole) {
+    const int places = std::max(1, kDoubleDigits - whole);
+    options += fmt::format("{0}[0-9]{{{1}}}\\.(0{{{2}}}|9{{{2}}})[0-9]*", whole > 1 ? "|" : "",
+                           whole, places);
+  }
+  return parse_regex(fmt::format("-?({})", options), RegexMatch::whole, limits);
+}
+
 class InfiniteNumbers {
  public:
   InfiniteNumbers(const SchemaDocument& document, SchemaBudget& budget,
@@ -124,9 +136,9 @@ class InfiniteNumbers {
   Result<Automaton> automaton() {
     NumberSet set{.integer = numbers_.integer, .min = numbers_.min, .max = numbers_.max};
     if (numbers_.fraction) {
-      // A double further from 0 has no fraction. With a bound there are no exponents.
-      tighten(set.min, json::value(-9007199254740992), false, true);
-      tighten(set.max, json::value(9007199254740992), false, false);
+      // Further from 0 a double has no digit behind the point. With a bound there are no exponents.
+      tighten(set.min, json::value(-1'000'000'000'000'000), true, true);
+      tighten(set.max, json::value(1'000'000'000'000'000), true, false);
     }
     TETRAD_ASSIGN(Automaton all, without_excluded(set));
     for (const json::value& multiple : numbers_.multiples_of) {
@@ -137,7 +149,9 @@ class InfiniteNumbers {
     if (!numbers_.fraction) return all;
     set.multiple_of = json::value(1);
     TETRAD_ASSIGN(const Automaton integers, texts(set));
-    return paid(all.subtract(integers, limits()));
+    TETRAD_ASSIGN(all, paid(all.subtract(integers, limits())));
+    TETRAD_ASSIGN(const Automaton rounded, paid(rounded_to_integers(limits())));
+    return paid(all.subtract(rounded, limits()));
   }
 
  private:

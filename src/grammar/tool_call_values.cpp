@@ -70,7 +70,7 @@ Result<Automaton> ParameterTexts::looks_like(TypeMask types) {
 Result<NodeId> ParameterTexts::raw_strings(const StringSet& set, TypeMask others) {
   const bool is_free = !set.finite && !set.regular && !set.has_length();
   if (is_free && others == 0) return free_text_;
-  const AutomatonLimits limits = compiler_.budget().limits().automata;
+  const AutomatonLimits limits{.max_states = 8 * compiler_.budget().limits().automata.max_states};
   SchemaStrings& strings = compiler_.strings();
   const int64_t longest = std::max(set.min_length, set.max_length.value_or(0));
   if (!set.finite && !set.regular && others == 0 && longest > kMaxCountedByAutomaton)

@@ -92,14 +92,26 @@ describe('the end', () => {
     return { text, done: text.includes('data: [DONE]') };
   };
 
+  /** What /ready says once the server has taken its first signal. */
+  const drainingAnswer = async (server) => {
+    let answer;
+    await eventually(async () => {
+      answer = await server.get('/ready');
+      return answer.status === 503;
+    }, 'it is draining');
+    return answer;
+  };
+
   test('SIGTERM lets a running request finish and takes no new one', async (t) => {
     const server = await startServerFor(t);
     const connection = await rawConnection(server.port,
-      httpRequest({ ...ENDLESS, stream: true, max_tokens: 300 }));
+      httpRequest({ ...ENDLESS, stream: true, max_tokens: 2000 }));
     const answer = readStream(connection);
     await busy(server);
     server.signal('SIGTERM');
-    await eventually(() => server.get('/health').then(() => false, () => true), 'it refuses');
+    const refusal = await drainingAnswer(server);
+    assert.ok(Number(refusal.headers.get('retry-after')) > 0);
+    assert.equal((await server.get('/health')).status, 200);
     assert.ok((await answer).done);
     assert.equal(await server.exited, 0);
   });
@@ -121,7 +133,7 @@ describe('the end', () => {
     await rawConnection(server.port, httpRequest({ ...ENDLESS, stream: true }));
     await busy(server);
     server.signal('SIGTERM');
-    await eventually(() => server.get('/health').then(() => false, () => true), 'it refuses');
+    await drainingAnswer(server);
     server.signal('SIGTERM');
     assert.equal(await server.exited, 1);
   });

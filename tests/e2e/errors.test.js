@@ -26,7 +26,7 @@ describe('errors', () => {
       [{ n: 17 }, 'n'],
       [{ best_of: 2 }, 'best_of'],
       [{ top_logprobs: 3 }, 'top_logprobs'],
-      [{ response_format: { type: 'json_object' } }, 'response_format'],
+      [{ response_format: { type: 'xml' } }, 'response_format.type'],
       [{ tool_choice: 'required' }, 'tool_choice'],
       [{ messages: [] }, 'messages'],
       [{ max_tokens: 0 }, 'max_tokens'],

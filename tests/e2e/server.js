@@ -16,12 +16,14 @@ export const MODEL = process.env.TETRAD_MODEL ?? path.join(here, '../../models/t
 /**
  * Runs `tetrad serve` on a free port. The caller stop()s it; what is left dies with this process.
  * Keys and values are in BF16 unless the arguments say otherwise: the demo model is so small that an
- * FP8 cache costs it digits of its sums.
+ * FP8 cache costs it digits of its sums. One thread computes: two wait for each other wherever the
+ * clients, or anybody else, use a core.
  */
 export async function startServer({ args = [], env = {} } = {}) {
   const kvCache = args.includes('--kv-cache-dtype') ? [] : ['--kv-cache-dtype', 'bf16'];
+  const threads = args.includes('--threads') ? [] : ['--threads', '1'];
   const child = spawn(TETRAD, ['serve', MODEL, '--port', '0', '--served-model-name', 'demo', 'alias',
-    ...kvCache, ...args], { env: { ...process.env, ...env } });
+    ...kvCache, ...threads, ...args], { env: { ...process.env, ...env } });
   process.on('exit', () => child.kill('SIGKILL'));
   let log = '';
   child.stderr.on('data', (data) => { log += data; });
