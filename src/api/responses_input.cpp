@@ -255,15 +255,7 @@ Result<json::array> read_responses_input(FieldReader& fields) {
 
 Result<RequestTools> read_responses_tools(FieldReader& fields) {
   TETRAD_ASSIGN(ToolChoice choice, read_responses_choice(fields));
-  TETRAD_ASSIGN(const std::optional<bool> parallel, fields.boolean("parallel_tool_calls"));
-  TETRAD_ASSIGN(const json::array* tools, fields.array("tools"));
-  ToolCollector collector;
-  if (tools != nullptr) {
-    TETRAD_TRY(ToolCollector::check_count(*tools));
-    for (size_t i = 0; i < tools->size(); ++i)
-      TETRAD_TRY(read_responses_tool((*tools)[i], i, collector));
-  }
-  return std::move(collector).finish(std::move(choice), parallel.value_or(true));
+  return read_openai_tools(fields, std::move(choice), read_responses_tool);
 }
 
 }  // namespace tetrad::api

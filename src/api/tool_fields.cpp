@@ -155,17 +155,23 @@ Result<RequestTools> ToolCollector::finish(ToolChoice choice, bool parallel_call
   return tools;
 }
 
-Result<RequestTools> read_chat_tools(FieldReader& fields) {
-  TETRAD_ASSIGN(ToolChoice choice, read_chat_choice(fields));
+Result<RequestTools> read_openai_tools(
+    FieldReader& fields, ToolChoice choice,
+    Result<void> (*read_tool)(const json::value& tool, size_t index, ToolCollector& collector)) {
   TETRAD_ASSIGN(const std::optional<bool> parallel, fields.boolean("parallel_tool_calls"));
   TETRAD_ASSIGN(const json::array* tools, fields.array("tools"));
   ToolCollector collector;
   if (tools != nullptr) {
     TETRAD_TRY(ToolCollector::check_count(*tools));
     for (size_t i = 0; i < tools->size(); ++i)
-      TETRAD_TRY(read_chat_tool((*tools)[i], i, collector));
+      TETRAD_TRY(read_tool((*tools)[i], i, collector));
   }
   return std::move(collector).finish(std::move(choice), parallel.value_or(true));
+}
+
+Result<RequestTools> read_chat_tools(FieldReader& fields) {
+  TETRAD_ASSIGN(ToolChoice choice, read_chat_choice(fields));
+  return read_openai_tools(fields, std::move(choice), read_chat_tool);
 }
 
 }  // namespace tetrad::api

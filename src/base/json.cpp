@@ -141,6 +141,10 @@ Result<json::value> parse_json(std::string_view text, JsonLimits limits) {
       return fail(ErrorCode::corrupt_data, "not valid JSON at byte {}: text after the value", rest);
     parser.finish(ec);
   }
+  if (ec == json::error::too_deep) {
+    return fail(ErrorCode::corrupt_data, "JSON nested deeper than {} levels, at byte {}",
+                limits.max_depth, consumed);
+  }
   if (ec)
     return fail(ErrorCode::corrupt_data, "not valid JSON at byte {}: {}", consumed, ec.message());
   json::basic_parser<DuplicateKeyFinder> finder(options(limits));
