@@ -263,11 +263,7 @@ awaitable<Connection::Next> Connection::respond(api::HttpRequest request, Respon
 awaitable<bool> Connection::write_response(Outbox& outbox) {
   for (;;) {
     const Outbox::Batch batch = outbox.take();
-    auto deadline = kNoDeadline;
-    if (batch.paused) {
-      deadline = std::chrono::steady_clock::now() + context_.options.stall_timeout;
-    }
-    const bool written = co_await write(batch.bytes, deadline);
+    const bool written = co_await write(batch.bytes, &outbox);
     if (!written) co_return false;
     if (batch.state == Outbox::State::finished) co_return true;
     if (batch.state == Outbox::State::broken) co_return false;
@@ -292,14 +288,18 @@ awaitable<void> Connection::watch_for_disconnect() {
 }
 
 /// In pieces, each with its deadline, so that a slow client that makes progress is not cut off,
-/// unless there is a deadline for the whole.
-awaitable<bool> Connection::write(std::string_view bytes,
-                                  std::chrono::steady_clock::time_point deadline) {
+/// unless the producer of `outbox` has had to wait for too long.
+awaitable<bool> Connection::write(std::string_view bytes, const Outbox* outbox) {
   while (!bytes.empty()) {
-    const auto left = deadline - std::chrono::steady_clock::now();
+    std::chrono::steady_clock::duration left = context_.options.write_timeout;
+    const auto paused_since = outbox == nullptr ? std::nullopt : outbox->paused_since();
+    if (paused_since) {
+      const auto waited = std::chrono::steady_clock::now() - *paused_since;
+      left = std::min<std::chrono::steady_clock::duration>(left,
+                                                           context_.options.stall_timeout - waited);
+    }
     if (left <= left.zero()) co_return false;
-    stream_.expires_after(
-        std::min<std::chrono::steady_clock::duration>(context_.options.write_timeout, left));
+    stream_.expires_after(left);
     const auto [ec, count] = co_await stream_.async_write_some(
         asio::buffer(bytes.data(), std::min(bytes.size(), kWriteSize)), kAwaitTuple);
     if (ec) co_return false;

@@ -61,13 +61,9 @@ class Connection : public std::enable_shared_from_this<Connection> {
 
   boost::asio::awaitable<bool> write_response(Outbox& outbox);
   boost::asio::awaitable<void> watch_for_disconnect();
-  boost::asio::awaitable<bool> write(std::string_view bytes,
-                                     std::chrono::steady_clock::time_point deadline = kNoDeadline);
+  boost::asio::awaitable<bool> write(std::string_view bytes, const Outbox* outbox = nullptr);
   boost::asio::awaitable<void> say_goodbye();
   boost::asio::awaitable<void> linger();
-
-  static constexpr std::chrono::steady_clock::time_point kNoDeadline =
-      std::chrono::steady_clock::time_point::max();
 
   ConnectionContext& context_;
   ClientStream stream_;

@@ -50,12 +50,14 @@ void Outbox::on_backlog(std::function<void(bool paused)> callback) {
   const std::scoped_lock lock(mutex_);
   if (closed_ || state_ != State::open) return;
   backlog_callback_ = std::move(callback);
-  if (paused_) backlog_callback_(true);
+  if (paused_since_) backlog_callback_(true);
 }
 
 /// The callback runs with the lock held, so that its calls come in the order of the changes.
 void Outbox::set_paused(bool paused) {
-  if (std::exchange(paused_, paused) == paused) return;
+  if (paused_since_.has_value() == paused) return;
+  paused_since_.reset();
+  if (paused) paused_since_ = std::chrono::steady_clock::now();
   if (backlog_callback_) backlog_callback_(paused);
 }
 
@@ -64,7 +66,12 @@ Outbox::Batch Outbox::take() {
   num_writing_ = backlog_.size();
   // Well below where it began, or a client at the limit would make its producer stop and go.
   if (num_writing_ <= limits_.pause_bytes / 2) set_paused(false);
-  return {std::exchange(backlog_, std::string()), state_, paused_};
+  return {std::exchange(backlog_, std::string()), state_};
+}
+
+std::optional<std::chrono::steady_clock::time_point> Outbox::paused_since() const {
+  const std::scoped_lock lock(mutex_);
+  return paused_since_;
 }
 
 void Outbox::cancel() {

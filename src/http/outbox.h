@@ -1,8 +1,10 @@
 #pragma once
 
+#include <chrono>
 #include <cstddef>
 #include <functional>
 #include <mutex>
+#include <optional>
 #include <string>
 #include <string_view>
 
@@ -39,11 +41,12 @@ class Outbox {
   struct Batch {
     std::string bytes;
     State state = State::open;  // after these bytes
-    bool paused = false;        // the producer is, until they are written
   };
   /// Everything pushed since the last call, empty if nothing was. What the last call returned has
   /// been written by now.
   Batch take();
+  /// Since when the producer has been asked to pause; nothing while it is not.
+  std::optional<std::chrono::steady_clock::time_point> paused_since() const;
   /// Makes the producer stop, but lets what it still says through.
   void cancel();
   /// The connection is done with this response: nobody will take from here on. If the response is
@@ -56,10 +59,10 @@ class Outbox {
 
   const Limits limits_;
   std::function<void()> wake_;
-  std::mutex mutex_;
+  mutable std::mutex mutex_;
   std::string backlog_;
   size_t num_writing_ = 0;  // taken and not written yet, as far as one knows
-  bool paused_ = false;
+  std::optional<std::chrono::steady_clock::time_point> paused_since_;
   State state_ = State::open;
   bool closed_ = false;
   bool cancelled_ = false;

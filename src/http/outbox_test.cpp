@@ -82,11 +82,14 @@ TEST(Outbox, PausesTheProducerUntilMostIsWritten) {
   f.outbox.push("4", Bounded::yes);
   f.outbox.push("5", Bounded::yes);
   EXPECT_THAT(f.pauses, testing::ElementsAre(true));
-  EXPECT_TRUE(f.outbox.take().paused);  // these bytes are still to be written
-  f.outbox.push("678", Bounded::yes);   // what was under way
-  EXPECT_TRUE(f.outbox.take().paused);
+  f.outbox.take();
+  EXPECT_TRUE(f.outbox.paused_since());  // these bytes are still to be written
+  f.outbox.push("678", Bounded::yes);    // what was under way
+  f.outbox.take();
+  EXPECT_TRUE(f.outbox.paused_since());
   f.outbox.push("9a", Bounded::yes);
-  EXPECT_FALSE(f.outbox.take().paused);
+  f.outbox.take();
+  EXPECT_FALSE(f.outbox.paused_since());
   EXPECT_THAT(f.pauses, testing::ElementsAre(true, false));
 }
 
