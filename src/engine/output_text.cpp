@@ -16,7 +16,7 @@ OutputText::Step OutputText::push(TokenId id, bool may_stop) {
   const std::string text = decoder_.push(id);
   held_ += text;
   const std::string_view bytes = tokenizer_.token_bytes(id);
-  if (!text.empty() && tokenizer_.find_added_token(bytes) == id && text.ends_with(bytes)) {
+  if (!text.empty() && tokenizer_.is_added(id) && text.ends_with(bytes)) {
     tags_.push_back({held_.size() - bytes.size(), held_.size()});
   }
   if (!may_stop) num_exempt_ = held_.size();

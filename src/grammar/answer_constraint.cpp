@@ -2,6 +2,7 @@
 
 #include <algorithm>
 #include <limits>
+#include <span>
 
 #include "grammar/token_matcher.h"
 
@@ -29,6 +30,7 @@ class AnswerState final : public ConstraintState {
   }
 
   Result<const TokenSet*> allowed(int64_t num_tokens_left) override {
+    if (broken_) return tl::unexpected<Error>(*broken_);
     if (!reserve_) reserve_ = std::min(kBodyReserve, num_tokens_left / 4);
     switch (phase_) {
       case Phase::thinking:
@@ -96,12 +98,12 @@ class AnswerState final : public ConstraintState {
       const int64_t least = rules().body->grammar().least(rules().body->grammar().root) + 2;
       ends = ends || num_tokens_left <= std::max(least, *reserve_);
     }
-    if (ends && rules().tags.think_end != AnswerTags::kNoToken) return only(rules().tags.think_end);
+    const TokenId think_end = rules().tags.think_end;
+    if (ends && think_end != AnswerTags::kNoToken) return only(std::span(&think_end, 1));
     return rules().body ? rules().tags.thoughts.get() : nullptr;
   }
 
-  Result<const TokenSet*> allowed_body(int64_t num_tokens_left) {
-    if (broken_) return tl::unexpected<Error>(*broken_);
+  const TokenSet* allowed_body(int64_t num_tokens_left) {
     const TokenSet& tokens = matcher_->allowed(num_tokens_left - 1);
     if (!matcher_->can_end()) return &tokens;
     // Out of room: the end, now that it is allowed, is all that is.
@@ -112,15 +114,11 @@ class AnswerState final : public ConstraintState {
     return &only_;
   }
 
-  const TokenSet* only(TokenId id) {
-    only_.clear();
-    only_.insert(id);
-    return &only_;
-  }
+  const TokenSet* only_end() { return only(rules().tags.end); }
 
-  const TokenSet* only_end() {
+  const TokenSet* only(std::span<const TokenId> ids) {
     only_.clear();
-    for (const TokenId id : rules().tags.end)
+    for (const TokenId id : ids)
       only_.insert(id);
     return &only_;
   }

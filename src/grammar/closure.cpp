@@ -250,6 +250,16 @@ void Closure::key_state(StackId below, Frame frame, const Members& members) {
   tasks_.push_back({store_.push(below, frame), members.between, false});
 }
 
+std::vector<TokenId> special_tokens(const StackStore& store, const Stacks& stacks) {
+  std::vector<TokenId> ids;
+  for (const StackId stack : stacks) {
+    if (stack == kNoStack) continue;
+    const auto* special = std::get_if<Special>(&store.grammar().node(store.top(stack).node));
+    if (special != nullptr) ids.push_back(special->id);
+  }
+  return ids;
+}
+
 int64_t min_bytes(const StackStore& store, const Stacks& stacks) {
   int64_t least = kNoMatch;
   for (const StackId stack : stacks)

@@ -61,6 +61,9 @@ class Closure {
   std::unordered_set<uint64_t> entered_;
 };
 
+/// The added tokens that may come next; one twice where two stacks wait for it.
+std::vector<TokenId> special_tokens(const StackStore& store, const Stacks& stacks);
+
 /// The fewest bytes that end the match; kNoMatch where there is none.
 int64_t min_bytes(const StackStore& store, const Stacks& stacks);
 

@@ -141,7 +141,7 @@ class EbnfParser {
       TETRAD_ASSIGN(NodeId part, parse_item(depth));
       TETRAD_ASSIGN(part, parse_repetition(part));
       parts.push_back(part);
-      if (builder_.num_nodes() > kMaxNodes) return wrong("the grammar has too many parts");
+      if (builder_.is_overfull()) return wrong("the grammar has too many parts");
       skip_space();
     }
     return builder_.sequence(std::move(parts));
@@ -251,8 +251,6 @@ class EbnfParser {
   }
 
   Result<NodeId> any_character() { return regular("[\\s\\S]"); }
-
-  static constexpr size_t kMaxNodes = 200'000;
 
   Builder& builder_;
   std::string_view text_;

@@ -249,7 +249,7 @@ Result<Grammar> Builder::finish(NodeId root) && {
   const auto refuse = [](std::string_view why) {
     return tl::unexpected<Error>(Error{ErrorCode::invalid_argument, std::string(why), ""});
   };
-  if (nodes_.size() > limits_.max_nodes) {
+  if (is_overfull()) {
     return fail(ErrorCode::invalid_argument, "it has {} parts and may have {}; make it smaller",
                 nodes_.size(), limits_.max_nodes);
   }

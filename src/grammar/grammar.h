@@ -128,9 +128,9 @@ class Builder {
   NodeId declare() { return add(Never{}); }
   void define(NodeId declared, NodeId node);
 
-  /// The nodes there are. A compiler that works in steps checks it against the limit; finish()
-  /// does in any case.
   size_t num_nodes() const { return nodes_.size(); }
+  /// More nodes than there may be. A compiler that works in steps asks; finish() does in any case.
+  bool is_overfull() const { return nodes_.size() > limits_.max_nodes; }
 
   /// Errors, all ErrorCode::invalid_argument: too many nodes, left recursion, nothing matches.
   Result<Grammar> finish(NodeId root) &&;

@@ -2,7 +2,6 @@
 
 #include <algorithm>
 
-#include "base/splitmix.h"
 #include "grammar/stack_copy.h"
 
 namespace tetrad::grammar {
@@ -16,7 +15,7 @@ constexpr size_t kMaxMasks = 256;
 uint64_t stacks_hash(const Stacks& stacks) {
   uint64_t hash = stacks.size();
   for (const StackId stack : stacks)
-    hash = splitmix(hash ^ static_cast<uint32_t>(stack));
+    add_to_hash(hash, static_cast<uint32_t>(stack));
   return hash;
 }
 
@@ -29,12 +28,7 @@ std::shared_ptr<const TokenMask> MaskCache::mask(const Matcher& matcher) {
   const std::scoped_lock lock(mutex_);
   if (states_.size() > kMaxStates || store_.size() > kMaxStacks || num_masks_ > kMaxMasks) clear();
   StackCopy copy(matcher.store(), store_);
-  Stacks stacks;
-  for (const StackId stack : matcher.stacks())
-    stacks.push_back(copy.alike(stack, trie_->max_token_bytes()));
-  std::ranges::sort(stacks);
-  stacks.erase(std::ranges::unique(stacks).begin(), stacks.end());
-  const StateId id = intern(std::move(stacks));
+  const StateId id = intern(copy.alike(matcher.stacks(), trie_->max_token_bytes()));
   std::shared_ptr<const TokenMask> known = states_[static_cast<size_t>(id)]->mask;
   if (known == nullptr) {
     known = walk(id);
@@ -46,18 +40,16 @@ std::shared_ptr<const TokenMask> MaskCache::mask(const Matcher& matcher) {
 
 MaskCache::StateId MaskCache::intern(Stacks stacks) {
   if (stacks.empty()) return kDead;
-  const uint64_t hash = stacks_hash(stacks);
-  const auto [begin, end] = ids_.equal_range(hash);
-  for (auto it = begin; it != end; ++it) {
-    if (states_[static_cast<size_t>(it->second)]->stacks == stacks) return it->second;
-  }
-  const auto id = static_cast<StateId>(states_.size());
+  const auto next = static_cast<StateId>(states_.size());
+  const StateId id = ids_.find_or_add(stacks_hash(stacks), next, [&](StateId known) {
+    return states_[static_cast<size_t>(known)]->stacks == stacks;
+  });
+  if (id != next) return id;
   auto state = std::make_unique<State>();
   state->min_bytes = min_bytes(store_, stacks);
   state->stacks = std::move(stacks);
   state->next.fill(kUnknown);
   states_.push_back(std::move(state));
-  ids_.emplace(hash, id);
   return id;
 }
 
@@ -111,13 +103,11 @@ std::shared_ptr<const TokenMask> MaskCache::walk(StateId start) {
     mask->max_growth =
         std::max(mask->max_growth, states_[static_cast<size_t>(state)]->min_bytes - min_before);
   }
-  const Stacks stacks = states_[static_cast<size_t>(start)]->stacks;
-  for (const StackId stack : stacks) {
-    if (stack == kNoStack) continue;
-    const auto* special = std::get_if<Special>(&grammar_->node(store_.top(stack).node));
-    if (special == nullptr || special->id >= trie_->vocab_size()) continue;
-    mask->tokens.insert(special->id);
-    const Stacks after = Closure(store_).step_special(stacks, special->id);
+  const Stacks& stacks = states_[static_cast<size_t>(start)]->stacks;
+  for (const TokenId id : special_tokens(store_, stacks)) {
+    if (id >= trie_->vocab_size()) continue;
+    mask->tokens.insert(id);
+    const Stacks after = Closure(store_).step_special(stacks, id);
     mask->max_growth = std::max(mask->max_growth, min_bytes(store_, after) - min_before);
   }
   return mask;
@@ -125,7 +115,7 @@ std::shared_ptr<const TokenMask> MaskCache::walk(StateId start) {
 
 void MaskCache::clear() {
   states_.clear();
-  ids_.clear();
+  ids_ = IndexTable();
   store_ = StackStore(*grammar_);
   num_masks_ = 0;
 }

@@ -8,10 +8,10 @@
 #include <memory>
 #include <mutex>
 #include <optional>
-#include <unordered_map>
 #include <vector>
 
 #include "grammar/closure.h"
+#include "grammar/index_table.h"
 #include "grammar/matcher.h"
 #include "grammar/token_trie.h"
 #include "text/token_set.h"
@@ -60,7 +60,7 @@ class MaskCache {
   std::mutex mutex_;
   StackStore store_;
   std::vector<std::unique_ptr<State>> states_;
-  std::unordered_multimap<uint64_t, StateId> ids_;  // by hash of the stacks
+  IndexTable ids_;  // of states_, by their stacks
   size_t num_masks_ = 0;
 };
 

@@ -46,13 +46,8 @@ int32_t Matcher::depth() const {
 
 void Matcher::forget_the_past() {
   StackStore fresh(store_.grammar());
-  StackCopy copy(store_, fresh);
-  Stacks stacks;
-  for (const StackId stack : stacks_)
-    stacks.push_back(copy.exact(stack));
-  std::ranges::sort(stacks);
+  stacks_ = StackCopy(store_, fresh).exact(stacks_);
   store_ = std::move(fresh);
-  stacks_ = std::move(stacks);
 }
 
 }  // namespace tetrad::grammar

@@ -20,6 +20,15 @@ int64_t count_alike(const List& list, int64_t count, int64_t horizon) {
 
 }  // namespace
 
+Stacks StackCopy::copy_all(const Stacks& stacks, int64_t horizon) {
+  Stacks copies;
+  for (const StackId stack : stacks)
+    copies.push_back(copy(stack, horizon));
+  std::ranges::sort(copies);
+  copies.erase(std::ranges::unique(copies).begin(), copies.end());
+  return copies;
+}
+
 StackId StackCopy::copy(StackId stack, int64_t horizon) {
   path_.clear();
   StackId copied = kNoStack;

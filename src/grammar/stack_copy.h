@@ -2,6 +2,7 @@
 
 #include <unordered_map>
 
+#include "grammar/closure.h"
 #include "grammar/stack_store.h"
 
 namespace tetrad::grammar {
@@ -11,14 +12,15 @@ class StackCopy {
  public:
   StackCopy(const StackStore& from, StackStore& to) : from_(from), to_(to) {}
 
-  /// The same stack in the other store.
-  StackId exact(StackId stack) { return copy(stack, 0); }
+  /// The same stacks in the other store.
+  Stacks exact(const Stacks& stacks) { return copy_all(stacks, 0); }
 
-  /// A stack from which the same texts of up to `horizon` bytes lead on: counts that are out of
+  /// Stacks from which the same texts of up to `horizon` bytes lead on: counts that are out of
   /// their sight are replaced, so that a string that is long yet and one that is longer are one.
-  StackId alike(StackId stack, int64_t horizon) { return copy(stack, horizon); }
+  Stacks alike(const Stacks& stacks, int64_t horizon) { return copy_all(stacks, horizon); }
 
  private:
+  Stacks copy_all(const Stacks& stacks, int64_t horizon);
   StackId copy(StackId stack, int64_t horizon);
   Frame translated(const Frame& frame, int64_t horizon);
 

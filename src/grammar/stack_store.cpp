@@ -1,42 +1,38 @@
 #include "grammar/stack_store.h"
 
-#include "base/splitmix.h"
 #include "grammar/costs.h"
 
 namespace tetrad::grammar {
 namespace {
 
 uint64_t frame_hash(const Frame& frame, StackId below) {
-  uint64_t hash = splitmix(static_cast<uint64_t>(static_cast<uint32_t>(frame.node)) << 32 |
-                           static_cast<uint32_t>(below));
-  hash = splitmix(hash ^ (static_cast<uint64_t>(static_cast<uint32_t>(frame.state)) << 8 |
-                          static_cast<uint64_t>(frame.phase)));
-  return splitmix(hash ^
-                  (static_cast<uint64_t>(frame.count) << 24 ^ static_cast<uint64_t>(frame.seen)));
+  uint64_t hash = static_cast<uint64_t>(frame.phase);
+  for (const int64_t value : {int64_t{frame.node}, int64_t{below}, int64_t{frame.state},
+                              int64_t{frame.seen}, frame.count}) {
+    add_to_hash(hash, static_cast<uint64_t>(value));
+  }
+  return hash;
 }
 
 uint64_t kinds_hash(const std::vector<uint64_t>& kinds) {
   uint64_t hash = kinds.size();
   for (const uint64_t word : kinds)
-    hash = splitmix(hash ^ word);
+    add_to_hash(hash, word);
   return hash;
 }
 
 }  // namespace
 
 StackId StackStore::push(StackId below, const Frame& frame) {
-  const uint64_t hash = frame_hash(frame, below);
-  const auto [begin, end] = ids_.equal_range(hash);
-  for (auto it = begin; it != end; ++it) {
-    const Entry& known = entry(it->second);
-    if (known.frame == frame && known.below == below) return it->second;
-  }
-  const auto id = static_cast<StackId>(entries_.size());
+  const auto next = static_cast<StackId>(entries_.size());
+  const StackId id = ids_.find_or_add(frame_hash(frame, below), next, [&](StackId known) {
+    return top(known) == frame && this->below(known) == below;
+  });
+  if (id != next) return id;
   entries_.push_back({.frame = frame,
                       .below = below,
                       .depth = depth(below) + 1,
                       .min_bytes = add_costs(rest_cost(frame), min_bytes(below))});
-  ids_.emplace(hash, id);
   return id;
 }
 
@@ -108,14 +104,11 @@ int32_t StackStore::intern_kinds(std::vector<uint64_t> kinds) {
   while (!kinds.empty() && kinds.back() == 0)
     kinds.pop_back();
   if (kinds.empty()) return 0;
-  const uint64_t hash = kinds_hash(kinds);
-  const auto [begin, end] = kind_set_ids_.equal_range(hash);
-  for (auto it = begin; it != end; ++it) {
-    if (kind_sets_[static_cast<size_t>(it->second)] == kinds) return it->second;
-  }
-  const auto id = static_cast<int32_t>(kind_sets_.size());
-  kind_sets_.push_back(std::move(kinds));
-  kind_set_ids_.emplace(hash, id);
+  const auto next = static_cast<int32_t>(kind_sets_.size());
+  const int32_t id = kind_set_ids_.find_or_add(kinds_hash(kinds), next, [&](int32_t known) {
+    return kind_sets_[static_cast<size_t>(known)] == kinds;
+  });
+  if (id == next) kind_sets_.push_back(std::move(kinds));
   return id;
 }
 

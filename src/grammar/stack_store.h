@@ -4,10 +4,10 @@
 
 #include <cstdint>
 #include <span>
-#include <unordered_map>
 #include <vector>
 
 #include "grammar/grammar.h"
+#include "grammar/index_table.h"
 
 namespace tetrad::grammar {
 
@@ -71,9 +71,9 @@ class StackStore {
 
   const Grammar* grammar_;
   std::vector<Entry> entries_;
-  std::unordered_multimap<uint64_t, StackId> ids_;  // by hash
+  IndexTable ids_;  // of entries_
   std::vector<std::vector<uint64_t>> kind_sets_{{}};
-  std::unordered_multimap<uint64_t, int32_t> kind_set_ids_;
+  IndexTable kind_set_ids_;  // of kind_sets_, but for the empty one
 };
 
 }  // namespace tetrad::grammar

@@ -2,6 +2,8 @@
 
 #include <utility>
 
+#include "grammar/stack_copy.h"
+
 namespace tetrad::grammar {
 namespace {
 
@@ -29,10 +31,10 @@ void TokenMatcher::collect_shortest() {
   const TokenTrie& trie = cache_->trie();
   if (shortest_.vocab_size() != trie.vocab_size()) shortest_ = TokenSet(trie.vocab_size());
   shortest_.clear();
-  StackStore store = matcher_.store();
+  StackStore store(cache_->grammar());
   Closure closure(store);
   std::vector<Stacks> path(static_cast<size_t>(trie.max_token_bytes()) + 1);
-  path[0] = matcher_.stacks();
+  path[0] = StackCopy(matcher_.store(), store).exact(matcher_.stacks());
   for (size_t i = 0; i < trie.nodes().size();) {
     const TokenTrie::Node& node = trie.nodes()[i];
     const Stacks& before = path[node.depth - 1U];
@@ -46,20 +48,17 @@ void TokenMatcher::collect_shortest() {
     path[node.depth] = std::move(after);
     ++i;
   }
-  for (const StackId stack : matcher_.stacks()) {
-    if (stack == kNoStack) continue;
-    const auto* special = std::get_if<Special>(&store.grammar().node(store.top(stack).node));
-    if (special == nullptr || !mask_->tokens.contains(special->id)) continue;
-    const Stacks after = closure.step_special(matcher_.stacks(), special->id);
-    if (min_bytes(store, after) < matcher_.min_bytes()) shortest_.insert(special->id);
+  for (const TokenId id : special_tokens(store, path[0])) {
+    if (!mask_->tokens.contains(id)) continue;
+    const Stacks after = closure.step_special(path[0], id);
+    if (min_bytes(store, after) < matcher_.min_bytes()) shortest_.insert(id);
   }
 }
 
 Result<void> TokenMatcher::accept(TokenId id) {
   const std::string_view bytes = tokenizer_.token_bytes(id);
-  const bool added = tokenizer_.find_added_token(bytes) == id;
-  const bool accepted =
-      added ? matcher_.accept_special(id) : !bytes.empty() && matcher_.accept(bytes);
+  const bool accepted = tokenizer_.is_added(id) ? matcher_.accept_special(id)
+                                                : !bytes.empty() && matcher_.accept(bytes);
   if (!accepted) return fail(ErrorCode::internal, "token {} breaks the grammar it was held to", id);
   return {};
 }

@@ -70,7 +70,7 @@ TEST(TokenMatcher, MasksAreWhatTheBytesSay) {
       const TokenSet& allowed = tokens.allowed(1'000'000);
       std::vector<TokenId> choices;
       for (TokenId id = 0; id < tokenizer.vocab_size(); ++id) {
-        const bool added = tokenizer.find_added_token(tokenizer.token_bytes(id)) == id;
+        const bool added = tokenizer.is_added(id);
         Matcher probe = bytes;
         const bool fits =
             !added && !tokenizer.token_bytes(id).empty() && probe.accept(tokenizer.token_bytes(id));

@@ -14,8 +14,7 @@ constexpr size_t kMaxTokenBytes = 512;
 TokenTrie::TokenTrie(const Tokenizer& tokenizer) : vocab_size_(tokenizer.vocab_size()) {
   for (TokenId id = 0; id < vocab_size_; ++id) {
     const std::string_view bytes = tokenizer.token_bytes(id);
-    const bool added = tokenizer.find_added_token(bytes) == id;
-    if (bytes.empty() || bytes.size() > kMaxTokenBytes || added) continue;
+    if (bytes.empty() || bytes.size() > kMaxTokenBytes || tokenizer.is_added(id)) continue;
     tokens_.push_back(id);
     max_token_bytes_ = std::max(max_token_bytes_, std::ssize(bytes));
   }

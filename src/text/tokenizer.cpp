@@ -26,6 +26,7 @@ struct Tokenizer::Impl {
   AddedTokenFinder finder;
   std::unordered_map<std::string, TokenId> added_by_content;
   std::vector<bool> is_special;  // by id
+  std::vector<bool> is_added;    // by id
   /// With ignore_merges, the tokens that a whole piece may be; keys are views into `vocabulary`.
   std::unordered_map<std::string_view, TokenId> whole_pieces;
 
@@ -40,9 +41,11 @@ Tokenizer::Impl::Impl(TokenizerFile file, BytePairEncoder ready_encoder)
       pre_tokenizer(std::move(file.pre_tokenizer)),
       encoder(std::move(ready_encoder)),
       finder(file.added_tokens),
-      is_special(vocabulary.end(), false) {
+      is_special(vocabulary.end(), false),
+      is_added(vocabulary.end(), false) {
   for (AddedToken& token : file.added_tokens) {
     is_special[token.id] = token.special;
+    is_added[token.id] = true;
     added_by_content.emplace(std::move(token.content), token.id);
   }
   for (const TokenId id : file.byte_level_tokens)
@@ -132,6 +135,10 @@ std::string_view Tokenizer::token_bytes(TokenId id) const {
 
 bool Tokenizer::is_special(TokenId id) const {
   return impl_->vocabulary.contains(id) && impl_->is_special[id];
+}
+
+bool Tokenizer::is_added(TokenId id) const {
+  return impl_->vocabulary.contains(id) && impl_->is_added[id];
 }
 
 std::optional<TokenId> Tokenizer::find_added_token(std::string_view content) const {

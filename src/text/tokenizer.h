@@ -42,6 +42,8 @@ class Tokenizer {
   /// The raw bytes of one token; empty for an id without a token.
   std::string_view token_bytes(TokenId id) const;
   bool is_special(TokenId id) const;
+  /// Whether the id is one of the file's added tokens, special or not.
+  bool is_added(TokenId id) const;
   std::optional<TokenId> find_added_token(std::string_view content) const;
   /// One past the largest id that has a token.
   int64_t vocab_size() const;
