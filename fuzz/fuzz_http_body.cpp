@@ -2,29 +2,16 @@
 
 #include <cmath>
 #include <cstdint>
-#include <cstdlib>
 #include <string_view>
 
 #include "api/chat_request.h"
 #include "api/completion_request.h"
-#include "api/error_response.h"
+#include "body_checks.h"
 #include "chat/conversation.h"
 
 namespace {
 
 using namespace tetrad;
-
-void require(bool condition) {
-  if (!condition) std::abort();
-}
-
-/// Whatever is wrong with a body is the client's fault, and can be told in JSON.
-void check_error(const Error& error) {
-  require(!error.message.empty());
-  const api::JsonResponse response = api::error_response(error);
-  require(response.status == 400);
-  require(parse_json(response.body).has_value());
-}
 
 void check_sampling(const SamplingParams& params) {
   require(params.temperature >= 0 && params.temperature <= 2);

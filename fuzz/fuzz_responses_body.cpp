@@ -1,30 +1,13 @@
 // The body of a request to the Responses API, as the API reads it.
 
 #include <cstdint>
-#include <cstdlib>
 #include <string_view>
 
-#include "api/error_response.h"
 #include "api/responses_request.h"
+#include "body_checks.h"
 #include "chat/conversation.h"
 
-namespace {
-
 using namespace tetrad;
-
-void require(bool condition) {
-  if (!condition) std::abort();
-}
-
-/// Whatever is wrong with a body is the client's fault, and can be told in JSON.
-void check_error(const Error& error) {
-  require(!error.message.empty());
-  const api::JsonResponse response = api::error_response(error);
-  require(response.status == 400);
-  require(parse_json(response.body).has_value());
-}
-
-}  // namespace
 
 extern "C" int LLVMFuzzerTestOneInput(const uint8_t* data, size_t size) {
   const std::string_view body(reinterpret_cast<const char*>(data), size);

@@ -9,6 +9,7 @@
 
 #include "base/log.h"
 #include "base/mapped_file.h"
+#include "base/trimmed.h"
 
 namespace tetrad {
 namespace {
@@ -36,13 +37,6 @@ void warn_if_others_may_read(const std::string& path) {
             kFileFlag, path);
 }
 
-std::string_view without_blanks(std::string_view line) {
-  constexpr std::string_view kBlanks = " \t\r";
-  const size_t first = line.find_first_not_of(kBlanks);
-  if (first == std::string_view::npos) return "";
-  return line.substr(first, line.find_last_not_of(kBlanks) - first + 1);
-}
-
 Result<void> read_key_file(const std::string& path, std::vector<std::string>& keys) {
   auto text = read_text_file(path, kMaxKeyFileBytes);
   if (!text) {
@@ -57,7 +51,7 @@ Result<void> read_key_file(const std::string& path, std::vector<std::string>& ke
   while (!rest.empty()) {
     ++number;
     const size_t end = rest.find('\n');
-    const std::string_view line = without_blanks(rest.substr(0, end));
+    const std::string_view line = trimmed(rest.substr(0, end), " \t\r");
     rest = end == std::string_view::npos ? "" : rest.substr(end + 1);
     if (line.empty() || line.front() == '#') continue;
     if (const std::string_view problem = what_is_wrong(line); !problem.empty()) {

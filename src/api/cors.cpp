@@ -7,6 +7,7 @@
 #include <utility>
 
 #include "base/json.h"
+#include "base/trimmed.h"
 
 namespace tetrad::api {
 namespace {
@@ -20,11 +21,7 @@ bool has_any(const std::vector<std::string>& words) {
   return std::ranges::find(words, kAny) != words.end();
 }
 
-std::string_view trimmed_word(std::string_view text) {
-  const size_t first = text.find_first_not_of(" \t");
-  if (first == std::string_view::npos) return "";
-  return text.substr(first, text.find_last_not_of(" \t") - first + 1);
-}
+constexpr std::string_view kBlanksAroundWords = " \t";
 
 /// A word that may stand in a header, as origins, methods and header names do.
 bool is_cors_word(std::string_view word) {
@@ -45,7 +42,7 @@ bool is_origin(std::string_view word) {
 
 Result<std::vector<std::string>> parse_cors_list(std::string_view flag, std::string_view text) {
   std::vector<std::string> words;
-  text = trimmed_word(text);
+  text = trimmed(text, kBlanksAroundWords);
   if (text.starts_with('[')) {
     auto parsed = parse_json(text);
     if (!parsed) return fail_param(flag, "{}: {}", flag, parsed.error().message);
@@ -56,7 +53,7 @@ Result<std::vector<std::string>> parse_cors_list(std::string_view flag, std::str
   } else {
     while (!text.empty()) {
       const size_t comma = text.find(',');
-      words.emplace_back(trimmed_word(text.substr(0, comma)));
+      words.emplace_back(trimmed(text.substr(0, comma), kBlanksAroundWords));
       text = comma == std::string_view::npos ? "" : text.substr(comma + 1);
     }
   }

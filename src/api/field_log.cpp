@@ -12,14 +12,19 @@ bool FieldLog::is_new(const std::string& name) {
   return seen_.insert(name).second;
 }
 
-void FieldLog::note(const CommonRequest& request) {
+void FieldLog::note_unknown(const std::vector<std::string>& names) {
   const std::scoped_lock lock(mutex_);
-  for (const std::string& name : request.unknown_fields) {
+  for (const std::string& name : names) {
     if (!is_new(name)) continue;
     // As JSON text: a name may hold line breaks that would forge log lines.
     log::warn("requests carry the unknown field {}; it is ignored",
               to_json_text(json::value(name)));
   }
+}
+
+void FieldLog::note(const CommonRequest& request) {
+  note_unknown(request.unknown_fields);
+  const std::scoped_lock lock(mutex_);
   for (const std::string& name : request.fields_without_effect) {
     if (!is_new(name)) continue;
     log::info("requests carry the field {}; it changes nothing here",

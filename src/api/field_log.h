@@ -3,6 +3,7 @@
 #include <mutex>
 #include <set>
 #include <string>
+#include <vector>
 
 #include "api/common_request.h"
 
@@ -12,6 +13,7 @@ namespace tetrad::api {
 class FieldLog {
  public:
   void note(const CommonRequest& request);
+  void note_unknown(const std::vector<std::string>& names);
 
  private:
   bool is_new(const std::string& name);

@@ -56,6 +56,13 @@ Result<std::optional<std::string>> FieldReader::string(std::string_view name) {
   return std::string(value->get_string());
 }
 
+Result<std::string> FieldReader::required_string(std::string_view name) {
+  TETRAD_ASSIGN(std::optional<std::string> text, string(name));
+  const std::string field = full_name(name);
+  if (!text) return fail_param(field, "\"{}\" is missing", field);
+  return std::move(*text);
+}
+
 Result<const json::array*> FieldReader::array(std::string_view name) {
   const json::value* value = find(name);
   if (value == nullptr) return nullptr;

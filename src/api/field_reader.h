@@ -33,6 +33,8 @@ class FieldReader {
   Result<std::optional<int64_t>> integer(std::string_view name, int64_t min, int64_t max);
   Result<std::optional<double>> number(std::string_view name, NumberRange range);
   Result<std::optional<std::string>> string(std::string_view name);
+  /// One that must be there.
+  Result<std::string> required_string(std::string_view name);
   /// Null where absent.
   Result<const json::array*> array(std::string_view name);
   Result<const json::object*> object(std::string_view name);

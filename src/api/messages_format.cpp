@@ -80,7 +80,7 @@ json::object messages_message(const MessagesHeader& header, json::array content,
 
 /// The second is where Anthropic's client looks.
 std::vector<Header> messages_id_headers(const MessagesHeader& header) {
-  const std::string& id = header.request_id.empty() ? header.id : header.request_id;
+  const std::string& id = shown_request_id(header);
   return {{"X-Request-Id", id}, {"request-id", id}};
 }
 

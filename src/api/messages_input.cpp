@@ -21,19 +21,11 @@ tl::unexpected<Error> unknown_block(const std::string& where, std::string_view t
                          field, to_json_text(json::value(type))));
 }
 
-/// A string that must be there.
-Result<std::string> required_string(FieldReader& fields, std::string_view name) {
-  TETRAD_ASSIGN(std::optional<std::string> text, fields.string(name));
-  const std::string field = fields.full_name(name);
-  if (!text) return fail_param(field, "\"{}\" is missing", field);
-  return std::move(*text);
-}
-
 /// The type of a block, which must be an object.
 Result<std::string> block_type(const json::value& block, const std::string& where) {
   if (!block.is_object()) return wrong_kind(where, "an object", block);
   FieldReader fields(block.get_object(), where + ".");
-  return required_string(fields, "type");
+  return fields.required_string("type");
 }
 
 Result<void> check_num_blocks(const json::array& blocks, const std::string& where) {
@@ -55,7 +47,7 @@ Result<std::string> read_text(const json::value& content, const std::string& whe
     TETRAD_ASSIGN(const std::string type, block_type(block, place));
     if (type != "text") return unknown_block(place, type);
     FieldReader fields(block.get_object(), place + ".");
-    TETRAD_ASSIGN(const std::string part, required_string(fields, "text"));
+    TETRAD_ASSIGN(const std::string part, fields.required_string("text"));
     if (i > 0) text += separator;
     text += part;
   }
@@ -90,7 +82,7 @@ Result<void> read_system(FieldReader& fields, json::array& messages) {
 Result<json::object> read_tool_result(const json::object& block, const std::string& where,
                                       const CallIds& calls) {
   FieldReader fields(block, where + ".");
-  TETRAD_ASSIGN(const std::string id, required_string(fields, "tool_use_id"));
+  TETRAD_ASSIGN(const std::string id, fields.required_string("tool_use_id"));
   if (!calls.contains(id)) {
     const std::string field = where + ".tool_use_id";
     return fail_param(field, "\"{}\": no tool_use block before this result has the id {}", field,
@@ -123,7 +115,7 @@ Result<void> read_user_blocks(const json::array& blocks, const std::string& wher
       messages.push_back(std::move(result));
     } else if (type == "text") {
       FieldReader fields(block, place + ".");
-      TETRAD_ASSIGN(const std::string text, required_string(fields, "text"));
+      TETRAD_ASSIGN(const std::string text, fields.required_string("text"));
       parts.push_back(json::object{{"type", "text"}, {"text", text}});
     } else {
       return unknown_block(place, type);
@@ -136,8 +128,8 @@ Result<void> read_user_blocks(const json::array& blocks, const std::string& wher
 Result<json::object> read_tool_use(const json::object& block, const std::string& where,
                                    CallIds& calls) {
   FieldReader fields(block, where + ".");
-  TETRAD_ASSIGN(const std::string id, required_string(fields, "id"));
-  TETRAD_ASSIGN(const std::string name, required_string(fields, "name"));
+  TETRAD_ASSIGN(const std::string id, fields.required_string("id"));
+  TETRAD_ASSIGN(const std::string name, fields.required_string("name"));
   TETRAD_ASSIGN(const json::object* input, fields.object("input"));
   calls.insert(id);
   json::object function{{"name", name}, {"arguments", input != nullptr ? *input : json::object()}};
@@ -158,10 +150,10 @@ Result<void> read_assistant_block(const json::value& value, const std::string& p
   const json::object& block = value.get_object();
   FieldReader fields(block, place + ".");
   if (type == "text") {
-    TETRAD_ASSIGN(const std::string text, required_string(fields, "text"));
+    TETRAD_ASSIGN(const std::string text, fields.required_string("text"));
     read.text += text;
   } else if (type == "thinking") {
-    TETRAD_ASSIGN(const std::string thinking, required_string(fields, "thinking"));
+    TETRAD_ASSIGN(const std::string thinking, fields.required_string("thinking"));
     read.thinking += thinking;
     read.has_thinking = true;
   } else if (type == "tool_use") {
@@ -188,7 +180,7 @@ Result<json::object> read_assistant_blocks(const json::array& blocks, const std:
 Result<void> read_message(const json::object& message, const std::string& where, CallIds& calls,
                           json::array& messages) {
   FieldReader fields(message, where + ".");
-  TETRAD_ASSIGN(const std::string role, required_string(fields, "role"));
+  TETRAD_ASSIGN(const std::string role, fields.required_string("role"));
   if (role != "user" && role != "assistant") {
     const std::string field = where + ".role";
     return fail_param(field,
@@ -245,7 +237,7 @@ Result<ToolChoice> read_messages_choice(FieldReader& fields, const std::string& 
   if (type == "none") return ToolChoice{ToolChoice::Mode::none, ""};
   if (type == "any") return ToolChoice{ToolChoice::Mode::required, ""};
   if (type == "tool") {
-    TETRAD_ASSIGN(std::string name, required_string(fields, "name"));
+    TETRAD_ASSIGN(std::string name, fields.required_string("name"));
     return ToolChoice{ToolChoice::Mode::named, std::move(name)};
   }
   return fail_param("tool_choice.type",
@@ -276,7 +268,7 @@ Result<RequestTools> read_messages_tools(FieldReader& fields) {
   TETRAD_ASSIGN(const json::object* choice_object, fields.object("tool_choice"));
   if (choice_object != nullptr) {
     FieldReader members(*choice_object, "tool_choice.");
-    TETRAD_ASSIGN(const std::string type, required_string(members, "type"));
+    TETRAD_ASSIGN(const std::string type, members.required_string("type"));
     TETRAD_ASSIGN(choice, read_messages_choice(members, type));
     TETRAD_ASSIGN(const std::optional<bool> one_only, members.boolean("disable_parallel_tool_use"));
     parallel = !one_only.value_or(false);

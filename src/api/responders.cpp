@@ -10,8 +10,7 @@ namespace tetrad::api {
 namespace {
 
 std::vector<Header> id_header(const AnswerFormat& format) {
-  const AnswerHeader& header = format.header();
-  return {{"X-Request-Id", header.request_id.empty() ? header.id : header.request_id}};
+  return {{"X-Request-Id", shown_request_id(format.header())}};
 }
 
 }  // namespace

@@ -32,6 +32,12 @@ class UsageCounter {
   Usage usage_;
 };
 
+/// What X-Request-Id says: the client's own name for the request, else the response's id.
+template <class ResponseHeader>
+const std::string& shown_request_id(const ResponseHeader& header) {
+  return header.request_id.empty() ? header.id : header.request_id;
+}
+
 /// What went wrong, if the last event of an answer says that something did.
 std::optional<Error> failure_of(const AnswerEvent& event);
 

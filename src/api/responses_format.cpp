@@ -83,9 +83,7 @@ class ResponsesResponder : public BlockResponder {
         header_(std::move(header)) {}
 
  protected:
-  std::vector<Header> id_headers() const {
-    return {{"X-Request-Id", header_.request_id.empty() ? header_.id : header_.request_id}};
-  }
+  std::vector<Header> id_headers() const { return {{"X-Request-Id", shown_request_id(header_)}}; }
 
   const std::string& item_id(const AnswerBlock& block) {
     while (item_ids_.size() <= block.index)

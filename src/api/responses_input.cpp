@@ -48,12 +48,6 @@ tl::unexpected<Error> missing(const std::string& field) {
   return fail_param(field, "\"{}\" is missing", field);
 }
 
-Result<std::string> needed_string(FieldReader& fields, std::string_view name) {
-  TETRAD_ASSIGN(std::optional<std::string> text, fields.string(name));
-  if (!text) return missing(fields.full_name(name));
-  return std::move(*text);
-}
-
 /// The texts of a list of {"type", "text"}; `types`: those that may be there.
 Result<std::string> joined_parts(const json::array& parts, const std::string& where, Types types,
                                  std::string_view separator) {
@@ -62,7 +56,7 @@ Result<std::string> joined_parts(const json::array& parts, const std::string& wh
     const std::string place = fmt::format("{}[{}]", where, i);
     if (!parts[i].is_object()) return wrong_kind(place, "an object", parts[i]);
     FieldReader fields(parts[i].get_object(), place + ".");
-    TETRAD_ASSIGN(const std::string type, needed_string(fields, "type"));
+    TETRAD_ASSIGN(const std::string type, fields.required_string("type"));
     if (std::ranges::find(types, type) == types.end()) {
       return unsupported_field(
           place + ".type", fmt::format("\"{}.type\": parts of type {} are not supported here: this "
@@ -70,7 +64,7 @@ Result<std::string> joined_parts(const json::array& parts, const std::string& wh
                                        place, to_json_text(json::value(type))));
     }
     TETRAD_ASSIGN(const std::string part,
-                  needed_string(fields, type == "refusal" ? "refusal" : "text"));
+                  fields.required_string(type == "refusal" ? "refusal" : "text"));
     if (i > 0) text += separator;
     text += part;
   }
@@ -99,7 +93,7 @@ void ItemFold::flush() {
 }
 
 Result<void> ItemFold::add_message(FieldReader& fields) {
-  TETRAD_ASSIGN(std::string role, needed_string(fields, "role"));
+  TETRAD_ASSIGN(std::string role, fields.required_string("role"));
   TETRAD_ASSIGN(std::string text, text_content(fields, "content", ""));
   if (role == "assistant") {
     if (content_ || !calls_.empty()) flush();
@@ -137,8 +131,8 @@ Result<void> ItemFold::add_reasoning(FieldReader& fields) {
 }
 
 Result<void> ItemFold::add_call(FieldReader& fields) {
-  TETRAD_ASSIGN(const std::string id, needed_string(fields, "call_id"));
-  TETRAD_ASSIGN(const std::string name, needed_string(fields, "name"));
+  TETRAD_ASSIGN(const std::string id, fields.required_string("call_id"));
+  TETRAD_ASSIGN(const std::string name, fields.required_string("name"));
   TETRAD_ASSIGN(const std::optional<std::string> text, fields.string("arguments"));
   const std::string where = fields.full_name("arguments");
   json::object arguments;
@@ -157,7 +151,7 @@ Result<void> ItemFold::add_call(FieldReader& fields) {
 }
 
 Result<void> ItemFold::add_output(FieldReader& fields) {
-  TETRAD_ASSIGN(const std::string id, needed_string(fields, "call_id"));
+  TETRAD_ASSIGN(const std::string id, fields.required_string("call_id"));
   if (!call_ids_.contains(id)) {
     const std::string field = fields.full_name("call_id");
     return fail_param(field, "\"{}\": no function_call before this output has the id {}", field,
@@ -188,7 +182,7 @@ Result<void> read_responses_tool(const json::value& tool, size_t index, ToolColl
   const std::string where = fmt::format("tools[{}]", index);
   if (!tool.is_object()) return wrong_kind(where, "an object", tool);
   FieldReader fields(tool.get_object(), where + ".");
-  TETRAD_ASSIGN(const std::string type, needed_string(fields, "type"));
+  TETRAD_ASSIGN(const std::string type, fields.required_string("type"));
   if (type != "function") {
     return unsupported_field(
         where + ".type", fmt::format("\"{}.type\": tools of type {} are not supported: this server "
@@ -217,14 +211,14 @@ Result<ToolChoice> read_responses_choice(FieldReader& fields) {
                       "names a function");
   }
   FieldReader members(choice->get_object(), "tool_choice.");
-  TETRAD_ASSIGN(const std::string type, needed_string(members, "type"));
+  TETRAD_ASSIGN(const std::string type, members.required_string("type"));
   if (type != "function") {
     return unsupported_field(
         "tool_choice.type", fmt::format("\"tool_choice.type\": {} is not supported by this server; "
                                         "use \"function\"",
                                         to_json_text(json::value(type))));
   }
-  TETRAD_ASSIGN(std::string name, needed_string(members, "name"));
+  TETRAD_ASSIGN(std::string name, members.required_string("name"));
   return ToolChoice{ToolChoice::Mode::named, std::move(name)};
 }
 

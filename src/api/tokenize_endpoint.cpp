@@ -17,12 +17,6 @@ Result<std::vector<TokenId>> tokens_of(const ServiceContext& context,
   return std::move(chat.ids);
 }
 
-void note_unknown(ServiceContext& context, std::vector<std::string> names) {
-  CommonRequest request;
-  request.unknown_fields = std::move(names);
-  context.field_log.note(request);
-}
-
 /// Each token's text; bytes that are no text on their own are U+FFFD.
 json::array token_strings(const Tokenizer& tokenizer, const std::vector<TokenId>& ids) {
   json::array strings;
@@ -36,8 +30,8 @@ json::array token_strings(const Tokenizer& tokenizer, const std::vector<TokenId>
 
 ApiResult<void> answer_tokenize(ServiceContext& context, const HttpRequest& http,
                                 const Writer& writer) {
-  TETRAD_ASSIGN(TokenizeRequest request, parse_tokenize_request(http.body));
-  note_unknown(context, std::move(request.unknown_fields));
+  TETRAD_ASSIGN(const TokenizeRequest request, parse_tokenize_request(http.body));
+  context.field_log.note_unknown(request.unknown_fields);
   TETRAD_TRY(choose_model(context.options, request.model));
   TETRAD_ASSIGN(const std::vector<TokenId> ids, tokens_of(context, request));
   json::object body;
@@ -52,8 +46,8 @@ ApiResult<void> answer_tokenize(ServiceContext& context, const HttpRequest& http
 
 ApiResult<void> answer_detokenize(ServiceContext& context, const HttpRequest& http,
                                   const Writer& writer) {
-  TETRAD_ASSIGN(DetokenizeRequest request, parse_detokenize_request(http.body));
-  note_unknown(context, std::move(request.unknown_fields));
+  TETRAD_ASSIGN(const DetokenizeRequest request, parse_detokenize_request(http.body));
+  context.field_log.note_unknown(request.unknown_fields);
   TETRAD_TRY(choose_model(context.options, request.model));
   json::object body;
   body["prompt"] = context.tokenizer.decode(request.tokens, /*skip_special_tokens=*/false);

@@ -4,6 +4,8 @@
 #include <array>
 #include <utility>
 
+#include "base/trimmed.h"
+
 namespace tetrad {
 namespace {
 
@@ -30,18 +32,15 @@ bool is_tag_blank(char c) {
   return c == ' ' || c == '\t' || c == '\n' || c == '\r';
 }
 
-std::string_view without_blanks(std::string_view text) {
-  constexpr std::string_view kBlanks = " \t\r";
-  text.remove_prefix(std::min(text.find_first_not_of(kBlanks), text.size()));
-  return text.substr(0, text.find_last_not_of(kBlanks) + 1);
-}
+constexpr std::string_view kBlanksAroundNames = " \t\r";
 
 /// `"f"`, `'f'` or `f`.
 std::string_view unquoted(std::string_view text) {
-  text = without_blanks(text);
+  text = trimmed(text, kBlanksAroundNames);
   if (text.empty() || (text.front() != '"' && text.front() != '\'')) return text;
   const size_t end = text.find(text.front(), 1);
-  return end == std::string_view::npos ? text : without_blanks(text.substr(1, end - 1));
+  return end == std::string_view::npos ? text
+                                       : trimmed(text.substr(1, end - 1), kBlanksAroundNames);
 }
 
 }  // namespace

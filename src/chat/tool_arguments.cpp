@@ -8,16 +8,13 @@
 #include <iterator>
 #include <optional>
 
+#include "base/trimmed.h"
 #include "chat/json_tree.h"
 
 namespace tetrad {
 namespace {
 
-std::string_view without_space(std::string_view text) {
-  constexpr std::string_view kAround = " \t\n\v\f\r";
-  text.remove_prefix(std::min(text.find_first_not_of(kAround), text.size()));
-  return text.substr(0, text.find_last_not_of(kAround) + 1);
-}
+constexpr std::string_view kSpaceAround = " \t\n\v\f\r";
 
 bool equals_in_any_case(std::string_view text, std::string_view lower) {
   return std::ranges::equal(text, lower, [](char a, char b) {
@@ -121,7 +118,7 @@ class ArgumentCoercion {
   std::string of_text(std::string_view text, const ArgumentSchema& schema, size_t depth) {
     const ArgumentTypes types = schema.types;
     if (types.only_string()) return string_json(text);
-    if (auto scalar = scalar_of_text(without_space(text), types)) return *std::move(scalar);
+    if (auto scalar = scalar_of_text(trimmed(text, kSpaceAround), types)) return *std::move(scalar);
     const std::optional<JsonTree> tree = parse_json_tree(text, kMaxArgumentDepth - depth);
     const bool fits =
         tree && ((tree->kind == JsonTree::Kind::object && types.contains(ArgumentType::object)) ||
