@@ -45,6 +45,28 @@ Whole cut_at_stop(const std::string& decoded, const std::vector<std::string>& st
   return {decoded, std::nullopt};
 }
 
+/// The text that tokens make certain, and the tags in it: what may be held back is told from both.
+struct CertainText {
+  StreamingDecoder decoder;
+  size_t size = 0;
+  TextSpan last_tag = {};
+
+  void push(TokenId id) {
+    const std::string text = decoder.push(id);
+    const std::string_view bytes = bundled_tokenizer().token_bytes(id);
+    size += text.size();
+    if (bundled_tokenizer().is_added(id) && !text.empty() && text.ends_with(bytes))
+      last_tag = {size - bytes.size(), size};
+  }
+
+  /// Where the text that is held back may begin at the earliest: with a stop string that lacks its
+  /// last byte, or with the tag in which that begins, for a tag is never cut.
+  size_t earliest_held(size_t longest_stop) const {
+    const size_t in_stop = size - std::min(size, longest_stop - 1);
+    return last_tag.begin < in_stop && in_stop < last_tag.end ? last_tag.begin : in_stop;
+  }
+};
+
 /// Streams `ids`, checking after every token that only text of `expected` is out and that no more
 /// is held back than can be part of a stop string.
 void expect_streams_to(const Whole& expected, const std::vector<TokenId>& ids,
@@ -54,18 +76,17 @@ void expect_streams_to(const Whole& expected, const std::vector<TokenId>& ids,
   for (const std::string& stop : stops)
     longest_stop = std::max(longest_stop, stop.size());
   OutputText output(bundled_tokenizer(), stops, skip_special_tokens, include_stop);
-  StreamingDecoder decoder(bundled_tokenizer(), skip_special_tokens);
-  size_t num_certain = 0;
+  CertainText certain{.decoder = {bundled_tokenizer(), skip_special_tokens}};
   std::string emitted;
   std::optional<std::string> stopped_by;
   for (const TokenId id : ids) {
     OutputText::Step step = output.push(id, --num_exempt_tokens < 0);
-    num_certain += decoder.push(id).size();
+    certain.push(id);
     emitted += step.text;
     RC_ASSERT(expected.text.starts_with(emitted));
     stopped_by = std::move(step.stopped_by);
     if (stopped_by) break;
-    RC_ASSERT(emitted.size() + longest_stop > num_certain);
+    RC_ASSERT(emitted.size() >= certain.earliest_held(longest_stop));
   }
   if (!stopped_by) {
     OutputText::Step rest = output.finish();
