@@ -6,8 +6,9 @@
 #include <system_error>
 #include <utility>
 
+#include "checkpoint/architecture.h"
 #include "checkpoint/dense_values.h"
-#include "checkpoint/module_tensors.h"
+#include "checkpoint/module_place.h"
 #include "checkpoint/shard_index.h"
 
 namespace tetrad {
@@ -183,23 +184,50 @@ const TensorView* Checkpoint::find(std::string_view name) const {
   return found == tensors_.end() ? nullptr : &found->second;
 }
 
+void Checkpoint::release(std::string_view tensor) const {
+  const TensorView* view = find(tensor);
+  const auto shard = shard_index_of_.find(tensor);
+  if (view == nullptr || shard == shard_index_of_.end()) return;
+  files_[shard->second].release(view->bytes);
+}
+
 Error Checkpoint::located(Error error, std::string_view tensor) const {
   return std::move(error).in((folder_ / shard_of(tensor)).string());
 }
 
 Result<WeightMatrix> Checkpoint::matrix(std::string_view module, int64_t rows, int64_t cols) const {
-  const ModuleTensors tensors = tensors_of_module(tensors_, module);
-  if (tensors.empty()) {
+  const ModulePlace place = find_module(tensors_, module);
+  if (place.tensors.empty()) {
+    TETRAD_TRY(refuse_gpt_oss_experts(tensors_, module));
     return fail(ErrorCode::not_found, "{} has no tensor of the module \"{}\" [{}, {}]",
                 folder_.string(), module, rows, cols);
   }
-  auto matrix = weight_matrix_of(tensors, rows, cols, quantization_.codebook);
+  auto matrix = matrix_at(place, rows, cols);
   if (!matrix) {
     Error error = std::move(matrix.error()).in(fmt::format("module \"{}\"", module));
     return tl::unexpected(
-        located(std::move(error), fmt::format("{}.{}", module, tensors.begin()->first)));
+        located(std::move(error), place.tensor_name(place.tensors.begin()->first)));
   }
   return matrix;
+}
+
+Result<WeightMatrix> Checkpoint::matrix_at(const ModulePlace& place, int64_t rows,
+                                           int64_t cols) const {
+  const CodeMeaning meaning{quantization_.codebook, quantization_.nibble_order};
+  if (!place.expert) return weight_matrix_of(place.tensors, rows, cols, meaning);
+  TETRAD_ASSIGN(const ExpertSlices slices,
+                ExpertSlices::cut(place, config_.num_local_experts, rows));
+  return weight_matrix_of(slices.tensors(), rows, cols, meaning);
+}
+
+std::vector<std::string> Checkpoint::weight_tensors(std::string_view module) const {
+  const ModulePlace place = find_module(tensors_, module);
+  std::vector<std::string> names;
+  for (const auto& [suffix, view] : place.tensors) {
+    std::string name = place.tensor_name(suffix);
+    if (!parse_kv_scale_name(name)) names.push_back(std::move(name));
+  }
+  return names;
 }
 
 Result<std::vector<float>> Checkpoint::vector(std::string_view tensor, int64_t size) const {

@@ -15,6 +15,8 @@
 
 namespace tetrad {
 
+struct ModulePlace;
+
 /// A checkpoint folder: config.json, generation_config.json (optional) and safetensors, either the
 /// shards that model.safetensors.index.json names or a single model.safetensors, mapped. Every view
 /// it hands out lives as long as the Checkpoint.
@@ -41,10 +43,19 @@ class Checkpoint {
   size_t file_offset_of(std::string_view tensor) const;
 
   const TensorView* find(std::string_view name) const;
+  /// Gives back the memory that reading a tensor of this checkpoint took; reading it again brings
+  /// it back.
+  void release(std::string_view tensor) const;
 
   /// The weight matrix of `module` ("model.layers.0.self_attn.q_proj"), whose format is decided
   /// from the tensors present (mxfp4_16 spec, section 6), checked to be [rows, cols].
+  /// Experts are also found under other programs' names and in tensors that hold all experts of a
+  /// layer (module_place.h).
   Result<WeightMatrix> matrix(std::string_view module, int64_t rows, int64_t cols) const;
+
+  /// The names of the tensors that matrix() reads, scales of activations included; none where the
+  /// module is missing. Experts may share them.
+  std::vector<std::string> weight_tensors(std::string_view module) const;
 
   /// A small tensor (norm, bias) of `size` elements, converted to float.
   Result<std::vector<float>> vector(std::string_view tensor, int64_t size) const;
@@ -56,6 +67,7 @@ class Checkpoint {
  private:
   Result<void> open_shards();
   Result<void> add_shard(const std::string& file_name);
+  Result<WeightMatrix> matrix_at(const ModulePlace& place, int64_t rows, int64_t cols) const;
   Error located(Error error, std::string_view tensor) const;
 
   std::filesystem::path folder_;

@@ -3,6 +3,7 @@
 #include <gmock/gmock.h>
 #include <gtest/gtest.h>
 
+#include <cstring>
 #include <fstream>
 #include <iterator>
 
@@ -287,35 +288,41 @@ TEST_F(CheckpointTest, ReadsBlockFp8WithPartialBlocks) {
 }
 
 TEST_F(CheckpointTest, RefusesModulesOfOtherFormatsAndListsTheirTensors) {
+  const auto filled = [](DType dtype, std::vector<int64_t> shape) {
+    return TinyCheckpoint::filled(dtype, std::move(shape),
+                                  std::string_view("@234567").substr(0, dtype_size(dtype)));
+  };
   const auto codes = TinyCheckpoint::filled(DType::u8, {32, 16}, "\x88");
-  const auto f8 = [](std::vector<int64_t> shape) {
-    return TinyCheckpoint::filled(DType::f8_e4m3, std::move(shape), "\x40");
+  const auto f8 = [&](std::vector<int64_t> shape) { return filled(DType::f8_e4m3, shape); };
+  const auto f32 = [&](std::vector<int64_t> shape) { return filled(DType::f32, shape); };
+  const auto f16 = [&](std::vector<int64_t> shape) { return filled(DType::f16, shape); };
+  const auto bf16 = [&](std::vector<int64_t> shape) { return filled(DType::bf16, shape); };
+  const auto i32 = [&](std::vector<int64_t> shape) { return filled(DType::i32, shape); };
+  const auto u8 = [&](std::vector<int64_t> shape) { return filled(DType::u8, shape); };
+  const auto none = TinyCheckpoint::filled(DType::f32, {1}, std::string_view("\0\0\0\0", 4));
+  const auto nan = TinyCheckpoint::filled(DType::f32, {1}, "\xFF\xFF\xFF\xFF");
+  const auto shape_of = [](int64_t rows, int64_t cols) {
+    Tensor tensor{DType::i64, {2}, std::string(16, '\0')};
+    std::memcpy(tensor.bytes.data(), &rows, sizeof rows);
+    std::memcpy(tensor.bytes.data() + 8, &cols, sizeof cols);
+    return tensor;
   };
-  const auto f32 = [](std::vector<int64_t> shape) {
-    return TinyCheckpoint::filled(DType::f32, std::move(shape), "1234");
-  };
-  const auto f16 = [](std::vector<int64_t> shape) {
-    return TinyCheckpoint::filled(DType::f16, std::move(shape), "12");
-  };
-  const auto bf16 = [](std::vector<int64_t> shape) {
-    return TinyCheckpoint::filled(DType::bf16, std::move(shape), "12");
-  };
+  const Tensor shape = shape_of(32, 32);
   struct Case {
     std::vector<std::pair<std::string, Tensor>> tensors;
     const char* said;
     const char* also_said = "";
   };
   const Case cases[] = {
-      // Scales of another type: MXFP4, NVFP4, third-party mxfp4_16.
-      {{{"weight_packed", codes}, {"weight_scale", f8({32, 2})}}, "F16", "weight_scale F8_E4M3"},
-      {{{"weight_packed", codes}, {"weight_scale", bf16({32, 2})}}, "F16", "weight_scale BF16"},
-      {{{"weight_packed", codes}, {"weight_scale", f32({32, 2})}},
-       "F16",
-       "weight_scale F32 [32, 2]"},
       {{{"weight_packed", codes}}, "needs a weight_scale", "weight_packed U8 [32, 16]"},
+      {{{"weight_packed", codes}, {"weight_scale", filled(DType::i8, {32, 2})}},
+       "scales of dtype I8",
+       "weight_scale I8 [32, 2]"},
       {{{"weight_packed", codes}, {"weight_scale", f16({32, 2})}, {"scales", f16({32, 2})}},
        "both could be meant"},
       {{{"weight_packed", codes}, {"weight", bf16({32, 32})}, {"weight_scale", f16({32, 2})}},
+       "both could be meant"},
+      {{{"weight_packed", codes}, {"weight_fp16", f16({32, 32})}, {"weight_scale", f16({32, 2})}},
        "both could be meant"},
       {{{"weight_packed", codes},
         {"weight_scale", f16({32, 2})},
@@ -323,18 +330,83 @@ TEST_F(CheckpointTest, RefusesModulesOfOtherFormatsAndListsTheirTensors) {
        "weight_global_scale is not expected"},
       {{{"weight_packed", codes}, {"weight_scale", f16({32, 2})}, {"weight_zero_point", codes}},
        "weight_zero_point is not expected"},
-      // Another group size, another orientation, another shape.
-      {{{"weight_packed", codes}, {"weight_scale", f16({32, 1})}}, "groups of 32"},
-      {{{"weight_packed", codes}, {"weight_scale", f16({2, 32})}}, "[2, 32] where [32, 2]"},
+      // Another group size, another shape.
+      {{{"weight_packed", codes}, {"weight_scale", f16({32, 4})}}, "groups of 8", "16 and 32"},
+      {{{"weight_packed", codes}, {"weight_scale", u8({32, 8})}}, "groups of 4"},
       {{{"weight_packed", codes}, {"weight_scale", f16({64})}}, "[64] where [32, 2]"},
+      {{{"weight_packed", codes}, {"weight_scale", f16({3, 32})}}, "[3, 32] where [32, 2]"},
       {{{"weight_packed", TinyCheckpoint::filled(DType::u8, {32, 32}, "1")},
         {"weight_scale", f16({32, 2})}},
        "[32, 32] where [32, 16]"},
+      // NVFP4 without, with a bad and with two global scales.
+      {{{"weight_packed", codes}, {"weight_scale", f8({32, 2})}},
+       "needs a weight_global_scale or a weight_scale_2",
+       "weight_scale F8_E4M3"},
+      {{{"weight_packed", codes}, {"weight_scale", f8({32, 2})}, {"weight_global_scale", none}},
+       "weight_global_scale holds 0"},
+      {{{"weight", codes}, {"weight_scale", f8({32, 2})}, {"weight_scale_2", nan}},
+       "weight_scale_2 holds"},
+      {{{"weight", codes}, {"weight_scale", f8({32, 2})}, {"weight_scale_2", f32({2})}},
+       "weight_scale_2 F32 [2] is not one"},
+      {{{"weight_packed", codes},
+        {"weight_scale", f8({32, 2})},
+        {"weight_global_scale", f32({1})},
+        {"weight_scale_2", f32({1})}},
+       "weight_global_scale and weight_scale_2 both"},
+      // MXFP4 with a global scale.
+      {{{"weight_packed", codes}, {"weight_scale", u8({32, 1})}, {"weight_scale_2", f32({1})}},
+       "weight_scale_2 is not expected"},
+      // Integers.
+      {{{"weight_packed", i32({32, 4})}, {"weight_scale", bf16({32, 1})}},
+       "needs a weight_shape",
+       "weight_packed I32 [32, 4]"},
+      {{{"weight_packed", i32({32, 4})}, {"weight_shape", shape}}, "needs a weight_scale"},
+      {{{"weight_packed", i32({32, 4})}, {"weight_scale", u8({32, 1})}, {"weight_shape", shape}},
+       "needs a weight_scale of BF16"},
+      {{{"weight_packed", i32({32, 4})},
+        {"weight_scale", bf16({32, 1})},
+        {"weight_shape", shape_of(32, 31)}},
+       "weight_shape holds (32, 31) where (32, 32)"},
+      {{{"weight_packed", i32({32, 4})},
+        {"weight_scale", bf16({32, 1})},
+        {"weight_shape", f32({2})}},
+       "weight_shape must be I64"},
+      {{{"weight_packed", i32({32, 6})}, {"weight_scale", bf16({32, 1})}, {"weight_shape", shape}},
+       "[32, 4] of 4-bit",
+       "[32, 8] of 8-bit"},
+      {{{"weight_packed", i32({32, 4})}, {"weight_scale", bf16({32, 3})}, {"weight_shape", shape}},
+       "3 groups, and 32 columns"},
+      {{{"weight_packed", i32({32, 4})}, {"weight_scale", bf16({1, 2})}, {"weight_shape", shape}},
+       "[1, 2] where [32, groups]"},
+      {{{"weight_packed", i32({32, 4})},
+        {"weight_scale", bf16({32, 2})},
+        {"weight_shape", shape},
+        {"weight_zero_point", i32({32, 2})}},
+       "weight_zero_point has shape [32, 2] where [4, 2]"},
+      {{{"weight_packed", i32({32, 4})},
+        {"weight_scale", bf16({32, 2})},
+        {"weight_shape", shape},
+        {"weight_zero_point", f32({4, 2})}},
+       "weight_zero_point must be I32"},
+      {{{"weight_packed", i32({32, 4})},
+        {"weight_scale", bf16({32, 2})},
+        {"weight_shape", shape},
+        {"weight_g_idx", i32({32})}},
+       "weight_g_idx[0] is",
+       "none of the 2 groups"},
+      {{{"weight_packed", i32({32, 4})},
+        {"weight_scale", bf16({32, 2})},
+        {"weight_shape", shape},
+        {"weight_g_idx", i32({31})}},
+       "weight_g_idx has shape [31] where [32]"},
       // FP8 without, or with other, scales.
       {{{"weight", f8({32, 32})}}, "weight_scale_inv", "weight F8_E4M3 [32, 32]"},
-      {{{"weight", f8({32, 32})}, {"weight_scale", f32({1})}}, "weight_scale_inv"},
-      {{{"weight", f8({32, 32})}, {"weight_scale_inv", bf16({1, 1})}}, "weight_scale_inv"},
-      {{{"weight", f8({32, 32})}, {"weight_scale_inv", f32({1, 2})}}, "[1, 2] where [1, 1]"},
+      {{{"weight", f8({32, 32})}, {"weight_scale", u8({1})}}, "weight_scale_inv"},
+      {{{"weight", f8({32, 32})}, {"weight_scale", f32({1})}, {"weight_scale_inv", f32({1, 1})}},
+       "both could be meant"},
+      {{{"weight", f8({32, 32})}, {"weight_scale_inv", f32({1, 2})}},
+       "weight_scale_inv has shape [1, 2]",
+       "[1, 1] for its blocks of 128"},
       {{{"weight", f8({32, 31})}, {"weight_scale_inv", f32({1, 1})}}, "[32, 31] where [32, 32]"},
       // Dense, but not only.
       {{{"weight", bf16({32, 32})}, {"bias", bf16({32})}}, "bias is not expected"},
@@ -343,11 +415,10 @@ TEST_F(CheckpointTest, RefusesModulesOfOtherFormatsAndListsTheirTensors) {
       {{{"weight", bf16({32, 32, 1})}}, "[32, 32, 1] where"},
       // Others.
       {{{"weight", TinyCheckpoint::filled(DType::i8, {32, 32}, "1")}}, "dtype I8"},
-      {{{"weight_packed", TinyCheckpoint::filled(DType::i32, {32, 4}, "1234")},
-        {"weight_scale", bf16({32, 1})}},
-       "weight_packed of dtype I32"},
+      {{{"qweight", i32({4, 32})}, {"scales", f16({1, 32})}}, "qweight of dtype I32"},
       {{{"weight_packed", bf16({32, 32})}}, "weight_packed of dtype BF16"},
-      {{{"weight_fp16", f16({32, 32})}}, "no tensor with the weight"},
+      {{{"weight_fp16", bf16({32, 32})}}, "weight_fp16 of dtype BF16"},
+      {{{"weight_scale", f16({32, 2})}}, "no tensor with the weight"},
   };
   for (const Case& c : cases) {
     TinyCheckpoint tiny;
@@ -365,8 +436,11 @@ TEST_F(CheckpointTest, MatricesAreCheckedAgainstTheShapeAskedFor) {
   expect_matrix_fails(tiny, "model.layers.1.self_attn.q_proj", 32, 32, {"model.layers.1"});
   TinyCheckpoint packed;
   packed.replace_weight(kQ, packed_pair("weight_packed", "weight_scale", 32, 32));
-  expect_matrix_fails(packed, kQ, 32, 24, {"24 columns are not a multiple of 16"});
+  expect_matrix_fails(packed, kQ, 32, 24, {"[32, 16] where [32, 12]"});
+  expect_matrix_fails(packed, kQ, 32, 31, {"31 columns are not a multiple of 2"});
   expect_matrix_fails(packed, kQ, 32, 64, {"[32, 16] where [32, 32]"});
+  packed.add_zeros(kQ + ".weight_scale", DType::u8, {32, 2});
+  expect_matrix_fails(packed, kQ, 32, 24, {"24 columns are not a multiple of 16"});
 }
 
 TEST_F(CheckpointTest, ScalesOfTheKvCacheDoNotDisturbAProjection) {

@@ -265,7 +265,8 @@ TEST(QuantizationConfig, AbsentMeansNone) {
 }
 
 TEST(QuantizationConfig, ComparesTheMethodWithoutCaseAndDashes) {
-  for (const char* name : {"mxfp4_16", "MXFP4-16", "mxfp416", "Fp8", "compressed-tensors"})
+  for (const char* name : {"mxfp4_16", "MXFP4-16", "mxfp416", "Fp8", "compressed-tensors",
+                           "modelopt", "QUARK", "rxf", "mxfp4"})
     EXPECT_TRUE(quantization(fmt::format(R"({{"quant_method": "{}"}})", name))) << name;
   EXPECT_EQ(quantization(R"({"quant_method": "MXFP4-16"})")->quant_method, "mxfp4_16");
   const auto unknown = quantization(R"({"quant_method": "awq"})");
@@ -301,6 +302,17 @@ TEST(QuantizationConfig, HonoursACodebookWhereverItIs) {
   }
 }
 
+TEST(QuantizationConfig, HonoursTheOrderOfNibbles) {
+  EXPECT_EQ(quantization(R"({"quant_method": "mxfp4_16"})")->nibble_order, NibbleOrder::low_first);
+  EXPECT_EQ(
+      quantization(R"({"quant_method": "mxfp4_16", "nibble_order": "low_first"})")->nibble_order,
+      NibbleOrder::low_first);
+  EXPECT_EQ(
+      quantization(R"({"quant_method": "mxfp4_16", "weights": {"nibble_order": "high_first"}})")
+          ->nibble_order,
+      NibbleOrder::high_first);
+}
+
 TEST(QuantizationConfig, RefusesTwoCodebooksThatDiffer) {
   const char* format = R"({{"quant_method": "mxfp4_16", "a": {{"codebook": {0}}},
                             "b": {{"codebook": {1}}}}})";
@@ -319,7 +331,12 @@ TEST(QuantizationConfig, RefusesWhatWouldBeReadWronglyInSilence) {
        {Case{R"("rotation": null)", false}, Case{R"("rotation": "hadamard64")", true},
         Case{R"("config_groups": {"g": {"weights": {"rotation": "givens32"}}})", true},
         Case{R"("nibble_order": "low_first")", false},
-        Case{R"("nibble_order": "high_first")", true},
+        Case{R"("nibble_order": "high_first")", false},
+        Case{R"("nibble_order": "middle_first")", true}, Case{R"("nibble_order": 1)", true},
+        Case{R"("a": {"nibble_order": "high_first"}, "nibble_order": "low_first")", true},
+        Case{R"("transform_config": {})", false}, Case{R"("transform_config": null)", false},
+        Case{R"("transform_config": {"config_groups": {}})", false},
+        Case{R"("transform_config": {"config_groups": {"R1": {"type": "hadamard"}}})", true},
         Case{R"("weight_block_size": [128, 128])", false},
         Case{R"("weight_block_size": [64, 128])", true},
         Case{R"("weight_block_size": 128)", true}}) {

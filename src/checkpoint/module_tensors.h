@@ -19,11 +19,16 @@ ModuleTensors tensors_of_module(const TensorMap& tensors, std::string_view modul
 /// "weight U8 [128, 192], weight_scale F16 [128, 24]": for error texts.
 std::string describe(const ModuleTensors& tensors);
 
+/// What tensors cannot say of 4-bit codes themselves.
+struct CodeMeaning {
+  Codebook codebook = kIq4NlCodebook;
+  NibbleOrder nibble_order = NibbleOrder::low_first;
+};
+
 /// Decides the format of a module from its tensors (mxfp4_16 spec, section 6) and checks that they
 /// hold a [rows, cols] matrix. A module whose format is not known, that has tensors of two formats,
-/// or one tensor too many (a bias, a zero point, a second scale) is refused with a list of what it
-/// has.
+/// or one tensor too many (a bias, a second scale) is refused with a list of what it has.
 Result<WeightMatrix> weight_matrix_of(const ModuleTensors& tensors, int64_t rows, int64_t cols,
-                                      const Codebook& codebook);
+                                      const CodeMeaning& meaning);
 
 }  // namespace tetrad

@@ -12,8 +12,11 @@
 namespace tetrad {
 namespace {
 
-constexpr std::array<std::string_view, 4> kKnownMethods = {"mxfp4_16", "mxfp416", "fp8",
-                                                           "compressed_tensors"};
+/// Whose tensors tell the format. Others (gptq, awq, bitsandbytes …) use the same names and dtypes
+/// for something else.
+constexpr std::array<std::string_view, 11> kKnownMethods = {
+    "mxfp4_16", "mxfp416",      "rxf",   "fp8",   "compressed_tensors", "modelopt",
+    "quark",    "modelopt_fp4", "mxfp4", "nvfp4", "fbgemm_fp8"};
 
 std::string normalised(std::string text) {
   for (char& c : text) {
@@ -63,6 +66,7 @@ class Walk {
     return {};
   }
 
+  NibbleOrder nibble_order() const { return nibble_order_.value_or(NibbleOrder::low_first); }
   Codebook codebook() const { return codebook_.value_or(kIq4NlCodebook); }
 
  private:
@@ -75,11 +79,41 @@ class Walk {
                   "they mean something else",
                   where, to_json_text(value));
     }
-    if (key == "nibble_order" && value != json::string("low_first")) {
-      return fail(ErrorCode::unsupported, "\"{}\" is {}; only \"low_first\" is implemented", where,
+    if (key == "transform_config" && !is_empty_transform(value)) {
+      return fail(ErrorCode::unsupported,
+                  "\"{}\" is {}: transformed weights are not implemented, and without their "
+                  "transform they mean something else",
+                  where, to_json_text(value));
+    }
+    if (key == "nibble_order") return add_nibble_order(value, where);
+    if (key == "codebook") return add_codebook(value, where);
+    return {};
+  }
+
+  /// compressed-tensors writes the member without a transform too.
+  static bool is_empty_transform(const json::value& value) {
+    const json::object* object = value.if_object();
+    if (object == nullptr) return false;
+    const json::value* groups = object->if_contains("config_groups");
+    if (groups == nullptr) return object->empty();
+    return groups->is_null() || (groups->is_object() && groups->get_object().empty());
+  }
+
+  Result<void> add_nibble_order(const json::value& value, const std::string& where) {
+    const bool high_first = value == json::string("high_first");
+    if (!high_first && value != json::string("low_first")) {
+      return fail(ErrorCode::unsupported,
+                  "\"{}\" is {}; known are \"low_first\" and \"high_first\"", where,
                   to_json_text(value));
     }
-    if (key == "codebook") return add_codebook(value, where);
+    const auto found = high_first ? NibbleOrder::high_first : NibbleOrder::low_first;
+    if (nibble_order_ && *nibble_order_ != found) {
+      return fail(ErrorCode::unsupported,
+                  "\"{}\" contradicts another \"nibble_order\": one order for all modules is "
+                  "implemented",
+                  where);
+    }
+    nibble_order_ = found;
     return {};
   }
 
@@ -97,6 +131,7 @@ class Walk {
 
   std::optional<Codebook> codebook_;
   std::string codebook_path_;
+  std::optional<NibbleOrder> nibble_order_;
 };
 
 Result<void> check_block_size(const JsonFields& fields) {
@@ -141,6 +176,7 @@ Result<QuantizationConfig> QuantizationConfig::parse(const json::object& model_c
   Walk walk;
   TETRAD_TRY(walk.visit(*object, "quantization_config"));
   result.codebook = walk.codebook();
+  result.nibble_order = walk.nibble_order();
   result.fp8_kv_cache = announces_fp8_kv_cache(*object);
   return result;
 }

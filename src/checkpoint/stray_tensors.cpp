@@ -6,7 +6,7 @@
 #include <string>
 
 #include "checkpoint/architecture.h"
-#include "checkpoint/module_tensors.h"
+#include "checkpoint/module_place.h"
 
 namespace tetrad {
 namespace {
@@ -19,8 +19,9 @@ std::set<std::string, std::less<>> claimed_tensors(const Checkpoint& checkpoint)
       claimed.insert(expected.name);
       continue;
     }
-    for (const auto& [suffix, view] : tensors_of_module(checkpoint.tensors(), expected.name))
-      claimed.insert(fmt::format("{}.{}", expected.name, suffix));
+    const ModulePlace place = find_module(checkpoint.tensors(), expected.name);
+    for (const auto& [suffix, view] : place.tensors)
+      claimed.insert(place.tensor_name(suffix));
   }
   return claimed;
 }

@@ -3,7 +3,6 @@
 #include <fmt/format.h>
 
 #include <cmath>
-#include <cstring>
 #include <limits>
 #include <set>
 #include <string_view>
@@ -29,25 +28,38 @@ void count_scale(float scale, float smallest_normal, ScaleStatistics& statistics
   }
 }
 
+/// The least magnitude of a scale that has all its bits.
+float smallest_normal(DType dtype) {
+  switch (dtype) {
+    case DType::f16:
+      return std::ldexp(1.0f, -14);
+    case DType::f8_e4m3:
+      return std::ldexp(1.0f, -6);
+    case DType::f8_e8m0:
+      return std::ldexp(1.0f, -127);  // a power of two without a fraction
+    default:
+      return std::numeric_limits<float>::min();
+  }
+}
+
 /// Reads the scales of one matrix.
 ScaleStatistics read_scales(const WeightMatrix& matrix) {
   ScaleStatistics statistics;
-  const int64_t bytes = matrix.total_bytes() - matrix.rows * matrix.row_bytes();
-  if (matrix.format == WeightFormat::mxfp4_16) {
-    const float smallest_normal = std::ldexp(1.0f, -14);
-    for (int64_t at = 0; at < bytes; at += 2) {
-      uint16_t bits = 0;
-      std::memcpy(&bits, matrix.scales + at, sizeof bits);
-      count_scale(f16_to_float(bits), smallest_normal, statistics);
-    }
-  } else if (matrix.format == WeightFormat::fp8_block) {
-    for (int64_t at = 0; at < bytes; at += 4) {
-      float scale = 0;
-      std::memcpy(&scale, matrix.scales + at, sizeof scale);
-      count_scale(scale, std::numeric_limits<float>::min(), statistics);
-    }
-  }
+  const DType dtype = matrix.layout_of_scales().dtype;
+  const float smallest = smallest_normal(dtype);
+  for (int64_t i = 0; i < matrix.num_scales(); ++i)
+    count_scale(read_scale(dtype, matrix.scales, i), smallest, statistics);
   return statistics;
+}
+
+std::string_view what_is_transposed(const WeightMatrix& matrix) {
+  if (!matrix.scale_layout.transposed) return "codes are";
+  return matrix.codes_transposed ? "codes and scales are" : "scales are";
+}
+
+/// Formats whose scales have a sign by design.
+bool may_be_negative(WeightFormat format) {
+  return format == WeightFormat::mxfp4_16 || format == WeightFormat::codebook4;
 }
 
 void add(ScaleStatistics& to, const ScaleStatistics& from) {
@@ -103,6 +115,10 @@ class Surveyor {
     add(survey_.matrices[matrix->format], parameters, matrix->total_bytes());
     add(survey_.total, parameters, matrix->total_bytes());
     if (matrix->scales != nullptr) look_at_scales(expected.name, *matrix);
+    if (matrix->codes_transposed || matrix->scale_layout.transposed) {
+      report(Severity::warning, fmt::format("module \"{}\": its {} stored transposed",
+                                            expected.name, what_is_transposed(*matrix)));
+    }
   }
 
   void look_at_scales(const std::string& module, const WeightMatrix& matrix) {
@@ -112,7 +128,7 @@ class Surveyor {
       report(Severity::error, fmt::format("module \"{}\": {} of its {} scales are NaN or infinite",
                                           module, statistics.not_finite, statistics.count));
     }
-    if (matrix.format == WeightFormat::fp8_block && statistics.negative > 0) {
+    if (!may_be_negative(matrix.format) && statistics.negative > 0) {
       report(Severity::warning, fmt::format("module \"{}\": {} of its {} scales are negative",
                                             module, statistics.negative, statistics.count));
     }

@@ -14,6 +14,7 @@ namespace {
 using testing::AllOf;
 using testing::ElementsAre;
 using testing::HasSubstr;
+using Tensor = TinyCheckpoint::Tensor;
 
 TEST(ExpectedTensors, AreExactlyThoseOfTheModel) {
   const TinyCheckpoint tiny;
@@ -183,6 +184,59 @@ TEST_F(SurveyTest, ChecksFp8Scales) {
   tiny_.tensors[kQProj + ".weight_scale_inv"] =
       TinyCheckpoint::filled(DType::f32, {1, 1}, std::string_view("\x00\x00\x80\x7F", 4));
   EXPECT_THAT(texts(look()), ElementsAre(AllOf(HasSubstr("error"), HasSubstr("infinite"))));
+}
+
+TEST_F(SurveyTest, ReadsScalesOfEveryDtype) {
+  const auto put = [&](DType packed, int64_t bytes, const Tensor& scale) {
+    tiny_.tensors.erase(kQProj + ".weight");
+    tiny_.add_zeros(kQProj + ".weight_packed", packed,
+                    {32, bytes / static_cast<int64_t>(dtype_size(packed))});
+    tiny_.tensors[kQProj + ".weight_scale"] = scale;
+  };
+  // MXFP4: 31 scales of 2^-127, which is not one short of bits, and a NaN.
+  Tensor scale = TinyCheckpoint::filled(DType::u8, {32, 1}, std::string_view("\0", 1));
+  put(DType::u8, 16, scale);
+  const Survey mxfp4 = look();
+  EXPECT_THAT(texts(mxfp4), ElementsAre());
+  EXPECT_EQ(mxfp4.matrices.at(WeightFormat::mxfp4).bits_per_weight(), 4.25);
+  EXPECT_EQ(mxfp4.scales.at(WeightFormat::mxfp4).count, 32);
+  EXPECT_EQ(mxfp4.scales.at(WeightFormat::mxfp4).subnormal, 0);
+  scale.bytes[31] = '\xFF';
+  put(DType::u8, 16, scale);
+  EXPECT_THAT(texts(look()), ElementsAre(AllOf(HasSubstr("error: module \"" + kQProj),
+                                               HasSubstr("1 of its 32 scales are NaN"))));
+
+  // NVFP4: NaN, negative, subnormal.
+  tiny_.tensors[kQProj + ".weight_global_scale"] =
+      TinyCheckpoint::filled(DType::f32, {1}, std::string_view("\x00\x00\x80\x3F", 4));
+  scale = TinyCheckpoint::filled(DType::f8_e4m3, {32, 2}, "8");
+  scale.bytes.replace(0, 4, "\x7F\xB8\x07\x08");
+  put(DType::u8, 16, scale);
+  const Survey nvfp4 = look();
+  EXPECT_THAT(texts(nvfp4), ElementsAre(HasSubstr("1 of its 64 scales are NaN"),
+                                        HasSubstr("1 of its 64 scales are negative")));
+  EXPECT_EQ(nvfp4.scales.at(WeightFormat::nvfp4).subnormal, 1);
+  tiny_.tensors.erase(kQProj + ".weight_global_scale");
+
+  // int4 in groups of 16 with BF16 scales.
+  tiny_.tensors[kQProj + ".weight_shape"] = {
+      DType::i32, {2}, std::string("\x20\0\0\0\x20\0\0\0", 8)};
+  put(DType::i32, 16, TinyCheckpoint::filled(DType::bf16, {32, 2}, std::string_view("\0\x3F", 2)));
+  const Survey int4 = look();
+  EXPECT_THAT(texts(int4), ElementsAre());
+  EXPECT_EQ(int4.matrices.at(WeightFormat::int4).bits_per_weight(), 5.0);
+}
+
+TEST_F(SurveyTest, WarnsOfTransposedTensors) {
+  tiny_.tensors.erase(kQProj + ".weight");
+  tiny_.add_zeros(kQProj + ".weight_packed", DType::u8, {16, 32});
+  tiny_.add_zeros(kQProj + ".weight_scale", DType::f16, {2, 32});
+  EXPECT_THAT(texts(look()), ElementsAre(AllOf(HasSubstr("warning"), HasSubstr(kQProj),
+                                               HasSubstr("codes and scales are stored"))));
+  tiny_.add_zeros(kQProj + ".weight_packed", DType::u8, {32, 16});
+  const Survey found = look();
+  EXPECT_THAT(texts(found), ElementsAre(HasSubstr("its scales are stored transposed")));
+  EXPECT_EQ(found.matrices.at(WeightFormat::codebook4).bits_per_weight(), 5.0);
 }
 
 TEST_F(SurveyTest, ReportsWhatIsMissingMisshapenOrTooMuch) {

@@ -1,75 +1,13 @@
 #include "checkpoint/weight.h"
 
-#include <algorithm>
-#include <array>
-#include <cstring>
-
-#include "base/dtype.h"
 #include "base/integer_math.h"
 
 namespace tetrad {
 namespace {
 
-/// Element `index` of an array whose start need not be aligned.
-template <class T>
-T load(const std::byte* array, int64_t index) {
-  T value;
-  std::memcpy(&value, array + index * static_cast<int64_t>(sizeof(T)), sizeof(T));
-  return value;
-}
-
-int64_t row_scale_bytes(const WeightMatrix& matrix) {
-  switch (matrix.format) {
-    case WeightFormat::mxfp4_16:
-      return matrix.cols / kMxfp4GroupSize * int64_t{sizeof(uint16_t)};
-    case WeightFormat::fp8_block:
-      return ceil_div(matrix.cols, kFp8BlockSize) * int64_t{sizeof(float)};
-    case WeightFormat::f32:
-    case WeightFormat::f16:
-    case WeightFormat::bf16:
-      break;
-  }
-  return 0;
-}
-
-int64_t scale_rows(const WeightMatrix& matrix) {
-  return matrix.format == WeightFormat::fp8_block ? ceil_div(matrix.rows, kFp8BlockSize)
-                                                  : matrix.rows;
-}
-
-void dequantize_mxfp4_16(const WeightMatrix& matrix, const std::byte* codes,
-                         const std::byte* scales, std::span<float> out) {
-  const int64_t groups = matrix.cols / kMxfp4GroupSize;
-  float* next = out.data();
-  for (int64_t group = 0; group < groups; ++group) {
-    const float scale = f16_to_float(load<uint16_t>(scales, group));
-    for (int64_t pair = 0; pair < kMxfp4GroupSize / 2; ++pair) {
-      const auto byte = std::to_integer<unsigned>(*codes++);
-      *next++ = static_cast<float>(matrix.codebook[byte & 15u]) * scale;
-      *next++ = static_cast<float>(matrix.codebook[byte >> 4]) * scale;
-    }
-  }
-}
-
-const std::array<float, 256>& e4m3_values() {
-  static const std::array<float, 256> table = [] {
-    std::array<float, 256> values{};
-    for (size_t code = 0; code < values.size(); ++code)
-      values[code] = f8_e4m3_to_float(static_cast<uint8_t>(code));
-    return values;
-  }();
-  return table;
-}
-
-void dequantize_fp8_block(const WeightMatrix& matrix, const std::byte* codes,
-                          const std::byte* scales, std::span<float> out) {
-  const std::array<float, 256>& values = e4m3_values();
-  for (int64_t begin = 0; begin < matrix.cols; begin += kFp8BlockSize) {
-    const float scale = load<float>(scales, begin / kFp8BlockSize);
-    const int64_t end = std::min(begin + kFp8BlockSize, matrix.cols);
-    for (int64_t col = begin; col < end; ++col)
-      out[static_cast<size_t>(col)] = values[std::to_integer<size_t>(codes[col])] * scale;
-  }
+/// Bits of a code of the formats that pack codes into 32-bit words.
+int64_t integer_bits(WeightFormat format) {
+  return format == WeightFormat::int4 ? 4 : 8;
 }
 
 }  // namespace
@@ -86,8 +24,54 @@ std::string_view weight_format_name(WeightFormat format) {
       return "mxfp4_16";
     case WeightFormat::fp8_block:
       return "fp8_block";
+    case WeightFormat::codebook4:
+      return "codebook4";
+    case WeightFormat::fp8:
+      return "fp8";
+    case WeightFormat::int4:
+      return "int4";
+    case WeightFormat::int8:
+      return "int8";
+    case WeightFormat::mxfp4:
+      return "mxfp4";
+    case WeightFormat::nvfp4:
+      return "nvfp4";
   }
   return "unknown";
+}
+
+ScaleLayout WeightMatrix::layout_of_scales() const {
+  switch (format) {
+    case WeightFormat::mxfp4_16:
+      return {.dtype = DType::f16, .cols_per_scale = kMxfp4GroupSize};
+    case WeightFormat::fp8_block:
+      return {.rows_per_scale = kFp8BlockSize, .cols_per_scale = kFp8BlockSize};
+    case WeightFormat::f32:
+    case WeightFormat::f16:
+    case WeightFormat::bf16:
+    case WeightFormat::codebook4:
+    case WeightFormat::fp8:
+    case WeightFormat::int4:
+    case WeightFormat::int8:
+    case WeightFormat::mxfp4:
+    case WeightFormat::nvfp4:
+      break;
+  }
+  return scale_layout;
+}
+
+bool WeightMatrix::is_dense() const {
+  return format == WeightFormat::f32 || format == WeightFormat::f16 || format == WeightFormat::bf16;
+}
+
+bool WeightMatrix::has_own_layout() const {
+  return !is_dense() && format != WeightFormat::mxfp4_16 && format != WeightFormat::fp8_block;
+}
+
+int64_t WeightMatrix::num_scales() const {
+  if (is_dense()) return 0;
+  const ScaleLayout layout = layout_of_scales();
+  return ceil_div(rows, layout.rows_per_scale) * ceil_div(cols, layout.cols_per_scale);
 }
 
 int64_t WeightMatrix::row_bytes() const {
@@ -98,39 +82,30 @@ int64_t WeightMatrix::row_bytes() const {
     case WeightFormat::bf16:
       return cols * 2;
     case WeightFormat::mxfp4_16:
+    case WeightFormat::codebook4:
+    case WeightFormat::mxfp4:
+    case WeightFormat::nvfp4:
       return cols / 2;
     case WeightFormat::fp8_block:
+    case WeightFormat::fp8:
       return cols;
+    case WeightFormat::int4:
+    case WeightFormat::int8:
+      return ceil_div(cols * integer_bits(format), 32) * 4;
   }
   return 0;
 }
 
 int64_t WeightMatrix::total_bytes() const {
-  return rows * row_bytes() + scale_rows(*this) * row_scale_bytes(*this);
-}
-
-void dequantize_row(const WeightMatrix& matrix, int64_t row, std::span<float> out) {
-  const std::byte* data = matrix.data + row * matrix.row_bytes();
-  switch (matrix.format) {
-    case WeightFormat::f32:
-      std::memcpy(out.data(), data, static_cast<size_t>(matrix.row_bytes()));
-      break;
-    case WeightFormat::f16:
-      for (int64_t col = 0; col < matrix.cols; ++col)
-        out[static_cast<size_t>(col)] = f16_to_float(load<uint16_t>(data, col));
-      break;
-    case WeightFormat::bf16:
-      for (int64_t col = 0; col < matrix.cols; ++col)
-        out[static_cast<size_t>(col)] = bf16_to_float(load<uint16_t>(data, col));
-      break;
-    case WeightFormat::mxfp4_16:
-      dequantize_mxfp4_16(matrix, data, matrix.scales + row * row_scale_bytes(matrix), out);
-      break;
-    case WeightFormat::fp8_block:
-      dequantize_fp8_block(matrix, data,
-                           matrix.scales + row / kFp8BlockSize * row_scale_bytes(matrix), out);
-      break;
+  int64_t bytes = rows * row_bytes() +
+                  num_scales() * static_cast<int64_t>(dtype_size(layout_of_scales().dtype));
+  if (zero_points != nullptr) {
+    bytes +=
+        ceil_div(rows * integer_bits(format), 32) * 4 * ceil_div(cols, scale_layout.cols_per_scale);
   }
+  if (group_of_column != nullptr) bytes += cols * int64_t{sizeof(int32_t)};
+  if (format == WeightFormat::nvfp4) bytes += int64_t{sizeof(float)};
+  return bytes;
 }
 
 }  // namespace tetrad

@@ -80,7 +80,7 @@ void expect_linear(const WeightMatrix& weight, const Matrix& x, const Matrix& ac
 TEST_P(CpuKernels, Linear) {
   for (const WeightFormat format : testing_kernels::kEveryFormat) {
     std::vector<Shape> shapes(std::begin(kShapes), std::end(kShapes));
-    if (format != WeightFormat::mxfp4_16) {
+    if (testing_kernels::column_grain(format) == 1) {
       shapes.insert(shapes.end(), std::begin(kOddShapes), std::end(kOddShapes));
     }
     for (const Shape& shape : shapes) {
@@ -205,7 +205,8 @@ TEST_P(CpuKernels, Experts) {
 }
 
 TEST_P(CpuKernels, ExpertsOfDenseFormatsTakeAnySize) {
-  for (const WeightFormat format : {WeightFormat::bf16, WeightFormat::fp8_block}) {
+  for (const WeightFormat format :
+       {WeightFormat::bf16, WeightFormat::fp8_block, WeightFormat::fp8, WeightFormat::int4}) {
     const RandomExperts experts(format, format, 5, 37, 21, random_);
     auto choices = testing_kernels::random_choices(11, 5, 2, random_);
     Matrix x(11, 37, random_);

@@ -17,9 +17,51 @@
 
 namespace tetrad::testing_kernels {
 
-inline constexpr WeightFormat kEveryFormat[] = {WeightFormat::f32, WeightFormat::f16,
-                                                WeightFormat::bf16, WeightFormat::mxfp4_16,
-                                                WeightFormat::fp8_block};
+inline constexpr WeightFormat kEveryFormat[] = {
+    WeightFormat::f32,       WeightFormat::f16,   WeightFormat::bf16, WeightFormat::mxfp4_16,
+    WeightFormat::fp8_block, WeightFormat::fp8,   WeightFormat::int4, WeightFormat::int8,
+    WeightFormat::codebook4, WeightFormat::mxfp4, WeightFormat::nvfp4};
+
+/// Columns of a matrix of the format must be a multiple of this.
+inline int64_t column_grain(WeightFormat format) {
+  switch (format) {
+    case WeightFormat::mxfp4_16:
+    case WeightFormat::codebook4:
+    case WeightFormat::mxfp4:
+    case WeightFormat::nvfp4:
+      return 16;
+    default:
+      return 1;
+  }
+}
+
+/// One of the layouts that the format may have.
+inline WeightMatrix empty_matrix(WeightFormat format, int64_t rows, int64_t cols) {
+  WeightMatrix matrix{.format = format, .rows = rows, .cols = cols};
+  switch (format) {
+    case WeightFormat::codebook4:
+      matrix.scale_layout = {.dtype = DType::bf16, .cols_per_scale = 16, .transposed = true};
+      matrix.codes_transposed = true;
+      matrix.nibble_order = NibbleOrder::high_first;
+      break;
+    case WeightFormat::fp8:
+    case WeightFormat::int4:
+    case WeightFormat::int8:
+      matrix.scale_layout = {.dtype = DType::f32, .cols_per_scale = cols};
+      break;
+    case WeightFormat::mxfp4:
+      matrix.scale_layout = {.dtype = DType::f8_e8m0, .cols_per_scale = cols % 32 == 0 ? 32 : 16};
+      break;
+    case WeightFormat::nvfp4:
+      matrix.scale_layout = {.dtype = DType::f8_e4m3, .cols_per_scale = 16};
+      matrix.global_scale = 300;
+      matrix.divide_by_global_scale = true;
+      break;
+    default:
+      break;
+  }
+  return matrix;
+}
 
 inline constexpr DType kEveryCacheType[] = {DType::f32, DType::bf16, DType::f8_e4m3};
 
@@ -64,9 +106,10 @@ class Matrix {
 class PackedMatrix {
  public:
   PackedMatrix(WeightFormat format, int64_t rows, int64_t cols, std::mt19937& random)
-      : view_{.format = format, .rows = rows, .cols = cols} {
+      : view_(empty_matrix(format, rows, cols)) {
     data_.resize(static_cast<size_t>(rows * view_.row_bytes() + 1));
-    scales_.resize(static_cast<size_t>(view_.total_bytes() - rows * view_.row_bytes() + 1));
+    const DType scale = view_.layout_of_scales().dtype;
+    scales_.resize(static_cast<size_t>(view_.num_scales()) * dtype_size(scale) + 1);
     fill(random);
     view_.data = data_.data() + 1;
     view_.scales = scales_.data() + 1;
@@ -84,7 +127,6 @@ class PackedMatrix {
 
   void fill(std::mt19937& random) {
     std::normal_distribution<float> normal;
-    std::uniform_int_distribution<int> byte(0, 255);
     const auto elements = static_cast<size_t>(view_.rows * view_.cols);
     switch (view_.format) {
       case WeightFormat::f32:
@@ -99,20 +141,42 @@ class PackedMatrix {
         for (size_t i = 0; i < elements; ++i)
           put(data_, i, float_to_bf16(normal(random)));
         break;
-      case WeightFormat::mxfp4_16:
-        for (size_t i = 0; i < elements / 2; ++i)
-          put(data_, i, static_cast<uint8_t>(byte(random)));
-        for (size_t i = 0; i < (scales_.size() - 1) / 2; ++i)
+      default:
+        fill_codes(random);
+        fill_scales(random);
+    }
+  }
+
+  void fill_codes(std::mt19937& random) {
+    std::uniform_int_distribution<int> byte(0, 255);
+    const bool is_fp8 =
+        view_.format == WeightFormat::fp8_block || view_.format == WeightFormat::fp8;
+    for (size_t i = 0; i + 1 < data_.size(); ++i) {
+      const int code = byte(random);
+      const bool is_nan = is_fp8 && (code & 127) == 127;
+      put(data_, i, static_cast<uint8_t>(is_nan ? code - 1 : code));
+    }
+  }
+
+  void fill_scales(std::mt19937& random) {
+    std::normal_distribution<float> normal(0.0f, 0.01f);
+    for (size_t i = 0; i < static_cast<size_t>(view_.num_scales()); ++i) {
+      switch (view_.layout_of_scales().dtype) {
+        case DType::f16:
           put(scales_, i, mxfp4_scale(random));
-        break;
-      case WeightFormat::fp8_block:
-        for (size_t i = 0; i < elements; ++i) {
-          const int code = byte(random);
-          put(data_, i, static_cast<uint8_t>((code & 127) == 127 ? code - 1 : code));  // no NaN
-        }
-        for (size_t i = 0; i < (scales_.size() - 1) / 4; ++i)
-          put(scales_, i, 0.01f * normal(random));
-        break;
+          break;
+        case DType::bf16:
+          put(scales_, i, float_to_bf16(normal(random)));
+          break;
+        case DType::f8_e8m0:
+          put(scales_, i, static_cast<uint8_t>(115 + random() % 10));
+          break;
+        case DType::f8_e4m3:
+          put(scales_, i, static_cast<uint8_t>(random() % 0x7F));
+          break;
+        default:
+          put(scales_, i, normal(random));
+      }
     }
   }
 

@@ -170,7 +170,7 @@ TEST(Plan, DemoModelOnASmallGpu) {
 TEST(Plan, Fp8CacheWithoutScalesIsAWarning) {
   auto demo = open_planned_model(demo_folder(), {});
   ASSERT_TRUE(demo) << demo.error().message;
-  demo->has_kv_scales = false;  // as if it had been made without --kv-calibration
+  demo->has_kv_scales = false;  // as if it had been made without --calibration
   PlanRequest request{.gpus = {.count = 1, .bytes_each = 4 * kGiB}};
   request.kv_cache_dtype = DType::f8_e4m3;
   const Plan plan = plan_of(*demo, request);

@@ -54,20 +54,22 @@ Split split_of(const ExpectedTensor& tensor) {
 /// Collects tensors into classes, in the order in which the first of each class comes.
 class Classes {
  public:
-  void add(const ExpectedTensor& tensor, WeightFormat format) {
+  void add(const ExpectedTensor& tensor, WeightFormat format, int64_t stored_bytes = 0) {
     add({.name = class_name(tensor.name),
          .role = tensor.role,
          .split = split_of(tensor),
          .format = format,
          .rows = tensor.rows,
          .cols = tensor.cols,
-         .count = 1});
+         .count = 1,
+         .stored_bytes = stored_bytes});
   }
 
   void add(WeightClass tensor) {
     const auto same = std::ranges::find_if(classes_, [&](const WeightClass& other) {
       return other.format == tensor.format && other.rows == tensor.rows &&
-             other.cols == tensor.cols && other.name == tensor.name;
+             other.cols == tensor.cols && other.stored_bytes == tensor.stored_bytes &&
+             other.name == tensor.name;
     });
     if (same == classes_.end()) {
       classes_.push_back(std::move(tensor));
@@ -96,14 +98,19 @@ Result<WeightFormat> dense_format(DType dtype, std::string_view tensor) {
   }
 }
 
-Result<WeightFormat> stored_format(const Checkpoint& checkpoint, const ExpectedTensor& expected) {
+Result<void> add_stored(const Checkpoint& checkpoint, const ExpectedTensor& expected,
+                        Classes& classes) {
   if (expected.is_matrix()) {
     TETRAD_ASSIGN(const WeightMatrix matrix,
                   checkpoint.matrix(expected.name, expected.rows, expected.cols));
-    return matrix.format;
+    classes.add(expected, matrix.format, matrix.has_own_layout() ? matrix.total_bytes() : 0);
+    return {};
   }
   TETRAD_TRY(checkpoint.vector(expected.name, expected.rows));
-  return dense_format(checkpoint.find(expected.name)->dtype, expected.name);
+  TETRAD_ASSIGN(const WeightFormat format,
+                dense_format(checkpoint.find(expected.name)->dtype, expected.name));
+  classes.add(expected, format);
+  return {};
 }
 
 /// Whether all layers have scales for both halves of an FP8 KV cache; their tensors join `classes`.
@@ -219,7 +226,7 @@ MemoryKind WeightClass::kind() const {
 }
 
 int64_t WeightClass::bytes() const {
-  return count * tensor_bytes(format, rows, cols);
+  return count * (stored_bytes > 0 ? stored_bytes : tensor_bytes(format, rows, cols));
 }
 
 int64_t tensor_bytes(WeightFormat format, int64_t rows, int64_t cols) {
@@ -243,8 +250,7 @@ int64_t PlannedModel::weight_bytes() const {
 Result<PlannedModel> planned_model(const Checkpoint& checkpoint) {
   Classes classes;
   for (const ExpectedTensor& expected : expected_tensors(checkpoint.config())) {
-    TETRAD_ASSIGN(const WeightFormat format, stored_format(checkpoint, expected));
-    classes.add(expected, format);
+    TETRAD_TRY(add_stored(checkpoint, expected, classes));
   }
   TETRAD_ASSIGN(const bool has_kv_scales, add_kv_scales(checkpoint, classes));
   PlannedModel model{.source = checkpoint.folder().string(),

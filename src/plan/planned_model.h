@@ -42,6 +42,8 @@ struct WeightClass {
   int64_t rows = 0;
   int64_t cols = 1;  // 1 for a vector
   int64_t count = 0;
+  /// Bytes of one tensor where the format alone does not say them; 0: it does.
+  int64_t stored_bytes = 0;
 
   bool is_expert() const { return split == Split::expert_rows || split == Split::expert_columns; }
   bool is_matrix() const { return role != TensorRole::norm && role != TensorRole::routing_bias; }
@@ -50,7 +52,7 @@ struct WeightClass {
   int64_t bytes() const;
 };
 
-/// Bytes of one tensor, scales included.
+/// Bytes of one tensor, scales included, of a format whose scales have one layout.
 int64_t tensor_bytes(WeightFormat format, int64_t rows, int64_t cols);
 
 /// The formats to assume where there is a config.json and no tensors. Embedding, head and norms are

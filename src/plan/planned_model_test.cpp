@@ -8,6 +8,7 @@
 
 #include "checkpoint/tiny_checkpoint_for_tests.h"
 #include "plan/models_for_tests.h"
+#include "plan/sharding.h"
 
 namespace tetrad::plan {
 namespace {
@@ -128,6 +129,30 @@ TEST_F(PlannedFolder, FormatsAreThoseOfTheTensors) {
   EXPECT_EQ(bf16, 1);
   EXPECT_EQ(packed, 1);
   EXPECT_EQ(model->weight_bytes(), tensor_bytes_of_file(folder_ / "model.safetensors"));
+}
+
+TEST_F(PlannedFolder, FormatsOfOtherProgramsHaveTheirSizes) {
+  const std::string expert = "model.layers.0.block_sparse_moe.experts.1.";
+  const auto codes = [](int64_t rows, int64_t cols) {
+    return TinyCheckpoint::filled(DType::u8, {rows, cols / 2}, std::string_view("\0", 1));
+  };
+  const auto scales = [](int64_t rows, int64_t groups) {
+    return TinyCheckpoint::filled(DType::u8, {rows, groups}, std::string_view("\x7F", 1));
+  };
+  tiny_.replace_weight(expert + "w1",
+                       {{"weight_packed", codes(16, 32)}, {"weight_scale", scales(16, 1)}});
+  tiny_.replace_weight(expert + "w3",
+                       {{"weight_packed", codes(16, 32)}, {"weight_scale", scales(16, 2)}});
+  tiny_.write(folder_);
+  const auto model = open_planned_model(folder_, {});
+  ASSERT_TRUE(model) << model.error().message;
+  EXPECT_EQ(model->weight_bytes(), tensor_bytes_of_file(folder_ / "model.safetensors"));
+  for (const WeightClass& weight : model->weights) {
+    if (weight.format != WeightFormat::mxfp4) continue;
+    const int64_t whole = weight.name.ends_with("w1") ? 16 * (16 + 1) : 16 * (16 + 2);
+    EXPECT_EQ(weight.bytes(), whole);
+    EXPECT_EQ(shard_of(weight, model->config, {.tensor_parallel = 2}).bytes, whole / 2);
+  }
 }
 
 TEST_F(PlannedFolder, WithOnlyAConfigIsPlannedFromIt) {

@@ -1,6 +1,7 @@
 #include "plan/sharding.h"
 
 #include <algorithm>
+#include <cmath>
 
 #include "base/integer_math.h"
 
@@ -56,6 +57,11 @@ int64_t most_blocks_touched(int64_t length, int64_t share, int64_t parts) {
 }
 
 int64_t shard_bytes(const WeightClass& weight, const Cut& cut, int64_t rows, int64_t cols) {
+  if (weight.stored_bytes > 0) {
+    const double part = static_cast<double>(rows) * static_cast<double>(cols) /
+                        (static_cast<double>(weight.rows) * static_cast<double>(weight.cols));
+    return static_cast<int64_t>(std::ceil(part * static_cast<double>(weight.stored_bytes)));
+  }
   if (weight.format != WeightFormat::fp8_block) return tensor_bytes(weight.format, rows, cols);
   const int64_t row_blocks = cut.dim == 0 ? most_blocks_touched(weight.rows, rows, cut.parts)
                                           : ceil_div(rows, kFp8BlockSize);

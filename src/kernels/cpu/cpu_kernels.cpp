@@ -26,6 +26,10 @@ constexpr int64_t kRowGrain = 16;
 /// times.
 constexpr int64_t kMaxExpertTokens = 1024;
 
+/// Rows of a format without an inner loop of its own that are expanded at a time: a multiple of the
+/// rows that any matmul takes together, few enough to stay in the L2 cache.
+constexpr int64_t kExpandedRows = 16;
+
 const unsigned char* bytes(const std::byte* data) {
   return reinterpret_cast<const unsigned char*>(data);
 }
@@ -118,10 +122,8 @@ class CpuKernels final : public Kernels {
 
   void linear(const WeightMatrix& weight, Activations x, Activations out) override {
     const std::vector<const float*> rows = row_pointers(x);
-    const MatrixRows matrix = to_rows(weight);
-    const SimdKernels::MatMul matmul = matmul_for(weight.format);
     for_each_share_of_columns(weight.rows, x.rows * weight.cols, [&](Share share) {
-      matmul(matrix, share.begin, share.end, rows.data(), x.rows, out.data, out.cols);
+      multiply(weight, share, rows.data(), x.rows, out.data, out.cols);
     });
   }
 
@@ -232,6 +234,7 @@ class CpuKernels final : public Kernels {
                         [&](int64_t begin, int64_t end, int) { body(Share{begin, end}); });
   }
 
+  /// Null for the formats of other programs, which have no inner loop of their own.
   SimdKernels::MatMul matmul_for(WeightFormat format) const {
     switch (format) {
       case WeightFormat::f32:
@@ -244,8 +247,45 @@ class CpuKernels final : public Kernels {
         return simd_.matmul_mxfp4_16;
       case WeightFormat::fp8_block:
         return simd_.matmul_fp8_block;
+      case WeightFormat::codebook4:
+      case WeightFormat::fp8:
+      case WeightFormat::int4:
+      case WeightFormat::int8:
+      case WeightFormat::mxfp4:
+      case WeightFormat::nvfp4:
+        break;
     }
     return nullptr;
+  }
+
+  /// SimdKernels::MatMul for a weight of any format, the rows of `share`.
+  void multiply(const WeightMatrix& weight, Share share, const float* const* x, int64_t num_tokens,
+                float* out, int64_t out_stride) const {
+    const SimdKernels::MatMul matmul = matmul_for(weight.format);
+    if (matmul != nullptr) {
+      matmul(to_rows(weight), share.begin, share.end, x, num_tokens, out, out_stride);
+    } else {
+      multiply_expanded(weight, share, x, num_tokens, out, out_stride);
+    }
+  }
+
+  /// A few rows at a time become floats. Each output is the same chain of sums as of an F32 matrix,
+  /// so neither the number of tokens nor where a block of rows begins is seen in its bits.
+  void multiply_expanded(const WeightMatrix& weight, Share share, const float* const* x,
+                         int64_t num_tokens, float* out, int64_t out_stride) const {
+    const auto cols = static_cast<size_t>(weight.cols);
+    std::vector<float> expanded(static_cast<size_t>(kExpandedRows) * cols);
+    const MatrixRows rows{.data = reinterpret_cast<const unsigned char*>(expanded.data()),
+                          .cols = weight.cols,
+                          .row_bytes = weight.cols * int64_t{sizeof(float)}};
+    for (int64_t first = share.begin; first < share.end; first += kExpandedRows) {
+      const int64_t count = std::min(kExpandedRows, share.end - first);
+      for (int64_t i = 0; i < count; ++i) {
+        dequantize_row(weight, first + i,
+                       std::span(expanded).subspan(static_cast<size_t>(i) * cols, cols));
+      }
+      simd_.matmul_f32(rows, 0, count, x, num_tokens, out + first, out_stride);
+    }
   }
 
   static Activations resize(std::vector<float>& memory, int64_t rows, int64_t cols) {
@@ -258,10 +298,8 @@ class CpuKernels final : public Kernels {
   void multiply_groups(std::span<const WeightMatrix> weights,
                        const std::vector<const float*>& inputs, Share share, Activations out) {
     for (const ExpertGroups::Group& group : groups_.groups()) {
-      const WeightMatrix& weight = weights[static_cast<size_t>(group.expert)];
-      matmul_for(weight.format)(to_rows(weight), share.begin, share.end,
-                                inputs.data() + group.slot_begin, group.slot_end - group.slot_begin,
-                                out.row(group.slot_begin), out.cols);
+      multiply(weights[static_cast<size_t>(group.expert)], share, inputs.data() + group.slot_begin,
+               group.slot_end - group.slot_begin, out.row(group.slot_begin), out.cols);
     }
   }
 
