@@ -11,15 +11,20 @@ static_assert(std::atomic<bool>::is_always_lock_free);
 
 }  // namespace
 
-Interrupts::Interrupts() {
+Interrupts::Interrupts(std::initializer_list<int> signals) {
   struct sigaction action{};
   action.sa_handler = [](int) { pressed = true; };
   sigemptyset(&action.sa_mask);  // and no SA_RESTART: a waiting read() must return
-  sigaction(SIGINT, &action, &previous_);
+  for (const int signal : signals) {
+    struct sigaction previous{};
+    sigaction(signal, &action, &previous);
+    previous_.emplace_back(signal, previous);
+  }
 }
 
 Interrupts::~Interrupts() {
-  sigaction(SIGINT, &previous_, nullptr);
+  for (const auto& [signal, previous] : previous_)
+    sigaction(signal, &previous, nullptr);
 }
 
 bool Interrupts::take() {

@@ -11,7 +11,9 @@
 #include <vector>
 
 #include "base/checked_math.h"
+#include "base/digest.h"
 #include "base/dtype.h"
+#include "base/file_lock.h"
 #include "base/json.h"
 #include "base/mapped_file.h"
 #include "base/pending_file.h"
@@ -213,6 +215,102 @@ TEST(MappedFile, ShowsTheBytesOfTheFile) {
   EXPECT_EQ(std::memcmp(moved.bytes().data(), "tetrad", 6), 0);
   EXPECT_EQ(read_text_file(path).value(), "tetrad");
   EXPECT_FALSE(read_text_file(path, 3));
+}
+
+TEST(MappedFile, CanBeReadAfterItsPagesWereReleased) {
+  const auto path = std::filesystem::path(testing::TempDir()) / "mapped_file_release_test";
+  const std::string text(5 << 20, 'x');
+  ASSERT_TRUE(write_text_file(path, "ab" + text + "yz"));
+  const auto file = MappedFile::open(path);
+  ASSERT_TRUE(file);
+  const auto bytes = file->bytes();
+  const auto is_resident = [&](size_t offset) {
+    const size_t page = static_cast<size_t>(::sysconf(_SC_PAGESIZE));
+    const auto* address = bytes.data() + offset / page * page;
+    std::ifstream maps("/proc/self/smaps");
+    std::string line;
+    bool here = false;
+    while (std::getline(maps, line)) {
+      uintptr_t begin = 0;
+      uintptr_t end = 0;
+      if (std::sscanf(line.c_str(), "%lx-%lx ", &begin, &end) == 2) {
+        const auto wanted = reinterpret_cast<uintptr_t>(address);
+        here = begin <= wanted && wanted < end;
+      }
+      if (here && line.starts_with("Rss:")) return std::stol(line.substr(4)) > 0;
+    }
+    return false;
+  };
+  int64_t count = std::count(bytes.begin(), bytes.end(), std::byte{'x'});
+  EXPECT_EQ(count, 5 << 20);
+  EXPECT_TRUE(is_resident(0));
+  file->release(bytes.subspan(3 << 20, 0));
+  EXPECT_TRUE(is_resident(0));
+  file->release(bytes);
+  EXPECT_FALSE(is_resident(0));
+  count = std::count(bytes.begin(), bytes.end(), std::byte{'x'});
+  EXPECT_EQ(count, 5 << 20);
+  file->release(bytes.subspan(1, 1));
+  file->release(bytes.last(1));
+  EXPECT_EQ(bytes.back(), std::byte{'z'});
+}
+
+TEST(Digest, IsThatOfB2sum) {
+  // printf abc | b2sum -l 256
+  constexpr const char* kOfAbc = "bddd813c634239723171ef3fee98579b94964e3bb1cb3e427262c8c068d52319";
+  EXPECT_EQ(digest_of("abc"), kOfAbc);
+  Digest in_pieces;
+  in_pieces.add("a");
+  in_pieces.add("");
+  in_pieces.add("bc");
+  EXPECT_EQ(in_pieces.finish(), kOfAbc);
+  const auto path = std::filesystem::path(testing::TempDir()) / "digest_test";
+  const std::string text(3'000'001, 'q');
+  ASSERT_TRUE(write_text_file(path, text));
+  EXPECT_EQ(digest_of_file(path).value(), digest_of(text));
+  EXPECT_EQ(digest_of_file("/nonexistent/x").error().code, ErrorCode::not_found);
+}
+
+TEST(FileLock, IsHeldByOneAtATime) {
+  const auto path = std::filesystem::path(testing::TempDir()) / "file_lock_test";
+  {
+    const auto first = FileLock::take(path);
+    ASSERT_TRUE(first) << first.error().message;
+    const auto second = FileLock::take(path);
+    ASSERT_FALSE(second);
+    EXPECT_NE(second.error().message.find(path.string()), std::string::npos);
+    EXPECT_TRUE(std::filesystem::exists(path));
+  }
+  EXPECT_FALSE(std::filesystem::exists(path));
+  EXPECT_TRUE(FileLock::take(path)) << "a file that a killed process has left";
+  EXPECT_FALSE(FileLock::take("/nonexistent/lock"));
+}
+
+TEST(PendingFile, CanBeWrittenInAnyOrderAndContinued) {
+  const auto folder = std::filesystem::path(testing::TempDir()) / "pending_file_resume_test";
+  std::filesystem::remove_all(folder);
+  std::filesystem::create_directory(folder);
+  const auto path = folder / "file";
+  const auto bytes_of = [](std::string_view text) { return std::as_bytes(std::span(text)); };
+  {
+    auto file = PendingFile::resume(path);
+    ASSERT_TRUE(file);
+    ASSERT_TRUE(file->reserve(6));
+    ASSERT_TRUE(file->write_at(4, bytes_of("ef")));
+  }
+  EXPECT_FALSE(std::filesystem::exists(path));
+  ASSERT_TRUE(std::filesystem::exists(PendingFile::temporary_of(path)));
+  auto file = PendingFile::resume(path);
+  ASSERT_TRUE(file);
+  std::array<char, 4> read{};
+  ASSERT_TRUE(file->read_at(3, std::as_writable_bytes(std::span(read))));
+  EXPECT_EQ(std::string_view(read.data(), read.size()), std::string_view("\0ef\0", 4));
+  ASSERT_TRUE(file->reserve(5)) << "or shorter";
+  ASSERT_TRUE(file->write("ab", 2));
+  ASSERT_TRUE(file->write("cd", 2));
+  ASSERT_TRUE(file->commit());
+  EXPECT_EQ(read_text_file(path).value(), "abcde");
+  EXPECT_EQ(std::distance(std::filesystem::directory_iterator(folder), {}), 1);
 }
 
 TEST(PendingFile, AppearsWhenItIsCompleteAndReplacesWhatWasThere) {

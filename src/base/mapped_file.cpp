@@ -5,6 +5,7 @@
 #include <sys/stat.h>
 #include <unistd.h>
 
+#include <algorithm>
 #include <cerrno>
 #include <utility>
 
@@ -75,6 +76,19 @@ MappedFile& MappedFile::operator=(MappedFile&& other) noexcept {
 
 MappedFile::~MappedFile() {
   if (data_ != nullptr) ::munmap(const_cast<std::byte*>(data_), size_);
+}
+
+void MappedFile::release(std::span<const std::byte> part) const {
+  if (part.empty()) return;
+  // A page fault maps its neighbours too, so exact ranges would leave their edges behind: with tens
+  // of thousands of tensors, gigabytes. The grain is that of the largest pages, whose multiples the
+  // mapping need not start at.
+  constexpr size_t kGrain = size_t{2} << 20;
+  const auto offset = static_cast<size_t>(part.data() - data_);
+  const size_t begin = offset / kGrain * kGrain;
+  const size_t end = std::min(size_, (offset + part.size() + kGrain - 1) / kGrain * kGrain);
+  // Advice: where it is not taken, more memory is used and nothing is wrong.
+  ::madvise(const_cast<std::byte*>(data_) + begin, end - begin, MADV_DONTNEED);
 }
 
 Result<std::string> read_text_file(const std::filesystem::path& path, size_t max_bytes) {

@@ -23,6 +23,10 @@ class MappedFile {
 
   std::span<const std::byte> bytes() const { return {data_, size_}; }
 
+  /// Tells the system that `part`, which lies in bytes(), and what surrounds it are not needed for
+  /// now: they no longer count as memory of this process. Reading them again brings them back.
+  void release(std::span<const std::byte> part) const;
+
  private:
   const std::byte* data_ = nullptr;
   size_t size_ = 0;

@@ -1,11 +1,16 @@
 #include "quant/destination.h"
 
+#include <sys/stat.h>
+
+#include <algorithm>
 #include <array>
 #include <system_error>
 
 #include "base/json.h"
 #include "base/mapped_file.h"
 #include "base/pending_file.h"
+#include "quant/quantize_journal.h"
+#include "quant/quantize_manifest.h"
 
 namespace tetrad {
 namespace {
@@ -22,7 +27,7 @@ tl::unexpected<Error> system_error(std::string_view action, const fs::path& path
   return fail(ErrorCode::io, "cannot {} {}: {}", action, path.string(), error.message());
 }
 
-bool is_there(const fs::path& path) {
+bool path_exists(const fs::path& path) {
   std::error_code ignored;
   return fs::exists(path, ignored);
 }
@@ -50,53 +55,80 @@ bool is_mxfp4_16(const fs::path& folder) {
 }
 
 Result<void> check_overwrite(const fs::path& folder, bool overwrite) {
-  std::error_code error;
-  if (!is_there(folder) || fs::is_empty(folder, error)) return {};
-  if (error) return system_error("list", folder, error);
+  const DestinationState state = destination_state(folder);
+  if (state == DestinationState::empty) return {};
   if (!overwrite) {
+    if (state != DestinationState::other) return {};  // to be continued, or to be found complete
     return fail(ErrorCode::invalid_argument,
                 "{} exists and is not empty; name another folder, or pass --overwrite to replace "
                 "the checkpoint in it",
                 folder.string());
   }
   TETRAD_ASSIGN(const std::vector<fs::path> weights, weight_files(folder));
-  if (!weights.empty() && !is_mxfp4_16(folder)) {
-    return fail(
-        ErrorCode::invalid_argument,
-        "{} holds weights that are not mxfp4_16 ({}); --overwrite only replaces an mxfp4_16 "
-        "checkpoint, so name another folder or remove these weights first",
-        folder.string(), weights.front().filename().string());
+  const bool is_own = state != DestinationState::other || path_exists(folder / kManifestFileName) ||
+                      is_mxfp4_16(folder);
+  if (!weights.empty() && !is_own) {
+    return fail(ErrorCode::invalid_argument,
+                "{} holds weights that tetrad has not quantized ({}); --overwrite only replaces a "
+                "checkpoint that it has made, so name another folder or remove these weights first",
+                folder.string(), weights.front().filename().string());
   }
   return {};
+}
+
+/// What the weight files in a folder take of its file system: they will be continued or removed.
+int64_t bytes_taken(const fs::path& folder) {
+  int64_t bytes = 0;
+  const auto files = weight_files(folder);
+  if (!files) return 0;  // the folder is not there yet
+  for (const fs::path& file : *files) {
+    struct stat info{};
+    if (::stat(file.c_str(), &info) == 0) bytes += int64_t{info.st_blocks} * 512;
+  }
+  return bytes;
 }
 
 Result<void> check_room(const fs::path& folder, int64_t bytes) {
   // The folder may not exist yet; its nearest ancestor that does is on the same file system.
   std::error_code error;
   fs::path existing = fs::absolute(folder, error);
-  while (!error && !is_there(existing) && existing.has_relative_path())
+  while (!error && !path_exists(existing) && existing.has_relative_path())
     existing = existing.parent_path();
   if (error) return system_error("find", folder, error);
   const fs::space_info space = fs::space(existing, error);
   if (error) return system_error("ask for the free space of", existing, error);
-  if (space.available < static_cast<uintmax_t>(bytes)) {
+  const int64_t missing = std::max<int64_t>(0, bytes - bytes_taken(folder));
+  if (std::cmp_less(space.available, missing)) {
     return fail(ErrorCode::resource_exhausted,
-                "{} bytes are to be written to {}, where only {} are free", bytes, folder.string(),
-                space.available);
+                "{} bytes are still to be written to {}, where only {} are free", missing,
+                folder.string(), space.available);
   }
   return {};
 }
 
 }  // namespace
 
+DestinationState destination_state(const fs::path& folder) {
+  if (path_exists(folder / kJournalFileName)) return DestinationState::unfinished;
+  if (path_exists(folder / kManifestFileName) && path_exists(folder / kIndexFileName)) {
+    return DestinationState::complete;
+  }
+  std::error_code error;
+  for (fs::directory_iterator it(folder, error), end; !error && it != end; it.increment(error)) {
+    // A run that ended before it began leaves its lock.
+    if (it->path().filename() != kLockFileName) return DestinationState::other;
+  }
+  return DestinationState::empty;
+}
+
 Result<void> check_destination(const fs::path& folder, const Checkpoint& source, int64_t bytes,
                                bool overwrite) {
   std::error_code error;
-  if (is_there(folder) && !fs::is_directory(folder, error)) {
+  if (path_exists(folder) && !fs::is_directory(folder, error)) {
     return fail(ErrorCode::invalid_argument, "{} is a file; a checkpoint is a folder",
                 folder.string());
   }
-  if (is_there(folder) && fs::equivalent(folder, source.folder(), error)) {
+  if (path_exists(folder) && fs::equivalent(folder, source.folder(), error)) {
     return fail(ErrorCode::invalid_argument,
                 "source and destination are the same folder, {}; name another destination",
                 folder.string());
@@ -105,25 +137,27 @@ Result<void> check_destination(const fs::path& folder, const Checkpoint& source,
   return check_room(folder, bytes);
 }
 
-Result<void> prepare_destination(const fs::path& folder) {
+Result<void> clear_destination(const fs::path& folder) {
   std::error_code error;
-  fs::create_directories(folder, error);
-  if (error) return system_error("create", folder, error);
-  // First the index: without it no reader takes the rest for a checkpoint.
-  fs::remove(folder / kIndexFileName, error);
-  if (error) return system_error("remove", folder / kIndexFileName, error);
+  const auto remove = [&](const fs::path& path) -> Result<void> {
+    fs::remove(path, error);
+    if (error) return system_error("remove", path, error);
+    return {};
+  };
+  // First the index: without it no reader takes the rest for a checkpoint. Last the journal: as
+  // long as it is there, the weights can be told from someone else's.
+  TETRAD_TRY(remove(folder / kIndexFileName));
   TETRAD_ASSIGN(const std::vector<fs::path> files, weight_files(folder));
-  for (const fs::path& file : files) {
-    fs::remove(file, error);
-    if (error) return system_error("remove", file, error);
-  }
-  return {};
+  for (const fs::path& file : files)
+    TETRAD_TRY(remove(file));
+  TETRAD_TRY(remove(folder / kManifestFileName));
+  return remove(folder / kJournalFileName);
 }
 
 Result<std::vector<std::string>> copy_companions(const fs::path& source, const fs::path& folder) {
   std::vector<std::string> copied;
   for (const std::string name : kCompanions) {
-    if (!is_there(source / name)) continue;
+    if (!path_exists(source / name)) continue;
     TETRAD_ASSIGN(const std::string text, read_text_file(source / name));
     TETRAD_TRY(write_text_file(folder / name, text));
     copied.push_back(name);

@@ -11,25 +11,33 @@
 #include "base/error.h"
 #include "checkpoint/architecture.h"
 #include "checkpoint/checkpoint.h"
+#include "quant/encode_matrix.h"
 
 namespace tetrad {
 
-/// Stays together in one shard.
+/// The unit of work: what a stopped run repeats at most. Stays together in one shard.
 struct PlannedModule {
   std::string name;
-  TensorRole role = TensorRole::norm;  // of a matrix to quantize
-  /// The weights to quantize; nothing where the tensors are carried over as they are.
-  std::optional<WeightMatrix> source;
-  std::vector<std::string> carried_tensors;
-  int64_t bytes = 0;  // to be written
-  /// Newly measured KV scales of this layer are to be written under the names of the module.
-  std::optional<int64_t> kv_scales_of_layer{};
-};
+  TensorRole role = TensorRole::norm;
+  int64_t layer = -1;   // -1 outside the layers and for what is not of the model
+  int64_t expert = -1;  // -1 for what belongs to no expert
 
-/// Where the scales of an FP8 KV cache come from.
-enum class KvScalesFrom : uint8_t {
-  source,       // carried over, if there are any
-  calibration,  // measured anew; those of the source are dropped
+  /// The weights to encode and their format to be; nothing where tensors are carried over as they
+  /// are or KV scales are written.
+  std::optional<WeightMatrix> source{};
+  OutputFormat format = OutputFormat::bf16;
+  /// Newly measured KV scales of `layer` are to be written under the names of the module.
+  bool measures_kv_scales = false;
+  /// Values that are not finite are an error: the tensor is one of the model's own weights.
+  bool must_be_finite = false;
+
+  /// Of the source: what the module is made from.
+  std::vector<std::string> source_tensors{};
+  /// What is written, in this order; for carried tensors that of source_tensors.
+  std::vector<TensorHeader> tensors{};
+  int64_t bytes = 0;  // of `tensors`
+
+  int64_t parameters() const { return source ? source->rows * source->cols : 0; }
 };
 
 struct PlannedShard {
@@ -37,28 +45,49 @@ struct PlannedShard {
   int64_t bytes = 0;
 };
 
+/// Tensors or matrices of one fate.
+struct PlannedPart {
+  int64_t count = 0;
+  int64_t parameters = 0;
+  int64_t bytes = 0;  // to be written
+};
+
+struct PlanOptions {
+  OutputFormat format = OutputFormat::mxfp4_16;
+  int64_t max_shard_bytes = 0;
+  /// Patterns (quant/name_pattern.h) of modules that stay dense.
+  std::vector<std::string> keep{};
+  /// KV scales are measured anew; those of the source are dropped.
+  bool measures_kv_scales = false;
+};
+
 struct QuantizePlan {
   std::vector<PlannedShard> shards;
-  int64_t quantized_matrices = 0;
-  int64_t quantized_parameters = 0;
-  int64_t carried_tensors = 0;
-  int64_t carried_parameters = 0;
+  PlannedPart quantized;     // matrices in the wanted format
+  PlannedPart dequantized;   // matrices that become BF16, where that is not the wanted format
+  PlannedPart carried;       // tensors
+  PlannedPart kv_scales;     // measured
   int64_t source_bytes = 0;  // of all tensors of the source
   int64_t bytes = 0;         // of all tensors to be written
   /// Tensors that this program does not know, carried over too.
   std::vector<std::string> unknown_tensors;
+  /// Modules that only stay dense because a pattern says so, in the order of the forward pass.
+  std::vector<std::string> kept_modules;
   /// The result has scales for an FP8 KV cache: the source's, which stay valid, or new ones.
   bool has_kv_scales = false;
-  int64_t measured_kv_scales = 0;  // one parameter each
+
+  int64_t num_modules() const;
 };
 
-/// Attention projections and experts are quantized; embedding, head, norms, router and routing
-/// bias are carried over, and so is whatever else the source holds (layers for multi-token
-/// prediction, KV scales, unknown tensors). Modules are in the order of the forward pass, and a new
+/// Attention projections and experts are encoded, but for those that a pattern keeps; of these and
+/// of embedding, head and router, what is dense is carried over, what is quantized becomes BF16.
+/// Norms and routing bias are carried over, and so is whatever else the source holds (layers for
+/// multi-token prediction, KV scales, unknown tensors). With bf16 as the wanted format everything
+/// that can be read becomes or stays dense. Modules are in the order of the forward pass, and a new
 /// shard begins where one would exceed `max_shard_bytes` (a larger module has one of its own).
-/// Refuses a source that misses a tensor, has mxfp4_16 modules already, or has rows that are no
-/// multiple of 16.
-Result<QuantizePlan> plan_quantization(const Checkpoint& source, int64_t max_shard_bytes,
-                                       KvScalesFrom kv_scales = KvScalesFrom::source);
+/// Refuses a source that misses a tensor, that has modules in the wanted format already which no
+/// pattern keeps (those are carried over), or rows that the format cannot cut into its groups, and
+/// a pattern that matches no module.
+Result<QuantizePlan> plan_quantization(const Checkpoint& source, const PlanOptions& options);
 
 }  // namespace tetrad

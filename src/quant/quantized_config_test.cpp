@@ -12,7 +12,7 @@ json::object parsed(std::string_view text) {
 }
 
 TEST(QuantizedConfig, SaysWhatTheFormatAsksFor) {
-  const json::object config = quantized_config(parsed(R"({"hidden_size": 384})"), false);
+  const json::object config = quantized_config(parsed(R"({"hidden_size": 384})"), {});
   // mxfp4_16 spec, section 4.1.
   EXPECT_EQ(config.at("quantization_config"), parse_json(R"({
     "quant_method": "mxfp4_16",
@@ -35,18 +35,62 @@ TEST(QuantizedConfig, KeepsTheRestInItsOrder) {
   const json::object source = parsed(R"({"model_type": "minimax_m2",
       "quantization_config": {"quant_method": "fp8", "weight_block_size": [128, 128]},
       "rope_theta": 5000000, "pad_token_id": null})");
-  json::object config = quantized_config(source, false);
+  json::object config = quantized_config(source, {});
   EXPECT_FALSE(config["quantization_config"].get_object().contains("weight_block_size"));
   config["quantization_config"] = source.at("quantization_config");
   EXPECT_EQ(to_json_text(config), to_json_text(source));
 }
 
 TEST(QuantizedConfig, TellsOfKvScales) {
-  const json::object config = quantized_config({}, true);
+  const json::object config = quantized_config({}, {.has_kv_scales = true});
   EXPECT_EQ(config.at("quantization_config").at("kv_cache_scheme"),
             parse_json(R"({"num_bits": 8, "type": "float", "strategy": "tensor",
                            "dynamic": false, "symmetric": true})")
                 .value());
+}
+
+TEST(QuantizedConfig, NamesTheFormatsOfCompressedTensors) {
+  for (const bool nvfp4 : {false, true}) {
+    const json::object config = quantized_config(
+        {}, {.format = nvfp4 ? OutputFormat::nvfp4 : OutputFormat::mxfp4, .has_kv_scales = true});
+    const json::value& quantization = config.at("quantization_config");
+    EXPECT_EQ(quantization.at("quant_method"), "compressed-tensors");
+    EXPECT_EQ(quantization.at("format"), nvfp4 ? "nvfp4-pack-quantized" : "mxfp4-pack-quantized");
+    EXPECT_EQ(quantization.at("quantization_status"), "compressed");
+    EXPECT_EQ(quantization.at("kv_cache_scheme").at("num_bits"), 8);
+    const json::value& weights = quantization.at("config_groups").at("group_0").at("weights");
+    EXPECT_EQ(weights.at("group_size"), nvfp4 ? 16 : 32);
+    EXPECT_EQ(weights.at("strategy"), nvfp4 ? "tensor_group" : "group");
+    EXPECT_EQ(weights.at("type"), "float");
+  }
+}
+
+TEST(QuantizedConfig, NamesTheBlocksOfFp8) {
+  const json::object config = quantized_config({}, {.format = OutputFormat::fp8_block});
+  EXPECT_EQ(config.at("quantization_config"), parse_json(R"({
+    "quant_method": "fp8", "fmt": "e4m3", "activation_scheme": "dynamic",
+    "weight_block_size": [128, 128],
+    "modules_to_not_convert": ["gate", "e_score_correction_bias", "lm_head"]})")
+                                                  .value());
+}
+
+TEST(QuantizedConfig, IsThatOfADenseModelForBf16) {
+  const json::object config = quantized_config(
+      parsed(R"({"torch_dtype": "float32", "quantization_config": {"quant_method": "fp8"},
+                 "hidden_size": 4})"),
+      {.format = OutputFormat::bf16});
+  EXPECT_EQ(to_json_text(config), R"({"torch_dtype":"bfloat16","hidden_size":4})");
+}
+
+TEST(QuantizedConfig, ListsWhatIsKept) {
+  const std::vector<std::string> kept = {"model.layers.0.self_attn.q_proj"};
+  const json::object packed = quantized_config({}, {.kept_modules = kept});
+  EXPECT_EQ(packed.at("quantization_config").at("ignore").get_array().back(),
+            json::string(kept[0]));
+  const json::object fp8 =
+      quantized_config({}, {.format = OutputFormat::fp8_block, .kept_modules = kept});
+  EXPECT_EQ(fp8.at("quantization_config").at("modules_to_not_convert").get_array().back(),
+            json::string(kept[0]));
 }
 
 TEST(PrettyJson, IsReadableAndMeansTheSame) {

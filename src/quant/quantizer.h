@@ -1,6 +1,6 @@
 #pragma once
 
-// A BF16, F16, F32 or block-FP8 checkpoint folder in, an mxfp4_16 checkpoint folder out.
+// A checkpoint folder in, a checkpoint folder of another weight format out.
 
 #include <cstdint>
 #include <filesystem>
@@ -10,29 +10,40 @@
 
 #include "base/error.h"
 #include "checkpoint/architecture.h"
-#include "checkpoint/kv_scales.h"
-#include "quant/quantize_matrix.h"
+#include "quant/encode_matrix.h"
+#include "quant/module_encoder.h"
+#include "quant/quantize_plan.h"
 
 namespace tetrad {
 
 struct QuantizeProgress {
-  int64_t quantized_parameters = 0;
-  int64_t total_parameters = 0;  // of the matrices to quantize
-  int64_t shard = 0;             // being made, from 1
+  int64_t modules = 0;  // made or found made
+  int64_t total_modules = 0;
+  int64_t parameters = 0;  // of the encoded matrices among them
+  int64_t total_parameters = 0;
+  /// Of `parameters`, what an earlier run has made.
+  int64_t resumed_parameters = 0;
+  int64_t shard = 0;  // being made, from 1
   int64_t num_shards = 0;
-  std::string_view module;  // just quantized
+  std::string_view module;  // the last
 };
 
 struct QuantizeOptions {
-  /// Tensor bytes of one file, and about the memory that is needed.
+  OutputFormat format = OutputFormat::mxfp4_16;
+  ScaleSearch search = ScaleSearch::exact;
+  /// Patterns (quant/name_pattern.h) of modules that stay dense.
+  std::vector<std::string> keep{};
+  /// Tensor bytes of one file. It does not bear on the memory that is needed.
   int64_t max_shard_bytes = 5'000'000'000;
-  int num_threads = 0;  // 0: one for each processor
-  bool overwrite = false;
-  bool dry_run = false;  // check and plan everything, write nothing
-  std::function<void(const QuantizeProgress&)> on_progress;
-  /// Measures the scales of every layer for an FP8 KV cache, which are written in the place of any
-  /// that the source has. Called once all else has been checked; not in a dry run.
-  std::function<Result<std::vector<KvScales>>()> calibrate_kv;
+  int num_threads = 0;     // 0: one for each processor
+  bool overwrite = false;  // start anew, whatever the quantizer has left or made there
+  bool dry_run = false;    // check and plan everything, write nothing
+  /// After each module.
+  std::function<void(const QuantizeProgress&)> on_progress{};
+  /// Asked before each module; true ends the run (cancelled), which can be continued.
+  std::function<bool()> should_stop{};
+  /// What encodes; it outlives the call. Nothing: encode_matrix() with `search`.
+  ModuleEncoder* encoder = nullptr;
 };
 
 struct MatrixLoss {
@@ -42,25 +53,48 @@ struct MatrixLoss {
 };
 
 struct QuantizeReport {
-  int64_t quantized_matrices = 0;
-  int64_t quantized_parameters = 0;
-  int64_t carried_tensors = 0;
-  int64_t carried_parameters = 0;
-  int64_t measured_kv_scales = 0;  // F32 tensors of one element
+  PlannedPart quantized;    // matrices in the wanted format
+  PlannedPart dequantized;  // matrices that became BF16, where that is not the wanted format
+  PlannedPart carried;      // tensors
+  PlannedPart kv_scales;    // measured, tensors
   int64_t source_bytes = 0;
   int64_t bytes = 0;
   int64_t num_shards = 0;
+  int64_t kept_modules = 0;
+  int64_t working_set_bytes = 0;             // see working_set_bytes()
   std::vector<std::string> unknown_tensors;  // carried over
   std::vector<std::string> copied_files;     // beside the weights
-  /// In the order of the forward pass; empty after a dry run.
+  /// The destination was the finished work of this very run before; it has been verified.
+  bool was_complete = false;
+  /// Matrices that are not in the wanted format already, in the order of the forward pass, those
+  /// that an earlier run has made included; empty after a dry run and where it was complete.
   std::vector<MatrixLoss> matrices;
+  /// Of a dry run: what encoding would take with these threads, by a sample of the first matrix and
+  /// without what an encoder of the caller's would add; 0 where nothing is to be encoded.
+  double estimated_seconds = 0;
 };
 
-/// Quantizes all attention projections and experts of `source` and writes `destination`: weights
-/// named as in mxfp4_16 spec, section 4.1, KV scales as in section 5, config.json, the index and
-/// copies of the tokenizer files. The bytes written depend on the source, max_shard_bytes and the
-/// KV scales alone. Each file appears when it is complete, the index last, so an interrupted run
-/// leaves a folder that no reader takes for a checkpoint.
+/// What quantizing takes in memory at most, beside the program itself (some 15 MB):
+///
+///   the largest of all modules' (source bytes + written bytes + 80 · rows)
+///   + threads · (256 KiB + 4 · R · the widest matrix's input channels)
+///   + 5 KiB for each module of the plan, for names and digests
+///
+/// where R, the rows that a thread has in float, is 128 for fp8_block and else 1. For a module that
+/// is carried over, source and written bytes are 4 MiB at most. So neither the size of the shards
+/// nor, but for the names, the number of layers bear on it: the pages of the source are mapped, and
+/// released after each module. An encoder of the caller's comes on top.
+int64_t working_set_bytes(const QuantizePlan& plan, int num_threads);
+
+/// Writes `destination`: weights as plan_quantization() says, KV scales as mxfp4_16 spec, section
+/// 5, config.json, copies of the tokenizer files, quantize_manifest.json and, last, the index,
+/// without which no reader takes the folder for a checkpoint. The bytes depend on what
+/// run_identity() has, alone.
+///
+/// Whatever ends a run before its end (a crash, a full disk, should_stop), the same call continues
+/// it, at the first module that is not there; the result is the same as of an undisturbed run. A
+/// destination that is complete is verified. Errors besides: a destination of another run, or one
+/// that another process is writing.
 Result<QuantizeReport> quantize_checkpoint(const std::filesystem::path& source,
                                            const std::filesystem::path& destination,
                                            const QuantizeOptions& options);

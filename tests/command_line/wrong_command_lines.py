@@ -15,6 +15,41 @@ TETRAD, MODEL = sys.argv[1:3]
 FOLDER = pathlib.Path(tempfile.mkdtemp(prefix="tetrad-command-line-"))
 TEXT = FOLDER / "text.txt"
 TEXT.write_text("A text of a few words, to be predicted. " * 20)
+EMPTY = FOLDER / "empty.txt"
+EMPTY.write_text("")
+
+
+def variant(name, file, change):
+    """A folder like MODEL's, in which change() was made to the JSON of one file; without it if that is None."""
+    folder = FOLDER / name
+    folder.mkdir()
+    for path in pathlib.Path(MODEL).resolve().iterdir():
+        if path.name != file:
+            (folder / path.name).symlink_to(path)
+        elif change:
+            content = json.loads(path.read_text())
+            change(content)
+            (folder / file).write_text(json.dumps(content))
+    return str(folder)
+
+
+def swap_words(tokenizer):
+    vocab = tokenizer["model"]["vocab"]
+    vocab["Ġtext"], vocab["Ġof"] = vocab["Ġof"], vocab["Ġtext"]
+
+
+def add_token(tokenizer):
+    last = max(tokenizer["added_tokens"], key=lambda token: token["id"])
+    tokenizer["added_tokens"].append({**last, "id": last["id"] + 1, "content": "<one more>"})
+
+
+PLACES = {
+    "M": MODEL, "T": str(TEXT), "E": str(EMPTY), "''": "",
+    "FEWER": variant("fewer", "config.json", lambda config: config.update(num_experts_per_tok=1)),
+    "SWAPPED": variant("swapped", "tokenizer.json", swap_words),
+    "LONGER": variant("longer", "tokenizer.json", add_token),
+    "MUTE": variant("mute", "tokenizer.json", None),
+}
 
 # (words, what the message must match): all exit with 2.
 USAGE = [
@@ -95,6 +130,15 @@ USAGE = [
     ("eval M --text T --window 5000", r"--window: .*4096 positions"),
     ("eval M --text T --window 5000 --kv-cache-dtype fp8 --calibrate-kv T", r"--window 5000: .*4096 positions"),
     ("eval M --text T --calibrate-kv T", r"--calibrate-kv measures scales"),
+    ("eval M --text T --against M --window 5000", r"--window: .*4096 positions"),
+    ("eval M --text T --html x.html", r"--html is for a comparison: --against REF is needed"),
+    ("eval M --text T --json -", r"--json is for a comparison: --against REF is needed"),
+    ("eval M --text T --against M --html /tmp", r"--html: /tmp is a folder"),
+    ("eval M --text T --against M --html -", r"--html: a file is needed"),
+    ("eval M --text T --against M --json /tmp", r"--json: /tmp is a folder"),
+    ("eval M --text T --against FEWER", r"--against: .*MODEL has \d experts for a token and the reference 1"),
+    ("eval M --text T --against SWAPPED", r"--against: the tokenizers of the two models cut .*text.txt differently, from"),
+    ("eval M --text T --against LONGER", r"--against: the tokenizer of .* has \d+ tokens and that of"),
 
     ("bench serve --request-rate 0", r"--request-rate must be a number above 0"),
     ("bench serve --goodput foo:1", r"--goodput: \"foo:1\""),
@@ -111,6 +155,14 @@ USAGE = [
     ("bench serve --dataset-name multi-turn-agent --num-turns 999999", r"--num-turns must be from 1 to"),
     ("bench serve --dataset-name multi-turn-agent --tokenizer M", r"--tokenizer: "),
     ("bench serve --dataset-name sharegpt", r"--dataset-name: sharegpt not in"),
+    ("quantize M", r"^tetrad quantize: DST is required"),
+    ("quantize M D --format int4", r"--format: 'int4' is not one of mxfp4_16, bf16, mxfp4, nvfp4, fp8_block"),
+    ("quantize M D --scale-search best", r"--scale-search: 'best' is not one of exact, fast, amax"),
+    ("quantize M D --calibration /no/such/text", r"no/such/text"),
+    ("quantize M D --threads -1", r"--threads: "),
+    ("quantize M D --max-shard-size 5XB", r"--max-shard-size: "),
+    ("quantize M D --format bf16 --keep nothing", r"--keep \"nothing\" matches no module"),
+    ("quantize M D --format bf16 --keep re:(", r"--keep: .*no regular expression"),
 ]
 
 # What is wrong lies outside the command line: exit status 1.
@@ -120,6 +172,14 @@ OUTSIDE = [
     ("serve M --ssl-certfile /no/such/file", r"--ssl-certfile: cannot read /no/such/file"),
     ("serve M --chat-template /no/such/file", r"--chat-template: .*no/such/file"),
     ("eval M --text /no/such/text", r"no/such/text"),
+    ("eval M --text E", r"empty.txt: the text has fewer than 2 tokens"),
+    ("eval M --text T --text E --against M", r"empty.txt: the text has fewer than 2 tokens"),
+    ("eval MUTE --text T", r"mute/tokenizer.json"),
+    ("eval MUTE --text T --against MUTE", r"neither .* has a tokenizer.json"),
+    ("eval M --text T --against /no/such/model", r"--against: .*no/such/model"),
+    ("eval M --text T --against M --html /no/such/folder/x.html", r"--html: .*no/such/folder"),
+    ("quantize /no/such/model D", r"no/such/model"),
+    ("quantize M D", r"is quantized to mxfp4_16 already .*--keep"),
     ("bench serve --base-url http://127.0.0.1:1", r"cannot connect"),
     ("bench serve --base-url http://127.0.0.1:1 --tokenizer /no/such/model", r"no/such/model"),  # before connecting
 ]
@@ -147,8 +207,13 @@ FINE = [
     ("--log-level error tokenize M", ""),
     ("generate M --seed -1 --max-tokens 1 --log-level error", '{"ids":[6114]}'),
     ("logits M --top 1", '{"ids":[6114]}'),
+    ("eval M --text T --text T", ""),
+    ("eval M --text T --against MUTE --json -", ""),
+    ("eval MUTE --text T --against M --kv-cache-dtype fp8 --calibrate-kv T", ""),
     ("render M", '{"messages":[{"role":"user","content":"a"}],"chat_template_kwargs":{}}'),
     ("generate M --max-tokens 1", '{"messages":[{"role":"user","content":"a"}],"tools":null}'),
+    ("quantize M D --format bf16 --dry-run", ""),
+    ("quantize M D --format nvfp4 --keep *.experts.* --keep re:.*self_attn --dry-run", ""),
     ("bench serve --help", ""),
     ("--version", ""),
 ]
@@ -157,7 +222,7 @@ failures = 0
 
 
 def run(words, stdin=""):
-    command = [{"M": MODEL, "T": str(TEXT), "''": ""}.get(word, word) for word in words.split()]
+    command = [PLACES.get(word, word) for word in words.split()]
     return subprocess.run([TETRAD, *command], input=stdin, capture_output=True, text=True, timeout=120)
 
 
