@@ -103,18 +103,26 @@ void add_model_flags(CLI::App& verb, ModelFlags& flags) {
       ->transform(as_whole_number({.from = 0, .to = 1024}));
 }
 
-Result<std::unique_ptr<LoadedModel>> load_model(const ModelFlags& flags) {
+Result<std::unique_ptr<Tokenizer>> load_tokenizer(const std::filesystem::path& folder,
+                                                  TokenizerNeed need) {
+  const std::filesystem::path path = folder / "tokenizer.json";
+  std::error_code ec;
+  if (need == TokenizerNeed::optional && !std::filesystem::exists(path, ec)) return nullptr;
+  TETRAD_ASSIGN(Tokenizer tokenizer, Tokenizer::from_file(path));
+  return std::make_unique<Tokenizer>(std::move(tokenizer));
+}
+
+Result<std::unique_ptr<LoadedModel>> load_model(const ModelFlags& flags, TokenizerNeed need) {
   auto loaded = std::make_unique<LoadedModel>();
   loaded->folder = flags.model;
   TETRAD_ASSIGN(Checkpoint checkpoint, Checkpoint::open(loaded->folder));
   loaded->checkpoint = std::make_shared<const Checkpoint>(std::move(checkpoint));
-  TETRAD_ASSIGN(Tokenizer tokenizer, Tokenizer::from_file(loaded->folder / "tokenizer.json"));
-  loaded->tokenizer = std::make_unique<Tokenizer>(std::move(tokenizer));
-  TETRAD_ASSIGN(std::shared_ptr<Kernels> kernels, make_kernels(flags));
-  TETRAD_ASSIGN(loaded->model, MiniMaxM2::load(loaded->checkpoint, std::move(kernels)));
+  TETRAD_ASSIGN(loaded->tokenizer, load_tokenizer(loaded->folder, need));
+  TETRAD_ASSIGN(loaded->kernels, make_kernels(flags));
+  TETRAD_ASSIGN(loaded->model, MiniMaxM2::load(loaded->checkpoint, loaded->kernels));
   TETRAD_ASSIGN(loaded->kv_cache, kv_cache_format(flags, *loaded->model));
   loaded->eos_token_ids = loaded->checkpoint->generation_defaults().eos_token_ids;
-  if (loaded->eos_token_ids.empty()) {
+  if (loaded->eos_token_ids.empty() && loaded->tokenizer != nullptr) {
     TETRAD_ASSIGN(loaded->eos_token_ids, eos_of_tokenizer(loaded->folder, *loaded->tokenizer));
   }
   return loaded;

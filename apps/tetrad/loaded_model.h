@@ -42,14 +42,26 @@ struct LoadedModel {
   std::filesystem::path folder;
   std::shared_ptr<const Checkpoint> checkpoint;
   std::unique_ptr<Tokenizer> tokenizer;
+  std::shared_ptr<Kernels> kernels;  // the model's own, for others to share
   std::unique_ptr<MiniMaxM2> model;
   KvCacheFormat kv_cache;
   /// From generation_config.json, else the tokenizer's eos_token.
   std::vector<TokenId> eos_token_ids;
 };
 
+enum class TokenizerNeed {
+  required,
+  optional,  // a folder without tokenizer.json has none, and then no eos_token_ids
+};
+
 /// Errors name the flag at fault. What is odd about the KV scales in use is logged.
-Result<std::unique_ptr<LoadedModel>> load_model(const ModelFlags& flags);
+Result<std::unique_ptr<LoadedModel>> load_model(const ModelFlags& flags,
+                                                TokenizerNeed need = TokenizerNeed::required);
+
+/// The tokenizer of a checkpoint's folder; with TokenizerNeed::optional null where it has no
+/// tokenizer.json.
+Result<std::unique_ptr<Tokenizer>> load_tokenizer(const std::filesystem::path& folder,
+                                                  TokenizerNeed need);
 
 /// The tokens of a text file; special tokens in it are parsed.
 Result<std::vector<TokenId>> encode_file(const Tokenizer& tokenizer, const std::string& path);

@@ -4,6 +4,7 @@
 #include <cmath>
 
 #include "model/sequence_runner.h"
+#include "quant/compare_distributions.h"
 
 namespace tetrad {
 namespace {
@@ -11,19 +12,23 @@ namespace {
 /// Tokens whose logits are in memory at once: 128 rows of a vocabulary of 200,064 are 100 MB.
 constexpr int64_t kChunk = 128;
 
-/// -log softmax(logits)[target], in double.
-double negative_log_likelihood(std::span<const float> logits, int32_t target) {
-  const float largest = *std::max_element(logits.begin(), logits.end());
-  double sum = 0;
-  for (const float logit : logits)
-    sum += std::exp(static_cast<double>(logit) - largest);
-  return std::log(sum) + largest - logits[static_cast<size_t>(target)];
-}
-
 }  // namespace
 
 double Perplexity::perplexity() const {
   return std::exp(mean_nll);
+}
+
+Result<void> check_evaluated_ids(std::span<const int32_t> ids, int64_t vocab_size) {
+  if (ids.size() < 2) return fail(ErrorCode::invalid_argument, "the text has fewer than 2 tokens");
+  for (size_t i = 0; i < ids.size(); ++i) {
+    if (ids[i] < 0 || ids[i] >= vocab_size) {
+      return fail(ErrorCode::invalid_argument,
+                  "token {} of the text has the id {}, which the model's vocabulary of {} does not "
+                  "have",
+                  i, ids[i], vocab_size);
+    }
+  }
+  return {};
 }
 
 Result<Perplexity> evaluate_perplexity(MiniMaxM2& model, const KvCacheFormat& kv_cache,
@@ -32,8 +37,8 @@ Result<Perplexity> evaluate_perplexity(MiniMaxM2& model, const KvCacheFormat& kv
     return fail_param("--window", "the window must be between 2 and the model's {} positions",
                       model.config().max_position_embeddings);
   }
+  TETRAD_TRY(check_evaluated_ids(ids, model.config().vocab_size));
   const auto total = static_cast<int64_t>(ids.size());
-  if (total < 2) return fail(ErrorCode::invalid_argument, "the text has fewer than 2 tokens");
   TETRAD_ASSIGN(SequenceRunner runner, SequenceRunner::create(model, kv_cache, window));
 
   Perplexity result;
@@ -48,7 +53,8 @@ Result<Perplexity> evaluate_perplexity(MiniMaxM2& model, const KvCacheFormat& kv
                                                                         static_cast<size_t>(count)),
                                                             SequenceRunner::Logits::every_token));
       for (int64_t i = 0; i < count; ++i) {
-        sum += negative_log_likelihood(logits.row_span(i), ids[static_cast<size_t>(begin + i + 1)]);
+        const auto target = static_cast<size_t>(ids[static_cast<size_t>(begin + i + 1)]);
+        sum += log_sum_exp(logits.row_span(i)) - logits.row_span(i)[target];
       }
       result.num_tokens += count;
     }

@@ -15,9 +15,13 @@ struct Perplexity {
   double perplexity() const;
 };
 
+/// Whether `ids` are a text that a model of `vocab_size` tokens can be evaluated on. Errors: fewer
+/// than 2 tokens, an id outside the vocabulary.
+Result<void> check_evaluated_ids(std::span<const int32_t> ids, int64_t vocab_size);
+
 /// Cuts `ids` into consecutive windows, runs each alone from position 0, and averages -log p over
 /// every token but the first of each window; a last window of one token predicts nothing.
-/// Errors: fewer than 2 tokens, a window outside [2, max_position_embeddings].
+/// Errors: those of check_evaluated_ids, a window outside [2, max_position_embeddings].
 Result<Perplexity> evaluate_perplexity(MiniMaxM2& model, const KvCacheFormat& kv_cache,
                                        std::span<const int32_t> ids, int64_t window);
 
