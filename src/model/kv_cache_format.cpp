@@ -14,7 +14,7 @@ tl::unexpected<Error> missing_scales(const CheckpointKvScales& found) {
   return fail_param("--kv-cache-dtype",
                     "--kv-cache-dtype fp8_e4m3 needs a scale for the keys and values of every "
                     "layer, and the checkpoint has those of {} of its {} layers{}; measure them "
-                    "(tetrad quantize --kv-calibration), give --kv-scale 1.0 to do without, or use "
+                    "(tetrad quantize --calibration), give --kv-scale 1.0 to do without, or use "
                     "--kv-cache-dtype bf16",
                     found.num_layers_with_scales(), found.layers.size(), first_warning(found));
 }

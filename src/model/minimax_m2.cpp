@@ -102,20 +102,8 @@ Activations MiniMaxM2::forward(const Batch& batch, const KvCache& cache, const O
   ops.embed(weights_.embed_tokens, batch.token_ids, ws.residual);
   observe(observer, "embed", -1, ws.residual);
 
-  for (int64_t index = 0; index < config().num_hidden_layers; ++index) {
-    const MiniMaxM2Layer& layer = weights_.layers[static_cast<size_t>(index)];
-
-    ops.rms_norm(ws.residual, layer.input_layernorm, eps, ws.normed);
-    attention(layer, index, batch, cache.layer(index), observer);
-    observe(observer, "attn_out", index, ws.delta);
-    ops.add(ws.residual, ws.delta);
-
-    ops.rms_norm(ws.residual, layer.post_attention_layernorm, eps, ws.normed);
-    mixture_of_experts(layer, index, observer);
-    observe(observer, "moe_out", index, ws.delta);
-    ops.add(ws.residual, ws.delta);
-    observe(observer, "out", index, ws.residual);
-  }
+  for (int64_t index = 0; index < config().num_hidden_layers; ++index)
+    decoder_layer(index, batch, cache.layer(index), observer);
 
   const Activations last = keep_rows(ws.residual, batch.logits_rows);
   const Activations final_norm{ws.normed.data, last.rows, last.cols};
@@ -123,6 +111,39 @@ Activations MiniMaxM2::forward(const Batch& batch, const KvCache& cache, const O
   observe(observer, "final_norm", -1, final_norm);
   ops.linear(weights_.lm_head, final_norm, ws.logits);
   return ws.logits;
+}
+
+void MiniMaxM2::embed(std::span<const int32_t> token_ids, Activations residual) {
+  kernels_->embed(weights_.embed_tokens, token_ids, residual);
+}
+
+void MiniMaxM2::layer(int64_t index, const Batch& batch, const KvCacheLayer& cache,
+                      Activations residual, const Observer* observer) {
+  workspace_->resize(batch.num_tokens(), 0);
+  workspace_->residual = residual;
+  decoder_layer(index, batch, cache, observer);
+}
+
+/// residual += attention(norm(residual)); residual += experts(norm(residual)).
+void MiniMaxM2::decoder_layer(int64_t index, const Batch& batch, const KvCacheLayer& cache,
+                              const Observer* observer) {
+  Workspace& ws = *workspace_;
+  Kernels& ops = *kernels_;
+  const auto eps = static_cast<float>(config().rms_norm_eps);
+  const MiniMaxM2Layer& layer = weights_.layers[static_cast<size_t>(index)];
+
+  ops.rms_norm(ws.residual, layer.input_layernorm, eps, ws.normed);
+  observe(observer, "attn_in", index, ws.normed);
+  attention(layer, index, batch, cache, observer);
+  observe(observer, "attn_out", index, ws.delta);
+  ops.add(ws.residual, ws.delta);
+
+  ops.rms_norm(ws.residual, layer.post_attention_layernorm, eps, ws.normed);
+  observe(observer, "moe_in", index, ws.normed);
+  mixture_of_experts(layer, index, observer);
+  observe(observer, "moe_out", index, ws.delta);
+  ops.add(ws.residual, ws.delta);
+  observe(observer, "out", index, ws.residual);
 }
 
 /// delta = Wo · attention(rope(q_norm(Wq h)), rope(k_norm(Wk h)), Wv h), h = normed.
@@ -149,6 +170,7 @@ void MiniMaxM2::attention(const MiniMaxM2Layer& layer, int64_t index, const Batc
 
   ops.write_kv(ws.k, ws.v, batch.slot_mapping, cache);
   ops.attention(ws.q, batch, cache, ws.attended);
+  observe(observer, "attended", index, ws.attended);
   ops.linear(layer.o_proj, ws.attended, ws.delta);
 }
 

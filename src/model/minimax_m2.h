@@ -16,9 +16,10 @@
 namespace tetrad {
 
 /// Sees the tensors of a forward pass as they come into being; `layer` is -1 outside the layers.
-/// Names: embed, k and v (as they go into the KV cache), attn_out, router_logits, router_index (ids
-/// as floats), router_weights, moe_out, out (of the layer), final_norm. The memory is the model's
-/// own and changes after the call.
+/// Names: embed, attn_in (of q, k and v), k and v (as they go into the KV cache), attended (into
+/// o), attn_out, moe_in (of router and experts), router_logits, router_index (ids as floats),
+/// router_weights, moe_out, out (of the layer), final_norm. The memory is the model's own and
+/// changes after the call.
 using Observer = std::function<void(std::string_view name, int64_t layer, Activations tensor)>;
 
 /// One decoder layer. Vectors are float32, matrices stay as the checkpoint packs them.
@@ -59,7 +60,9 @@ class MiniMaxM2 {
   ~MiniMaxM2();
 
   const ModelConfig& config() const { return checkpoint_->config(); }
+  const Checkpoint& checkpoint() const { return *checkpoint_; }
   const Kernels& kernels() const { return *kernels_; }
+  Kernels& kernels() { return *kernels_; }
   /// What the checkpoint says about an FP8 KV cache; see resolve_kv_scales
   /// (model/kv_cache_format.h).
   const CheckpointKvScales& kv_scales() const { return weights_.kv_scales; }
@@ -69,11 +72,25 @@ class MiniMaxM2 {
   /// One caller at a time.
   Activations forward(const Batch& batch, const KvCache& cache, const Observer* observer = nullptr);
 
+  // The pieces of forward(), for those who take all their text through one layer after the other.
+
+  /// residual[t] = embedding of token_ids[t].  residual: [T, hidden_size]
+  void embed(std::span<const int32_t> token_ids, Activations residual);
+  /// Takes `residual`, [batch.num_tokens(), hidden_size], through layer `index` in place.
+  void layer(int64_t index, const Batch& batch, const KvCacheLayer& cache, Activations residual,
+             const Observer* observer = nullptr);
+  /// The weights of one layer, in the checkpoint's mapping.
+  const MiniMaxM2Layer& layer_weights(int64_t index) const {
+    return weights_.layers[static_cast<size_t>(index)];
+  }
+
  private:
   struct Workspace;
 
   MiniMaxM2(std::shared_ptr<const Checkpoint> checkpoint, std::shared_ptr<Kernels> kernels,
             MiniMaxM2Weights weights);
+  void decoder_layer(int64_t index, const Batch& batch, const KvCacheLayer& cache,
+                     const Observer* observer);
   void attention(const MiniMaxM2Layer& layer, int64_t index, const Batch& batch,
                  const KvCacheLayer& cache, const Observer* observer);
   void mixture_of_experts(const MiniMaxM2Layer& layer, int64_t index, const Observer* observer);

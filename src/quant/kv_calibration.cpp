@@ -22,31 +22,28 @@ void widen(float& amax, Activations tensor) {
   }
 }
 
-/// The largest magnitudes of one layer.
-struct Range {
-  float k = 0;
-  float v = 0;
-};
-
 float scale_of(float amax, float constant) {
   return amax > 0 ? amax * kMargin / constant : 1.0f;
 }
 
-Result<std::vector<KvScales>> scales_of(const std::vector<Range>& ranges) {
-  std::vector<KvScales> scales;
-  for (size_t layer = 0; layer < ranges.size(); ++layer) {
-    const auto& [k, v] = ranges[layer];
-    if (!std::isfinite(k) || !std::isfinite(v)) {
-      return fail(ErrorCode::corrupt_data,
-                  "layer {} has keys up to {} and values up to {}: this model cannot be calibrated",
-                  layer, k, v);
-    }
-    scales.push_back({scale_of(k, kKeyConstant), scale_of(v, kValueConstant)});
-  }
-  return scales;
+}  // namespace
+
+void KvRange::see_keys(Activations keys) {
+  widen(k_, keys);
 }
 
-}  // namespace
+void KvRange::see_values(Activations values) {
+  widen(v_, values);
+}
+
+Result<KvScales> KvRange::scales(int64_t layer) const {
+  if (!std::isfinite(k_) || !std::isfinite(v_)) {
+    return fail(ErrorCode::corrupt_data,
+                "layer {} has keys up to {} and values up to {}: this model cannot be calibrated",
+                layer, k_, v_);
+  }
+  return KvScales{scale_of(k_, kKeyConstant), scale_of(v_, kValueConstant)};
+}
 
 Result<std::vector<KvScales>> calibrate_kv_scales(MiniMaxM2& model, std::span<const int32_t> ids,
                                                   int64_t window) {
@@ -56,11 +53,10 @@ Result<std::vector<KvScales>> calibrate_kv_scales(MiniMaxM2& model, std::span<co
                 model.config().max_position_embeddings);
   }
   if (ids.empty()) return fail(ErrorCode::invalid_argument, "the calibration text is empty");
-  std::vector<Range> ranges(static_cast<size_t>(model.config().num_hidden_layers));
+  std::vector<KvRange> ranges(static_cast<size_t>(model.config().num_hidden_layers));
   const Observer observer = [&](std::string_view name, int64_t layer, Activations tensor) {
-    if (name != "k" && name != "v") return;
-    Range& range = ranges[static_cast<size_t>(layer)];
-    widen(name == "k" ? range.k : range.v, tensor);
+    if (name == "k") ranges[static_cast<size_t>(layer)].see_keys(tensor);
+    if (name == "v") ranges[static_cast<size_t>(layer)].see_values(tensor);
   };
   TETRAD_ASSIGN(SequenceRunner runner, SequenceRunner::create(model, {DType::f32, {}}, window));
   while (!ids.empty()) {
@@ -69,7 +65,12 @@ Result<std::vector<KvScales>> calibrate_kv_scales(MiniMaxM2& model, std::span<co
     TETRAD_TRY(runner.append(ids.first(count), SequenceRunner::Logits::last_token, &observer));
     ids = ids.subspan(count);
   }
-  return scales_of(ranges);
+  std::vector<KvScales> scales;
+  for (size_t layer = 0; layer < ranges.size(); ++layer) {
+    TETRAD_ASSIGN(const KvScales measured, ranges[layer].scales(static_cast<int64_t>(layer)));
+    scales.push_back(measured);
+  }
+  return scales;
 }
 
 }  // namespace tetrad

@@ -12,6 +12,19 @@
 
 namespace tetrad {
 
+/// The largest magnitudes that went into the KV cache of one layer.
+class KvRange {
+ public:
+  void see_keys(Activations keys);
+  void see_values(Activations values);
+  /// amax * 1.10 / C; 1 for what is all zero. Error: what is not finite, with `layer`.
+  Result<KvScales> scales(int64_t layer) const;
+
+ private:
+  float k_ = 0;
+  float v_ = 0;
+};
+
 /// Runs `ids` in consecutive windows, each alone from position 0, with a cache that rounds nothing,
 /// and gives each layer the scales amax * 1.10 / C, where amax is the largest magnitude of its keys
 /// (after QK norm and RoPE) or its values, and C is 200 for keys and 100 for values (mxfp4_16 spec,

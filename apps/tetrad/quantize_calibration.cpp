@@ -1,0 +1,62 @@
+#include "quantize_calibration.h"
+
+#include <fmt/format.h>
+
+#include <algorithm>
+#include <cstdio>
+#include <map>
+
+#include "loaded_model.h"
+
+namespace tetrad {
+namespace {
+
+/// Tokens of a window, as long as the model has so many positions.
+constexpr int64_t kCalibrationWindow = 1024;
+
+}  // namespace
+
+void add_calibration_flags(CLI::App& verb, CalibrationFlags& flags) {
+  CLI::Option* texts = verb.add_option(
+      "--calibration", flags.texts,
+      "text file that the source model reads while it is quantized: its activations decide how "
+      "weights are rounded, and the scales of an FP8 KV cache are measured; may be repeated");
+  texts->allow_extra_args(false)->check(CLI::ExistingFile)->option_text("FILE ...");
+  std::map<std::string, Rounding> by_name;
+  for (const Rounding rounding :
+       {Rounding::plain, Rounding::importance, Rounding::group, Rounding::matrix})
+    by_name.emplace(rounding_name(rounding), rounding);
+  verb.add_option(
+          "--rounding", flags.rounding,
+          "what the activations have to say about the rounding to mxfp4_16. plain: nothing; "
+          "importance: how much the error of an input channel counts; group: also, weights "
+          "that share a scale make up for each other's errors; matrix: also, all weights of "
+          "a row do")
+      ->transform(CLI::CheckedTransformer(by_name))
+      ->option_text("HOW [matrix]")
+      ->needs(texts);
+}
+
+Result<std::unique_ptr<CalibratedEncoder>> calibrated_encoder(const CalibrationFlags& flags,
+                                                              const std::string& source,
+                                                              ScaleSearch search, int threads) {
+  ModelFlags model;
+  model.model = source;
+  model.threads = threads;
+  model.kv_cache_dtype = "float32";
+  TETRAD_ASSIGN(std::unique_ptr<LoadedModel> loaded, load_model(model));
+  std::vector<TokenId> ids;
+  for (const std::string& text : flags.texts) {
+    TETRAD_ASSIGN(const std::vector<TokenId> of_text, encode_file(*loaded->tokenizer, text));
+    ids.insert(ids.end(), of_text.begin(), of_text.end());
+  }
+  const int64_t longest = loaded->model->config().max_position_embeddings;
+  fmt::print(stderr, "calibrating on {} tokens\n", ids.size());
+  TETRAD_ASSIGN(std::unique_ptr<CalibrationRun> run,
+                CalibrationRun::create(std::move(loaded->model), std::move(ids),
+                                       {.window = std::min(kCalibrationWindow, longest)}));
+  return std::make_unique<CalibratedEncoder>(
+      std::move(run), CalibratedEncoderOptions{.search = search, .rounding = flags.rounding});
+}
+
+}  // namespace tetrad

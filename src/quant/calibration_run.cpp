@@ -1,0 +1,316 @@
+#include "quant/calibration_run.h"
+
+#include <fmt/format.h>
+
+#include <algorithm>
+#include <cmath>
+#include <cstring>
+#include <numeric>
+#include <utility>
+
+#include "base/digest.h"
+#include "model/kv_cache.h"
+
+namespace tetrad {
+namespace {
+
+/// Tokens computed in one go: enough that every weight that is decoded is used many times.
+constexpr int64_t kBatchTokens = 4096;
+
+class FloatMatrix {
+ public:
+  FloatMatrix(int64_t rows, int64_t cols)
+      : values_(static_cast<size_t>(rows * cols)), rows_(rows), cols_(cols) {}
+  Activations all() { return {values_.data(), rows_, cols_}; }
+  Activations rows(int64_t first, int64_t count) {
+    return {values_.data() + first * cols_, count, cols_};
+  }
+  /// Takes `from` as the rows that begin at `first`.
+  void put(int64_t first, Activations from) {
+    std::memcpy(values_.data() + first * cols_, from.data,
+                static_cast<size_t>(from.rows * cols_) * sizeof(float));
+  }
+
+ private:
+  std::vector<float> values_;
+  int64_t rows_;
+  int64_t cols_;
+};
+
+/// Some windows as one batch, with the cache of one layer for them.
+class WindowBatch {
+ public:
+  WindowBatch(const ModelConfig& config, int64_t window, int64_t max_tokens)
+      : window_(window),
+        window_blocks_(kv_blocks_for(window)),
+        block_table_(static_cast<size_t>(window_blocks_ * ((max_tokens + window - 1) / window))) {
+    std::iota(block_table_.begin(), block_table_.end(), 0);
+    const auto num_blocks = static_cast<int64_t>(block_table_.size());
+    const auto values = static_cast<size_t>(num_blocks * kKvBlockSize * config.kv_size());
+    k_.resize(values);
+    v_.resize(values);
+    cache_ = {.dtype = DType::f32,
+              .k = reinterpret_cast<std::byte*>(k_.data()),
+              .v = reinterpret_cast<std::byte*>(v_.data()),
+              .num_blocks = num_blocks,
+              .num_kv_heads = config.num_key_value_heads,
+              .head_dim = config.head_dim};
+  }
+
+  const KvCacheLayer& cache() const { return cache_; }
+
+  /// The batch of `ids`, whole windows but perhaps the last; valid until the next call.
+  Batch of(std::span<const int32_t> ids) {
+    positions_.clear();
+    slots_.clear();
+    slices_.clear();
+    const auto count = static_cast<int64_t>(ids.size());
+    for (int64_t begin = 0, index = 0; begin < count; begin += window_, ++index) {
+      const int64_t length = std::min(window_, count - begin);
+      slices_.push_back({.query_start = begin,
+                         .query_len = length,
+                         .context_len = 0,
+                         .block_table = std::span<const int32_t>(block_table_)
+                                            .subspan(static_cast<size_t>(index * window_blocks_),
+                                                     static_cast<size_t>(window_blocks_))});
+      for (int64_t position = 0; position < length; ++position) {
+        positions_.push_back(static_cast<int32_t>(position));
+        slots_.push_back(index * window_blocks_ * kKvBlockSize + position);
+      }
+    }
+    return {.token_ids = ids,
+            .positions = positions_,
+            .slot_mapping = slots_,
+            .sequences = slices_,
+            .logits_rows = {}};
+  }
+
+ private:
+  int64_t window_;
+  int64_t window_blocks_;
+  std::vector<int32_t> block_table_;
+  std::vector<float> k_, v_;
+  KvCacheLayer cache_;
+  std::vector<int32_t> positions_;
+  std::vector<int64_t> slots_;
+  std::vector<SequenceSlice> slices_;
+};
+
+}  // namespace
+
+/// All tokens' activations between two layers, and inside the current one.
+struct CalibrationRun::Stream {
+  Stream(const ModelConfig& config, int64_t num_tokens, int64_t window, int64_t batch_tokens)
+      : residual(num_tokens, config.hidden_size),
+        attn_in(num_tokens, config.hidden_size),
+        attended(num_tokens, config.q_size()),
+        moe_in(num_tokens, config.hidden_size),
+        router_logits(num_tokens, config.num_local_experts),
+        router_index(num_tokens, config.num_experts_per_tok),
+        router_weights(num_tokens, config.num_experts_per_tok),
+        batch_size(batch_tokens),
+        batch(config, window, std::min(batch_tokens, num_tokens)) {}
+
+  FloatMatrix residual, attn_in, attended, moe_in, router_logits, router_index, router_weights;
+  int64_t batch_size;
+  WindowBatch batch;
+};
+
+struct CalibrationRun::ExpertToken {
+  int64_t token = 0;
+  float weight = 0;  // of the expert's output
+};
+
+Result<std::unique_ptr<CalibrationRun>> CalibrationRun::create(std::shared_ptr<MiniMaxM2> model,
+                                                               std::vector<int32_t> ids,
+                                                               const CalibrationOptions& options) {
+  const ModelConfig& config = model->config();
+  if (options.window < 1 || options.window > config.max_position_embeddings) {
+    return fail(ErrorCode::invalid_argument,
+                "a window of {} tokens is outside the model's 1 to {} positions", options.window,
+                config.max_position_embeddings);
+  }
+  if (ids.empty()) return fail(ErrorCode::invalid_argument, "the calibration text is empty");
+  for (const int32_t id : ids) {
+    if (id >= 0 && id < config.vocab_size) continue;
+    return fail(ErrorCode::invalid_argument,
+                "token {} of the calibration text is outside the vocabulary of {}", id,
+                config.vocab_size);
+  }
+  return std::unique_ptr<CalibrationRun>(
+      new CalibrationRun(std::move(model), std::move(ids), options));
+}
+
+CalibrationRun::CalibrationRun(std::shared_ptr<MiniMaxM2> model, std::vector<int32_t> ids,
+                               const CalibrationOptions& options)
+    : model_(std::move(model)), ids_(std::move(ids)), options_(options) {
+  const int64_t batch = std::max<int64_t>(1, kBatchTokens / options.window) * options.window;
+  const auto num_tokens = static_cast<int64_t>(ids_.size());
+  stream_ = std::make_unique<Stream>(model_->config(), num_tokens, options.window, batch);
+  model_->embed(ids_, stream_->residual.all());
+}
+
+CalibrationRun::~CalibrationRun() = default;
+
+Result<void> CalibrationRun::run_to(int64_t layer) {
+  if (layer < layer_ || layer >= model_->config().num_hidden_layers) {
+    return fail(ErrorCode::internal, "calibration is at layer {} and was asked for layer {}",
+                layer_, layer);
+  }
+  while (layer_ < layer)
+    run_layer(layer_ + 1);
+  return {};
+}
+
+void CalibrationRun::run_layer(int64_t layer) {
+  Stream& stream = *stream_;
+  kv_range_ = {};
+  int64_t first = 0;  // token of the batch
+  const Observer observer = [&](std::string_view name, int64_t, Activations tensor) {
+    if (name == "k") kv_range_.see_keys(tensor);
+    if (name == "v") kv_range_.see_values(tensor);
+    if (name == "attn_in") stream.attn_in.put(first, tensor);
+    if (name == "attended") stream.attended.put(first, tensor);
+    if (name == "moe_in") stream.moe_in.put(first, tensor);
+    if (name == "router_logits") stream.router_logits.put(first, tensor);
+    if (name == "router_index") stream.router_index.put(first, tensor);
+    if (name == "router_weights") stream.router_weights.put(first, tensor);
+  };
+  const std::span<const int32_t> ids = ids_;
+  const auto num_tokens = static_cast<int64_t>(ids.size());
+  for (; first < num_tokens; first += stream.batch_size) {
+    const int64_t count = std::min(stream.batch_size, num_tokens - first);
+    const Batch batch =
+        stream.batch.of(ids.subspan(static_cast<size_t>(first), static_cast<size_t>(count)));
+    model_->layer(layer, batch, stream.batch.cache(), stream.residual.rows(first, count),
+                  &observer);
+  }
+  layer_ = layer;
+  release(layer);
+}
+
+void CalibrationRun::release(int64_t layer) const {
+  const Checkpoint& checkpoint = model_->checkpoint();
+  const std::string prefix = fmt::format("model.layers.{}.", layer);
+  for (auto it = checkpoint.tensors().lower_bound(prefix);
+       it != checkpoint.tensors().end() && it->first.starts_with(prefix); ++it)
+    checkpoint.release(it->first);
+}
+
+json::object CalibrationRun::identity() const {
+  Digest digest;
+  digest.add(std::as_bytes(std::span(ids_)));
+  return {{"tokens", ids_.size()},
+          {"ids", digest.finish()},
+          {"window", options_.window},
+          {"min_expert_tokens", options_.min_expert_tokens}};
+}
+
+int64_t CalibrationRun::working_set_bytes(const Checkpoint& source, int64_t num_tokens) {
+  const ModelConfig& config = source.config();
+  const int64_t floats = num_tokens * (3 * config.hidden_size + config.q_size() +
+                                       config.num_local_experts + 2 * config.num_experts_per_tok);
+  int64_t largest_layer = 0;
+  for (int64_t layer = 0; layer < config.num_hidden_layers; ++layer) {
+    const std::string prefix = fmt::format("model.layers.{}.", layer);
+    int64_t bytes = 0;
+    for (auto it = source.tensors().lower_bound(prefix);
+         it != source.tensors().end() && it->first.starts_with(prefix); ++it)
+      bytes += static_cast<int64_t>(it->second.bytes.size());
+    largest_layer = std::max(largest_layer, bytes);
+  }
+  return floats * int64_t{sizeof(float)} + largest_layer;
+}
+
+ModuleInputs CalibrationRun::attention_inputs() const {
+  return ModuleInputs(stream_->attn_in.all());
+}
+
+ModuleInputs CalibrationRun::output_inputs() const {
+  return ModuleInputs(stream_->attended.all());
+}
+
+ModuleInputs CalibrationRun::expert_inputs(int64_t expert) const {
+  return gather(stream_->moe_in.all(), tokens_of(expert), true);
+}
+
+/// silu(w1 x) · (w3 x), each times the router's weight.
+ModuleInputs CalibrationRun::expert_hidden(int64_t expert, ThreadPool& pool) {
+  const MiniMaxM2Layer& layer = model_->layer_weights(layer_);
+  const std::vector<ExpertToken> tokens = tokens_of(expert);
+  const ModuleInputs inputs = gather(stream_->moe_in.all(), tokens, false);
+  const WeightMatrix& w1 = layer.w1[static_cast<size_t>(expert)];
+  const WeightMatrix& w3 = layer.w3[static_cast<size_t>(expert)];
+  const auto rows = static_cast<int64_t>(tokens.size());
+  std::vector<float> gate(static_cast<size_t>(rows * w1.rows));
+  std::vector<float> up(gate.size());
+  model_->kernels().linear(w1, inputs.rows(), {gate.data(), rows, w1.rows});
+  model_->kernels().linear(w3, inputs.rows(), {up.data(), rows, w1.rows});
+  pool.parallel_for(rows, 1, [&](int64_t begin, int64_t end, int) {
+    for (int64_t t = begin; t < end; ++t) {
+      const float weight = tokens[static_cast<size_t>(t)].weight;
+      for (int64_t i = t * w1.rows; i < (t + 1) * w1.rows; ++i) {
+        float& value = gate[static_cast<size_t>(i)];
+        value = value / (1.0f + std::exp(-value)) * up[static_cast<size_t>(i)] * weight;
+      }
+    }
+  });
+  release(layer_);
+  return ModuleInputs(std::move(gate), w1.rows);
+}
+
+int64_t CalibrationRun::routed_tokens(int64_t expert) const {
+  const Activations index = stream_->router_index.all();
+  return std::count(index.data, index.data + index.rows * index.cols, static_cast<float>(expert));
+}
+
+/// Ascending. What the expert would weigh where it was not chosen: its score over that and the
+/// scores of the chosen.
+std::vector<CalibrationRun::ExpertToken> CalibrationRun::tokens_of(int64_t expert) const {
+  const Activations index = stream_->router_index.all();
+  const Activations weights = stream_->router_weights.all();
+  const Activations logits = stream_->router_logits.all();
+  const auto score = [&](int64_t token, int64_t of) {
+    return 1.0f / (1.0f + std::exp(-logits.row(token)[of]));
+  };
+  std::vector<ExpertToken> chosen;
+  std::vector<ExpertToken> others;
+  for (int64_t token = 0; token < index.rows; ++token) {
+    const float* begin = index.row(token);
+    const float* found = std::find(begin, begin + index.cols, static_cast<float>(expert));
+    if (found != begin + index.cols) {
+      chosen.push_back({token, weights.row(token)[found - begin]});
+      continue;
+    }
+    float sum = score(token, expert);
+    for (int64_t i = 0; i < index.cols; ++i)
+      sum += score(token, static_cast<int64_t>(begin[i]));
+    others.push_back({token, score(token, expert) / sum});
+  }
+  const auto wanted = static_cast<size_t>(options_.min_expert_tokens);
+  if (chosen.size() >= wanted) return chosen;
+  const size_t more = std::min(wanted - chosen.size(), others.size());
+  std::partial_sort(others.begin(), others.begin() + static_cast<ptrdiff_t>(more), others.end(),
+                    [](const ExpertToken& a, const ExpertToken& b) {
+                      return a.weight != b.weight ? a.weight > b.weight : a.token < b.token;
+                    });
+  chosen.insert(chosen.end(), others.begin(), others.begin() + static_cast<ptrdiff_t>(more));
+  std::sort(chosen.begin(), chosen.end(),
+            [](const ExpertToken& a, const ExpertToken& b) { return a.token < b.token; });
+  return chosen;
+}
+
+ModuleInputs CalibrationRun::gather(Activations from, const std::vector<ExpertToken>& tokens,
+                                    bool weighted) const {
+  std::vector<float> values(tokens.size() * static_cast<size_t>(from.cols));
+  float* out = values.data();
+  for (const ExpertToken& token : tokens) {
+    const float* row = from.row(token.token);
+    const float factor = weighted ? token.weight : 1.0f;
+    for (int64_t k = 0; k < from.cols; ++k)
+      *out++ = row[k] * factor;
+  }
+  return {std::move(values), from.cols};
+}
+
+}  // namespace tetrad
