@@ -39,7 +39,11 @@ std::vector<TokenId> encode(const fs::path& text) {
 }
 
 std::vector<TokenId> calibration_ids() {
-  return encode(kSource / "tests" / "golden" / "kv_calibration.txt");
+  const fs::path folder = kSource / "tests" / "golden" / "calibration";
+  std::vector<TokenId> ids = encode(folder / "conversations.txt");
+  const std::vector<TokenId> prose = encode(folder / "prose.txt");
+  ids.insert(ids.end(), prose.begin(), prose.end());
+  return ids;
 }
 
 class Fp8KvCache : public testing::Test {
