@@ -1,5 +1,6 @@
 #include "quant/calibrated_encoder.h"
 
+#include <algorithm>
 #include <utility>
 
 #include "quant/error_correction.h"
@@ -10,6 +11,9 @@ namespace {
 /// Of the second moments' diagonal: enough that a text of some thousand tokens does not decide what
 /// it cannot know. Measured on the demo model, where 0.01 and 0.1 are within 5 % of it.
 constexpr float kDamping = 0.03f;
+
+/// Counted for; more add little.
+constexpr int64_t kMostThreads = 16;
 
 }  // namespace
 
@@ -72,6 +76,19 @@ json::object CalibratedEncoder::identity() const {
   return {{"scale_search", scale_search_name(options_.search)},
           {"calibration", run_->identity()},
           {"rounding", rounding_name(options_.rounding)}};
+}
+
+/// The run, the second moments of the widest matrix with their factor, and the rows that are
+/// rounded: weights and errors, 16 rows at a time on each of 16 threads.
+int64_t CalibratedEncoder::working_set_bytes() const {
+  const ModelConfig& config = run_->config();
+  const int64_t widest = std::max({config.hidden_size, config.q_size(), config.intermediate_size});
+  constexpr auto kFloat = int64_t{sizeof(float)};
+  const int64_t factor =
+      options_.rounding == Rounding::group || options_.rounding == Rounding::matrix
+          ? 2 * widest * widest * kFloat
+          : 0;
+  return run_->working_set_bytes() + factor + kMostThreads * 2 * 16 * widest * kFloat;
 }
 
 }  // namespace tetrad

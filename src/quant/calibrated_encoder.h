@@ -39,6 +39,7 @@ class CalibratedEncoder : public ModuleEncoder {
   bool measures_kv_scales() const override { return true; }
   Result<KvScales> kv_scales(int64_t layer) override;
   json::object identity() const override;
+  int64_t working_set_bytes() const override;
 
  private:
   /// Matrices with the same inputs: q, k and v; w1 and w3 of an expert; any other.

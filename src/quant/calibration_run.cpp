@@ -9,7 +9,7 @@
 #include <utility>
 
 #include "base/digest.h"
-#include "model/kv_cache.h"
+#include "quant/window_batch.h"
 
 namespace tetrad {
 namespace {
@@ -17,84 +17,25 @@ namespace {
 /// Tokens computed in one go: enough that every weight that is decoded is used many times.
 constexpr int64_t kBatchTokens = 4096;
 
-class FloatMatrix {
- public:
-  FloatMatrix(int64_t rows, int64_t cols)
-      : values_(static_cast<size_t>(rows * cols)), rows_(rows), cols_(cols) {}
-  Activations all() { return {values_.data(), rows_, cols_}; }
-  Activations rows(int64_t first, int64_t count) {
-    return {values_.data() + first * cols_, count, cols_};
+/// Tokens that the kernels take through their experts at a time.
+constexpr int64_t kExpertTokens = 1024;
+
+std::string layer_prefix(int64_t layer) {
+  return fmt::format("model.layers.{}.", layer);
+}
+
+int64_t largest_layer_bytes(const Checkpoint& checkpoint) {
+  int64_t largest = 0;
+  for (int64_t layer = 0; layer < checkpoint.config().num_hidden_layers; ++layer) {
+    const std::string prefix = layer_prefix(layer);
+    int64_t bytes = 0;
+    for (auto it = checkpoint.tensors().lower_bound(prefix);
+         it != checkpoint.tensors().end() && it->first.starts_with(prefix); ++it)
+      bytes += static_cast<int64_t>(it->second.bytes.size());
+    largest = std::max(largest, bytes);
   }
-  /// Takes `from` as the rows that begin at `first`.
-  void put(int64_t first, Activations from) {
-    std::memcpy(values_.data() + first * cols_, from.data,
-                static_cast<size_t>(from.rows * cols_) * sizeof(float));
-  }
-
- private:
-  std::vector<float> values_;
-  int64_t rows_;
-  int64_t cols_;
-};
-
-/// Some windows as one batch, with the cache of one layer for them.
-class WindowBatch {
- public:
-  WindowBatch(const ModelConfig& config, int64_t window, int64_t max_tokens)
-      : window_(window),
-        window_blocks_(kv_blocks_for(window)),
-        block_table_(static_cast<size_t>(window_blocks_ * ((max_tokens + window - 1) / window))) {
-    std::iota(block_table_.begin(), block_table_.end(), 0);
-    const auto num_blocks = static_cast<int64_t>(block_table_.size());
-    const auto values = static_cast<size_t>(num_blocks * kKvBlockSize * config.kv_size());
-    k_.resize(values);
-    v_.resize(values);
-    cache_ = {.dtype = DType::f32,
-              .k = reinterpret_cast<std::byte*>(k_.data()),
-              .v = reinterpret_cast<std::byte*>(v_.data()),
-              .num_blocks = num_blocks,
-              .num_kv_heads = config.num_key_value_heads,
-              .head_dim = config.head_dim};
-  }
-
-  const KvCacheLayer& cache() const { return cache_; }
-
-  /// The batch of `ids`, whole windows but perhaps the last; valid until the next call.
-  Batch of(std::span<const int32_t> ids) {
-    positions_.clear();
-    slots_.clear();
-    slices_.clear();
-    const auto count = static_cast<int64_t>(ids.size());
-    for (int64_t begin = 0, index = 0; begin < count; begin += window_, ++index) {
-      const int64_t length = std::min(window_, count - begin);
-      slices_.push_back({.query_start = begin,
-                         .query_len = length,
-                         .context_len = 0,
-                         .block_table = std::span<const int32_t>(block_table_)
-                                            .subspan(static_cast<size_t>(index * window_blocks_),
-                                                     static_cast<size_t>(window_blocks_))});
-      for (int64_t position = 0; position < length; ++position) {
-        positions_.push_back(static_cast<int32_t>(position));
-        slots_.push_back(index * window_blocks_ * kKvBlockSize + position);
-      }
-    }
-    return {.token_ids = ids,
-            .positions = positions_,
-            .slot_mapping = slots_,
-            .sequences = slices_,
-            .logits_rows = {}};
-  }
-
- private:
-  int64_t window_;
-  int64_t window_blocks_;
-  std::vector<int32_t> block_table_;
-  std::vector<float> k_, v_;
-  KvCacheLayer cache_;
-  std::vector<int32_t> positions_;
-  std::vector<int64_t> slots_;
-  std::vector<SequenceSlice> slices_;
-};
+  return largest;
+}
 
 }  // namespace
 
@@ -191,7 +132,7 @@ void CalibrationRun::run_layer(int64_t layer) {
 
 void CalibrationRun::release(int64_t layer) const {
   const Checkpoint& checkpoint = model_->checkpoint();
-  const std::string prefix = fmt::format("model.layers.{}.", layer);
+  const std::string prefix = layer_prefix(layer);
   for (auto it = checkpoint.tensors().lower_bound(prefix);
        it != checkpoint.tensors().end() && it->first.starts_with(prefix); ++it)
     checkpoint.release(it->first);
@@ -206,20 +147,22 @@ json::object CalibrationRun::identity() const {
           {"min_expert_tokens", options_.min_expert_tokens}};
 }
 
-int64_t CalibrationRun::working_set_bytes(const Checkpoint& source, int64_t num_tokens) {
-  const ModelConfig& config = source.config();
-  const int64_t floats = num_tokens * (3 * config.hidden_size + config.q_size() +
-                                       config.num_local_experts + 2 * config.num_experts_per_tok);
-  int64_t largest_layer = 0;
-  for (int64_t layer = 0; layer < config.num_hidden_layers; ++layer) {
-    const std::string prefix = fmt::format("model.layers.{}.", layer);
-    int64_t bytes = 0;
-    for (auto it = source.tensors().lower_bound(prefix);
-         it != source.tensors().end() && it->first.starts_with(prefix); ++it)
-      bytes += static_cast<int64_t>(it->second.bytes.size());
-    largest_layer = std::max(largest_layer, bytes);
-  }
-  return floats * int64_t{sizeof(float)} + largest_layer;
+int64_t CalibrationRun::working_set_bytes() const {
+  const ModelConfig& config = model_->config();
+  const auto num_tokens = static_cast<int64_t>(ids_.size());
+  const int64_t between_layers = 3 * config.hidden_size + config.q_size() +
+                                 config.num_local_experts + 2 * config.num_experts_per_tok;
+  // Of the model's workspace and of the batch's keys and values.
+  const int64_t inside_a_layer = 3 * config.hidden_size + 2 * config.q_size() +
+                                 4 * config.kv_size() + config.num_local_experts;
+  // Gate, up and down of a token's experts, and what an expert's inputs become.
+  const int64_t of_experts =
+      config.num_experts_per_tok * (2 * config.intermediate_size + config.hidden_size);
+  const int64_t handed_out = config.hidden_size + 2 * config.intermediate_size;
+  const int64_t floats = num_tokens * (between_layers + handed_out) +
+                         std::min(num_tokens, stream_->batch_size) * inside_a_layer +
+                         std::min(num_tokens, kExpertTokens) * of_experts;
+  return floats * int64_t{sizeof(float)} + largest_layer_bytes(model_->checkpoint());
 }
 
 ModuleInputs CalibrationRun::attention_inputs() const {

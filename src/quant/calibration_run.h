@@ -58,10 +58,12 @@ class CalibrationRun {
   /// Makes `layer` the current one, running it and any before it that have not run. Going back is
   /// an error.
   Result<void> run_to(int64_t layer);
+  const ModelConfig& config() const { return model_->config(); }
   /// The text, as a digest of its tokens, and the options.
   json::object identity() const;
-  /// Bytes that a run of so many tokens takes at most, the pages of the weights included.
-  static int64_t working_set_bytes(const Checkpoint& source, int64_t num_tokens);
+  /// Bytes that the run takes at most, what inputs are handed out included; see
+  /// docs/quantization.md.
+  int64_t working_set_bytes() const;
 
   /// The last layer run; -1 before the first.
   int64_t layer() const { return layer_; }

@@ -22,7 +22,7 @@ constexpr std::array kCompanions = {
     "merges.txt",     "added_tokens.json",     "special_tokens_map.json", "generation_config.json",
     "LICENSE"};
 
-tl::unexpected<Error> system_error(std::string_view action, const fs::path& path,
+tl::unexpected<Error> folder_error(std::string_view action, const fs::path& path,
                                    const std::error_code& error) {
   return fail(ErrorCode::io, "cannot {} {}: {}", action, path.string(), error.message());
 }
@@ -41,7 +41,7 @@ Result<std::vector<fs::path>> weight_files(const fs::path& folder) {
     if (name.extension() == ".tmp") name = name.stem();
     if (name.extension() == ".safetensors" || name == kIndexFileName) files.push_back(it->path());
   }
-  if (error) return system_error("list", folder, error);
+  if (error) return folder_error("list", folder, error);
   return files;
 }
 
@@ -94,9 +94,9 @@ Result<void> check_room(const fs::path& folder, int64_t bytes) {
   fs::path existing = fs::absolute(folder, error);
   while (!error && !path_exists(existing) && existing.has_relative_path())
     existing = existing.parent_path();
-  if (error) return system_error("find", folder, error);
+  if (error) return folder_error("find", folder, error);
   const fs::space_info space = fs::space(existing, error);
-  if (error) return system_error("ask for the free space of", existing, error);
+  if (error) return folder_error("ask for the free space of", existing, error);
   const int64_t missing = std::max<int64_t>(0, bytes - bytes_taken(folder));
   if (std::cmp_less(space.available, missing)) {
     return fail(ErrorCode::resource_exhausted,
@@ -141,7 +141,7 @@ Result<void> clear_destination(const fs::path& folder) {
   std::error_code error;
   const auto remove = [&](const fs::path& path) -> Result<void> {
     fs::remove(path, error);
-    if (error) return system_error("remove", path, error);
+    if (error) return folder_error("remove", path, error);
     return {};
   };
   // First the index: without it no reader takes the rest for a checkpoint. Last the journal: as

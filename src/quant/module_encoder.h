@@ -35,6 +35,9 @@ class ModuleEncoder {
   /// Whatever changes the bytes, calibration data included (as a digest): a stopped run goes on
   /// only where this is the same as at its start.
   virtual json::object identity() const = 0;
+
+  /// What the encoder takes in memory at most, beyond what working_set_bytes() of the plan counts.
+  virtual int64_t working_set_bytes() const { return 0; }
 };
 
 /// encode_matrix() without importance, and KV scales that are known already, if any.

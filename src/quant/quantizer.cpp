@@ -131,7 +131,7 @@ class Quantizer {
   std::vector<MatrixLoss> losses_;
 };
 
-QuantizeReport report_of(const QuantizePlan& plan, int num_threads) {
+QuantizeReport report_of(const QuantizePlan& plan, const ModuleEncoder& encoder, int num_threads) {
   QuantizeReport report;
   report.quantized = plan.quantized;
   report.dequantized = plan.dequantized;
@@ -141,7 +141,7 @@ QuantizeReport report_of(const QuantizePlan& plan, int num_threads) {
   report.bytes = plan.bytes;
   report.num_shards = static_cast<int64_t>(plan.shards.size());
   report.kept_modules = static_cast<int64_t>(plan.kept_modules.size());
-  report.working_set_bytes = working_set_bytes(plan, num_threads);
+  report.working_set_bytes = working_set_bytes(plan, num_threads) + encoder.working_set_bytes();
   report.unknown_tensors = plan.unknown_tensors;
   return report;
 }
@@ -246,7 +246,7 @@ Result<QuantizeReport> quantize_checkpoint(const fs::path& source, const fs::pat
                                      .keep = options.keep,
                                      .measures_kv_scales = encoder.measures_kv_scales()}));
   TETRAD_TRY(check_destination(destination, checkpoint, plan.bytes, options.overwrite));
-  QuantizeReport report = report_of(plan, options.num_threads);
+  QuantizeReport report = report_of(plan, encoder, options.num_threads);
   if (options.dry_run) {
     report.estimated_seconds = estimate_seconds(checkpoint, plan, options);
     return report;

@@ -83,7 +83,7 @@ struct QuantizeReport {
 /// where R, the rows that a thread has in float, is 128 for fp8_block and else 1. For a module that
 /// is carried over, source and written bytes are 4 MiB at most. So neither the size of the shards
 /// nor, but for the names, the number of layers bear on it: the pages of the source are mapped, and
-/// released after each module. An encoder of the caller's comes on top.
+/// released after each module. ModuleEncoder::working_set_bytes() comes on top.
 int64_t working_set_bytes(const QuantizePlan& plan, int num_threads);
 
 /// Writes `destination`: weights as plan_quantization() says, KV scales as mxfp4_16 spec, section
