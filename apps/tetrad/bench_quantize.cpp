@@ -34,12 +34,12 @@ constexpr double kShortestRun = 0.1;
 
 /// The way from weights to bytes that a line of the report is about.
 struct Subject {
-  OutputFormat format = OutputFormat::mxfp4_16;
+  TargetFormat format = TargetFormat::mxfp4_16;
   ScaleSearch search = ScaleSearch::exact;
   ScaleSigns signs = ScaleSigns::both;
 
   std::string_view search_name() const {
-    if (format != OutputFormat::mxfp4_16) return "-";
+    if (format != TargetFormat::mxfp4_16) return "-";
     return signs == ScaleSigns::positive ? "exact, scales > 0" : scale_search_name(search);
   }
 };
@@ -49,10 +49,10 @@ constexpr std::array<Subject, 8> kSubjects = {{
     {.search = ScaleSearch::fast},
     {.search = ScaleSearch::amax},
     {.search = ScaleSearch::exact, .signs = ScaleSigns::positive},
-    {.format = OutputFormat::mxfp4},
-    {.format = OutputFormat::nvfp4},
-    {.format = OutputFormat::fp8_block},
-    {.format = OutputFormat::bf16},
+    {.format = TargetFormat::mxfp4},
+    {.format = TargetFormat::nvfp4},
+    {.format = TargetFormat::fp8_block},
+    {.format = TargetFormat::bf16},
 }};
 
 struct BenchWeights {
@@ -171,14 +171,14 @@ void print_figures(const Subject& subject, const BenchWeights& weights, const Fi
                    double copied) {
   constexpr double kMillion = 1e6;
   fmt::print("{:<10} {:<18} {:<9} {:>10.1f} {:>10.1f} {:>9.1f} % {:>11.3f} %\n",
-             output_format_name(subject.format), subject.search_name(), weights.distribution,
+             target_format_name(subject.format), subject.search_name(), weights.distribution,
              figures.one_core / kMillion, figures.all_cores / kMillion,
              100 * figures.all_cores / copied, 100 * figures.relative_rms);
 }
 
 json::object figures_to_json(const Subject& subject, const BenchWeights& weights,
                              const Figures& figures) {
-  return {{"format", output_format_name(subject.format)},
+  return {{"format", target_format_name(subject.format)},
           {"search", subject.search_name()},
           {"weights", weights.distribution},
           {"weights_per_second_one_core", figures.one_core},

@@ -33,7 +33,7 @@ void print_sizes(const QuantizeOutput& output, const QuantizeReport& report) {
   }
   fmt::print("{:<22} {:>8} {:>16} {:>16} {:>12}\n", "", "tensors", "parameters", "bytes",
              "bits/weight");
-  print_part(fmt::format("to {}", output_format_name(output.format)), report.quantized);
+  print_part(fmt::format("to {}", target_format_name(output.format)), report.quantized);
   if (report.dequantized.count > 0) print_part("to bf16", report.dequantized);
   print_part("kept as they are", report.carried);
   if (report.kv_scales.count > 0) print_part("scales of the KV cache", report.kv_scales);

@@ -11,7 +11,7 @@ namespace tetrad {
 struct QuantizeOutput {
   std::string source;
   std::string destination;
-  OutputFormat format = OutputFormat::mxfp4_16;
+  TargetFormat format = TargetFormat::mxfp4_16;
   bool dry_run = false;
 };
 

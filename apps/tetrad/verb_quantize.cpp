@@ -26,7 +26,7 @@ namespace {
 struct QuantizeFlags {
   std::string source;
   std::string destination;
-  OutputFormat format = OutputFormat::mxfp4_16;
+  TargetFormat format = TargetFormat::mxfp4_16;
   ScaleSearch search = ScaleSearch::exact;
   std::vector<std::string> keep;
   int threads = 0;
@@ -93,9 +93,9 @@ int quantize(const QuantizeFlags& flags) {
 void add_what_to_write(CLI::App& verb, QuantizeFlags& flags) {
   add_named_option(verb, "--format", flags.format,
                    "mxfp4_16, bf16 (dense, which transformers loads), mxfp4, nvfp4 or fp8_block",
-                   {OutputFormat::mxfp4_16, OutputFormat::bf16, OutputFormat::mxfp4,
-                    OutputFormat::nvfp4, OutputFormat::fp8_block},
-                   output_format_name);
+                   {TargetFormat::mxfp4_16, TargetFormat::bf16, TargetFormat::mxfp4,
+                    TargetFormat::nvfp4, TargetFormat::fp8_block},
+                   target_format_name);
   add_named_option(verb, "--scale-search", flags.search,
                    "how the scale of a group of mxfp4_16 is found: exact, fast (nearly as good) or "
                    "amax (no search)",

@@ -34,7 +34,7 @@ std::string_view rounding_name(Rounding rounding) {
 Result<EncodedMatrix> CalibratedEncoder::encode(const PlannedModule& module,
                                                 const WeightMatrix& source, ThreadPool& pool) {
   const EncodeOptions plain{.format = module.format, .search = options_.search};
-  if (module.format != OutputFormat::mxfp4_16 || options_.rounding == Rounding::plain) {
+  if (module.format != TargetFormat::mxfp4_16 || options_.rounding == Rounding::plain) {
     return encode_matrix(module.name, source, plain, {}, pool);
   }
   TETRAD_TRY(run_->run_to(module.layer));

@@ -80,7 +80,7 @@ void encode_e2m1(std::span<const float> weights, float scale, std::byte* out,
 RowEncoder::RowEncoder(const EncodeOptions& options, std::span<const float> importance,
                        int64_t cols, float amax, std::vector<std::vector<std::byte>>& tensors)
     : options_(options), importance_(importance), cols_(cols), tensors_(tensors) {
-  if (options.format != OutputFormat::nvfp4) return;
+  if (options.format != TargetFormat::nvfp4) return;
   // Blocks with the largest weight get the largest scale that E4M3 has.
   if (amax > 0) global_scale_ = kLargestE4m3 * kLargestE2m1 / amax;
   if (!std::isfinite(global_scale_)) global_scale_ = 1;
@@ -90,15 +90,15 @@ RowEncoder::RowEncoder(const EncodeOptions& options, std::span<const float> impo
 void RowEncoder::encode(int64_t first_row, std::span<const float> weights,
                         QuantizationLoss& loss) const {
   switch (options_.format) {
-    case OutputFormat::mxfp4_16:
+    case TargetFormat::mxfp4_16:
       return encode_mxfp4_16(first_row, weights, loss);
-    case OutputFormat::mxfp4:
+    case TargetFormat::mxfp4:
       return encode_mxfp4(first_row, weights, loss);
-    case OutputFormat::nvfp4:
+    case TargetFormat::nvfp4:
       return encode_nvfp4(first_row, weights, loss);
-    case OutputFormat::fp8_block:
+    case TargetFormat::fp8_block:
       return encode_fp8_block(first_row, weights, loss);
-    case OutputFormat::bf16:
+    case TargetFormat::bf16:
       return encode_bf16(first_row, weights, loss);
   }
 }

@@ -19,23 +19,23 @@ int64_t find_not_finite(std::span<const float> row) {
 }
 
 /// Columns that share a scale, and of which a row must be a multiple.
-int64_t group_of(OutputFormat format) {
+int64_t group_of(TargetFormat format) {
   switch (format) {
-    case OutputFormat::mxfp4_16:
-    case OutputFormat::nvfp4:
+    case TargetFormat::mxfp4_16:
+    case TargetFormat::nvfp4:
       return kMxfp4GroupSize;
-    case OutputFormat::mxfp4:
+    case TargetFormat::mxfp4:
       return 2 * kMxfp4GroupSize;
-    case OutputFormat::fp8_block:
-    case OutputFormat::bf16:
+    case TargetFormat::fp8_block:
+    case TargetFormat::bf16:
       break;
   }
   return 1;
 }
 
 /// Rows that must be known before the first of them can be written.
-int64_t rows_at_once(OutputFormat format) {
-  return format == OutputFormat::fp8_block ? kFp8BlockSize : 1;
+int64_t rows_at_once(TargetFormat format) {
+  return format == TargetFormat::fp8_block ? kFp8BlockSize : 1;
 }
 
 /// The largest magnitude of all weights, or the first weight that is not finite.
@@ -72,17 +72,17 @@ Result<float> largest_magnitude(std::string_view module, const WeightMatrix& sou
 
 }  // namespace
 
-std::string_view output_format_name(OutputFormat format) {
+std::string_view target_format_name(TargetFormat format) {
   switch (format) {
-    case OutputFormat::mxfp4_16:
+    case TargetFormat::mxfp4_16:
       return "mxfp4_16";
-    case OutputFormat::mxfp4:
+    case TargetFormat::mxfp4:
       return "mxfp4";
-    case OutputFormat::nvfp4:
+    case TargetFormat::nvfp4:
       return "nvfp4";
-    case OutputFormat::fp8_block:
+    case TargetFormat::fp8_block:
       return "fp8_block";
-    case OutputFormat::bf16:
+    case TargetFormat::bf16:
       return "bf16";
   }
   return "unknown";
@@ -109,24 +109,24 @@ int64_t TensorLayout::bytes() const {
   return count;
 }
 
-std::vector<TensorLayout> encoded_layout(OutputFormat format, int64_t rows, int64_t cols) {
+std::vector<TensorLayout> encoded_layout(TargetFormat format, int64_t rows, int64_t cols) {
   const auto packed = [&] { return TensorLayout{"weight_packed", DType::u8, {rows, cols / 2}}; };
   switch (format) {
-    case OutputFormat::mxfp4_16:
+    case TargetFormat::mxfp4_16:
       return {packed(), {"weight_scale", DType::f16, {rows, cols / 16}}};
-    case OutputFormat::mxfp4:
+    case TargetFormat::mxfp4:
       return {packed(), {"weight_scale", DType::u8, {rows, cols / 32}}};
-    case OutputFormat::nvfp4:
+    case TargetFormat::nvfp4:
       return {packed(),
               {"weight_scale", DType::f8_e4m3, {rows, cols / 16}},
               {"weight_global_scale", DType::f32, {1}}};
-    case OutputFormat::fp8_block:
+    case TargetFormat::fp8_block:
       return {{"weight", DType::f8_e4m3, {rows, cols}},
               {"weight_scale_inv",
                DType::f32,
                {(rows + kFp8BlockSize - 1) / kFp8BlockSize,
                 (cols + kFp8BlockSize - 1) / kFp8BlockSize}}};
-    case OutputFormat::bf16:
+    case TargetFormat::bf16:
       return {{"weight", DType::bf16, {rows, cols}}};
   }
   return {};
@@ -138,7 +138,7 @@ Result<EncodedMatrix> encode_matrix(std::string_view module, const WeightMatrix&
   if (source.cols % group_of(options.format) != 0) {
     return fail(ErrorCode::unsupported,
                 "module \"{}\" has {} input channels, which {} cannot cut into groups of {}",
-                module, source.cols, output_format_name(options.format), group_of(options.format));
+                module, source.cols, target_format_name(options.format), group_of(options.format));
   }
   if (!importance.empty() && std::cmp_not_equal(importance.size(), source.cols)) {
     return fail(ErrorCode::internal, "module \"{}\" has {} input channels, its importance {}",

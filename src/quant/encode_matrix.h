@@ -18,7 +18,7 @@
 namespace tetrad {
 
 /// What `tetrad quantize` writes (mxfp4_16 spec, sections 2 and 7).
-enum class OutputFormat : uint8_t {
+enum class TargetFormat : uint8_t {
   mxfp4_16,  // weight_packed U8 [N, K/2], weight_scale F16 [N, K/16]
   mxfp4,     // OCP, compressed-tensors: weight_packed U8 [N, K/2], weight_scale U8 (E8M0) [N, K/32]
   nvfp4,     // compressed-tensors: weight_packed U8, weight_scale F8_E4M3 [N, K/16],
@@ -28,12 +28,13 @@ enum class OutputFormat : uint8_t {
 };
 
 /// "mxfp4_16", "mxfp4", "nvfp4", "fp8_block", "bf16".
-std::string_view output_format_name(OutputFormat format);
+std::string_view target_format_name(TargetFormat format);
 
 struct EncodeOptions {
-  OutputFormat format = OutputFormat::mxfp4_16;
+  TargetFormat format = TargetFormat::mxfp4_16;
   // Of mxfp4_16 alone. Against the fast search the exact one saves 0.1 % of the squared error
-  // (Gaussian weights; 0.2 % with importance) for four times the time, which for 229e9 weights is
+  // (0.2 % with importance, up to 4 % where that differs wildly within a group) for four times the
+  // time, which for 229e9 weights is
   // some two hours of one core. A model is quantized once.
   ScaleSearch search = ScaleSearch::exact;
   ScaleSigns signs = ScaleSigns::both;
@@ -64,7 +65,7 @@ struct TensorLayout {
 };
 
 /// The tensors of a [rows, cols] matrix in `format`, in the order in which they are written.
-std::vector<TensorLayout> encoded_layout(OutputFormat format, int64_t rows, int64_t cols);
+std::vector<TensorLayout> encoded_layout(TargetFormat format, int64_t rows, int64_t cols);
 
 struct EncodedMatrix {
   /// The bytes of each tensor of encoded_layout(), in its order.

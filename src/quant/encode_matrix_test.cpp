@@ -11,9 +11,9 @@
 namespace tetrad {
 namespace {
 
-constexpr std::array<OutputFormat, 5> kEveryFormat = {OutputFormat::mxfp4_16, OutputFormat::mxfp4,
-                                                      OutputFormat::nvfp4, OutputFormat::fp8_block,
-                                                      OutputFormat::bf16};
+constexpr std::array<TargetFormat, 5> kEveryFormat = {TargetFormat::mxfp4_16, TargetFormat::mxfp4,
+                                                      TargetFormat::nvfp4, TargetFormat::fp8_block,
+                                                      TargetFormat::bf16};
 
 WeightMatrix matrix_of(const std::vector<float>& weights, int64_t rows, int64_t cols) {
   return {.format = WeightFormat::f32,
@@ -32,7 +32,7 @@ std::vector<float> gaussian_weights(int64_t count, float magnitude) {
 }
 
 EncodedMatrix encoded(const std::vector<float>& weights, int64_t rows, int64_t cols,
-                      OutputFormat format, int threads = 2) {
+                      TargetFormat format, int threads = 2) {
   ThreadPool pool(threads);
   auto result = encode_matrix("m", matrix_of(weights, rows, cols), {.format = format}, {}, pool);
   EXPECT_TRUE(result);
@@ -65,27 +65,27 @@ double e4m3(uint8_t bits) {
 }
 
 /// mxfp4_16 spec, sections 3 and 7, read word for word: the oracle of the layouts.
-double stored(const EncodedMatrix& matrix, OutputFormat format, int64_t cols, int64_t n,
+double stored(const EncodedMatrix& matrix, TargetFormat format, int64_t cols, int64_t n,
               int64_t k) {
   const auto& tensors = matrix.tensors;
   switch (format) {
-    case OutputFormat::mxfp4_16: {
+    case TargetFormat::mxfp4_16: {
       constexpr std::array<int, 16> kLevels = {-127, -104, -83, -65, -49, -35, -22, -10,
                                                1,    13,   25,  38,  53,  69,  89,  113};
       const auto scale = element<_Float16>(tensors[1], n * (cols / 16) + k / 16);
       return kLevels[nibble(tensors[0], cols, n, k)] * static_cast<double>(scale);
     }
-    case OutputFormat::mxfp4:
+    case TargetFormat::mxfp4:
       return e2m1(nibble(tensors[0], cols, n, k)) *
              std::exp2(element<uint8_t>(tensors[1], n * (cols / 32) + k / 32) - 127);
-    case OutputFormat::nvfp4:
+    case TargetFormat::nvfp4:
       return e2m1(nibble(tensors[0], cols, n, k)) *
              e4m3(element<uint8_t>(tensors[1], n * (cols / 16) + k / 16)) /
              element<float>(tensors[2], 0);
-    case OutputFormat::fp8_block:
+    case TargetFormat::fp8_block:
       return e4m3(element<uint8_t>(tensors[0], n * cols + k)) *
              element<float>(tensors[1], n / 128 * ((cols + 127) / 128) + k / 128);
-    case OutputFormat::bf16: {
+    case TargetFormat::bf16: {
       const uint32_t bits = uint32_t{element<uint16_t>(tensors[0], n * cols + k)} << 16;
       float value;
       std::memcpy(&value, &bits, sizeof value);
@@ -102,7 +102,7 @@ struct MeasuredLoss {
 };
 
 MeasuredLoss measured_loss(const std::vector<float>& weights, const EncodedMatrix& matrix,
-                           OutputFormat format, int64_t cols) {
+                           TargetFormat format, int64_t cols) {
   MeasuredLoss loss;
   for (size_t i = 0; i < weights.size(); ++i) {
     const auto index = static_cast<int64_t>(i);
@@ -121,8 +121,8 @@ TEST(EncodeMatrix, WhatIsStoredIsNearTheWeights) {
   constexpr int64_t kCols = 160;
   const std::vector<float> weights = gaussian_weights(kRows * kCols, 0.02f);
   for (size_t i = 0; i < kEveryFormat.size(); ++i) {
-    const OutputFormat format = kEveryFormat[i];
-    SCOPED_TRACE(output_format_name(format));
+    const TargetFormat format = kEveryFormat[i];
+    SCOPED_TRACE(target_format_name(format));
     const EncodedMatrix matrix = encoded(weights, kRows, kCols, format);
     const auto layout = encoded_layout(format, kRows, kCols);
     ASSERT_EQ(matrix.tensors.size(), layout.size());
@@ -140,9 +140,9 @@ TEST(EncodeMatrix, OurOwnReaderSeesWhatIsStored) {
   constexpr int64_t kRows = 3;
   constexpr int64_t kCols = 96;
   const std::vector<float> weights = gaussian_weights(kRows * kCols, 0.5f);
-  for (const OutputFormat format : {OutputFormat::mxfp4, OutputFormat::nvfp4}) {
+  for (const TargetFormat format : {TargetFormat::mxfp4, TargetFormat::nvfp4}) {
     const EncodedMatrix matrix = encoded(weights, kRows, kCols, format);
-    const bool is_nvfp4 = format == OutputFormat::nvfp4;
+    const bool is_nvfp4 = format == TargetFormat::nvfp4;
     const WeightMatrix view{
         .format = is_nvfp4 ? WeightFormat::nvfp4 : WeightFormat::mxfp4,
         .rows = kRows,
@@ -168,11 +168,11 @@ TEST(EncodeMatrix, OurOwnReaderSeesWhatIsStored) {
 TEST(EncodeMatrix, TheThreadsDoNotShow) {
   constexpr int64_t kRows = 391;  // three blocks and a part of one
   const std::vector<float> weights = gaussian_weights(kRows * 64, 0.02f);
-  for (const OutputFormat format : kEveryFormat) {
+  for (const TargetFormat format : kEveryFormat) {
     const EncodedMatrix one = encoded(weights, kRows, 64, format, 1);
     const EncodedMatrix three = encoded(weights, kRows, 64, format, 3);
-    EXPECT_EQ(one.tensors, three.tensors) << output_format_name(format);
-    EXPECT_EQ(one.loss.squared_error, three.loss.squared_error) << output_format_name(format);
+    EXPECT_EQ(one.tensors, three.tensors) << target_format_name(format);
+    EXPECT_EQ(one.loss.squared_error, three.loss.squared_error) << target_format_name(format);
   }
 }
 
@@ -185,12 +185,12 @@ TEST(EncodeMatrix, ImportanceIsThatOfTheColumns) {
   ThreadPool pool(2);
   const auto with =
       encode_matrix("m", matrix_of(weights, kRows, kCols), {}, importance, pool).value();
-  const EncodedMatrix without = encoded(weights, kRows, kCols, OutputFormat::mxfp4_16);
+  const EncodedMatrix without = encoded(weights, kRows, kCols, TargetFormat::mxfp4_16);
   double of_column = 0;
   double of_column_without = 0;
   const auto squared = [&](const EncodedMatrix& matrix, int64_t n, int64_t k) {
     const double difference = weights[static_cast<size_t>(n * kCols + k)] -
-                              stored(matrix, OutputFormat::mxfp4_16, kCols, n, k);
+                              stored(matrix, TargetFormat::mxfp4_16, kCols, n, k);
     return difference * difference;
   };
   for (int64_t n = 0; n < kRows; ++n) {
@@ -211,7 +211,7 @@ TEST(EncodeMatrix, CountsTheScalesThatAreSpecial) {
     weights[64 + i] = i < 8 ? -127.0f : 113.0f;  // the codebook as it is
     weights[80 + i] = i < 8 ? 0.127f : -0.113f;  // mirrored: a negative scale
   }
-  const EncodedMatrix result = encoded(weights, 6, 16, OutputFormat::mxfp4_16);
+  const EncodedMatrix result = encoded(weights, 6, 16, TargetFormat::mxfp4_16);
   EXPECT_EQ(result.loss.groups, 6);
   EXPECT_EQ(result.loss.zero_scales, 2);
   EXPECT_EQ(result.loss.subnormal_scales, 1);
@@ -229,10 +229,10 @@ TEST(EncodeMatrix, Mxfp4RoundsToEvenAndSaturates) {
                                        -3.5f, 5,     4.99f, -0.26f, -0.0f, -6.5f};
   const std::array<float, 12> expected = {6, 0, 1, 1, 2, 2, -4, 4, 4, -0.5f, 0, -6};
   std::copy(given.begin(), given.end(), weights.begin());
-  const EncodedMatrix matrix = encoded(weights, 1, 32, OutputFormat::mxfp4);
+  const EncodedMatrix matrix = encoded(weights, 1, 32, TargetFormat::mxfp4);
   EXPECT_EQ(element<uint8_t>(matrix.tensors[1], 0), 127);
   for (size_t k = 0; k < given.size(); ++k) {
-    EXPECT_EQ(stored(matrix, OutputFormat::mxfp4, 32, 0, static_cast<int64_t>(k)), expected[k])
+    EXPECT_EQ(stored(matrix, TargetFormat::mxfp4, 32, 0, static_cast<int64_t>(k)), expected[k])
         << given[k];
   }
 }
@@ -243,7 +243,7 @@ TEST(EncodeMatrix, Mxfp4SharesTheExponentOfTheLargest) {
   for (const auto& [largest, exponent] : kCases) {
     std::vector<float> weights(32, 0.0f);
     weights[31] = -largest;
-    const EncodedMatrix matrix = encoded(weights, 1, 32, OutputFormat::mxfp4);
+    const EncodedMatrix matrix = encoded(weights, 1, 32, TargetFormat::mxfp4);
     EXPECT_EQ(element<uint8_t>(matrix.tensors[1], 0), exponent) << largest;
   }
 }
@@ -251,10 +251,10 @@ TEST(EncodeMatrix, Mxfp4SharesTheExponentOfTheLargest) {
 TEST(EncodeMatrix, Nvfp4UsesTheWholeRangeOfItsScales) {
   std::vector<float> weights = gaussian_weights(2 * 32, 0.02f);
   weights[40] = -3;  // the largest, whose block has the scale 448
-  const EncodedMatrix matrix = encoded(weights, 2, 32, OutputFormat::nvfp4);
+  const EncodedMatrix matrix = encoded(weights, 2, 32, TargetFormat::nvfp4);
   EXPECT_EQ(element<float>(matrix.tensors[2], 0), 448.0f * 6 / 3);
   EXPECT_EQ(e4m3(element<uint8_t>(matrix.tensors[1], 2)), 448);
-  EXPECT_EQ(stored(matrix, OutputFormat::nvfp4, 32, 1, 8), -3);
+  EXPECT_EQ(stored(matrix, TargetFormat::nvfp4, 32, 1, 8), -3);
 }
 
 TEST(EncodeMatrix, Fp8BlocksHaveAScaleEach) {
@@ -265,14 +265,14 @@ TEST(EncodeMatrix, Fp8BlocksHaveAScaleEach) {
   weights[5 * kCols + 128] = -896;       // block 0, 1
   weights[129 * kCols + 0] = 1;          // block 1, 0; block 1, 1 is all zeros
   weights[128 * kCols + 3] = 1.0f / 64;  // of which 448 steps go to 1
-  const EncodedMatrix matrix = encoded(weights, kRows, kCols, OutputFormat::fp8_block);
+  const EncodedMatrix matrix = encoded(weights, kRows, kCols, TargetFormat::fp8_block);
   EXPECT_EQ(element<float>(matrix.tensors[1], 0), 1);
   EXPECT_EQ(element<float>(matrix.tensors[1], 1), 2);
   EXPECT_EQ(element<float>(matrix.tensors[1], 2), 1.0f / 448);
   EXPECT_EQ(matrix.loss.groups, 4);
   EXPECT_EQ(matrix.loss.zero_scales, 1);
-  EXPECT_EQ(stored(matrix, OutputFormat::fp8_block, kCols, 5, 128), -896);
-  EXPECT_NEAR(stored(matrix, OutputFormat::fp8_block, kCols, 128, 3), 1.0 / 64, 1e-9);
+  EXPECT_EQ(stored(matrix, TargetFormat::fp8_block, kCols, 5, 128), -896);
+  EXPECT_NEAR(stored(matrix, TargetFormat::fp8_block, kCols, 128, 3), 1.0 / 64, 1e-9);
 }
 
 TEST(EncodeMatrix, NamesTheFirstWeightThatIsNoNumber) {
@@ -282,7 +282,7 @@ TEST(EncodeMatrix, NamesTheFirstWeightThatIsNoNumber) {
     weights[4 * 32 + 17] = bad;
     weights[8 * 32] = bad;
     ThreadPool pool(3);
-    for (const OutputFormat format : kEveryFormat) {
+    for (const TargetFormat format : kEveryFormat) {
       const auto result =
           encode_matrix("layers.3.q_proj", matrix_of(weights, 9, 32), {.format = format}, {}, pool);
       ASSERT_FALSE(result);
@@ -297,7 +297,7 @@ TEST(EncodeMatrix, SaysWhichGroupsAFormatNeeds) {
   const std::vector<float> weights(48, 1.0f);
   ThreadPool pool(1);
   const auto result =
-      encode_matrix("m", matrix_of(weights, 1, 48), {.format = OutputFormat::mxfp4}, {}, pool);
+      encode_matrix("m", matrix_of(weights, 1, 48), {.format = TargetFormat::mxfp4}, {}, pool);
   ASSERT_FALSE(result);
   EXPECT_EQ(result.error().code, ErrorCode::unsupported);
   EXPECT_NE(result.error().message.find("48"), std::string::npos);
@@ -307,10 +307,10 @@ TEST(EncodeMatrix, SaysWhichGroupsAFormatNeeds) {
 
 TEST(EncodeMatrix, ZerosHaveNoError) {
   const std::vector<float> weights(2 * 32, 0.0f);
-  for (const OutputFormat format : kEveryFormat) {
+  for (const TargetFormat format : kEveryFormat) {
     const EncodedMatrix result = encoded(weights, 2, 32, format);
     EXPECT_EQ(result.loss.relative_rms_error(), 0.0);
-    EXPECT_EQ(stored(result, format, 32, 1, 5), 0.0) << output_format_name(format);
+    EXPECT_EQ(stored(result, format, 32, 1, 5), 0.0) << target_format_name(format);
   }
 }
 

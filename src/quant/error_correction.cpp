@@ -187,7 +187,7 @@ Result<EncodedMatrix> encode_corrected(std::string_view module, const WeightMatr
   }
   EncodedMatrix result;
   for (const TensorLayout& tensor :
-       encoded_layout(OutputFormat::mxfp4_16, source.rows, source.cols))
+       encoded_layout(TargetFormat::mxfp4_16, source.rows, source.cols))
     result.tensors.emplace_back(static_cast<size_t>(tensor.bytes()));
   const int64_t packed_row = source.cols / 2;
   const int64_t scales_row = source.cols / kGroup * int64_t{sizeof(uint16_t)};

@@ -31,20 +31,20 @@ bool is_dense(WeightFormat format) {
   return format == WeightFormat::f32 || format == WeightFormat::f16 || format == WeightFormat::bf16;
 }
 
-bool is_already(OutputFormat wanted, WeightFormat format) {
-  return output_format_name(wanted) == weight_format_name(format);
+bool is_already(TargetFormat wanted, WeightFormat format) {
+  return target_format_name(wanted) == weight_format_name(format);
 }
 
 /// Input channels that share a scale, which must divide those of a matrix.
-int64_t channels_of_a_group(OutputFormat format) {
+int64_t channels_of_a_group(TargetFormat format) {
   switch (format) {
-    case OutputFormat::mxfp4_16:
-    case OutputFormat::nvfp4:
+    case TargetFormat::mxfp4_16:
+    case TargetFormat::nvfp4:
       return 16;
-    case OutputFormat::mxfp4:
+    case TargetFormat::mxfp4:
       return 32;
-    case OutputFormat::fp8_block:  // whose blocks at the edge may be partial
-    case OutputFormat::bf16:
+    case TargetFormat::fp8_block:  // whose blocks at the edge may be partial
+    case TargetFormat::bf16:
       break;
   }
   return 1;
@@ -149,7 +149,7 @@ class Planner {
       plan_.kept_modules.push_back(expected.name);
     }
     if (!is_dense(matrix.format) || !has_own_tensors(module)) {
-      return encode(std::move(module), matrix, OutputFormat::bf16);
+      return encode(std::move(module), matrix, TargetFormat::bf16);
     }
     carry(std::move(module));
     return {};
@@ -157,17 +157,17 @@ class Planner {
 
   /// What is in the wanted format already.
   Result<void> add_finished(PlannedModule module, const WeightMatrix& matrix, bool is_kept) {
-    if (!has_own_tensors(module) && (is_kept || options_.format == OutputFormat::bf16)) {
-      return encode(std::move(module), matrix, OutputFormat::bf16);
+    if (!has_own_tensors(module) && (is_kept || options_.format == TargetFormat::bf16)) {
+      return encode(std::move(module), matrix, TargetFormat::bf16);
     }
-    const std::string_view format = output_format_name(options_.format);
-    if (options_.format != OutputFormat::bf16 && !is_kept) {
+    const std::string_view format = target_format_name(options_.format);
+    if (options_.format != TargetFormat::bf16 && !is_kept) {
       return fail(ErrorCode::invalid_argument,
                   "{} is quantized to {} already (module \"{}\"); quantize the BF16 or FP8 "
                   "checkpoint that it was made from, or have such modules carried over with --keep",
                   source_.folder().string(), format, module.name);
     }
-    if (options_.format == OutputFormat::mxfp4_16 &&
+    if (options_.format == TargetFormat::mxfp4_16 &&
         source_.quantization().codebook != kIq4NlCodebook) {
       return fail(ErrorCode::unsupported,
                   "module \"{}\" of {} has another codebook than what is written here, and a "
@@ -186,11 +186,11 @@ class Planner {
     });
   }
 
-  Result<void> encode(PlannedModule module, const WeightMatrix& matrix, OutputFormat format) {
+  Result<void> encode(PlannedModule module, const WeightMatrix& matrix, TargetFormat format) {
     if (matrix.cols % channels_of_a_group(format) != 0) {
       return fail(ErrorCode::unsupported,
                   "module \"{}\" has {} input channels, which {} cannot cut into groups of {}",
-                  module.name, matrix.cols, output_format_name(format),
+                  module.name, matrix.cols, target_format_name(format),
                   channels_of_a_group(format));
     }
     module.source = matrix;
@@ -256,7 +256,7 @@ class Planner {
   Result<bool> add_dequantized(const std::string& name) {
     constexpr std::string_view kWeight = ".weight";
     const TensorView& tensor = *source_.find(name);
-    if (options_.format != OutputFormat::bf16 || !name.ends_with(kWeight) ||
+    if (options_.format != TargetFormat::bf16 || !name.ends_with(kWeight) ||
         tensor.dtype != DType::f8_e4m3 || tensor.shape.size() != 2) {
       return false;
     }
@@ -266,7 +266,7 @@ class Planner {
                   source_.matrix(module.name, tensor.shape[0], tensor.shape[1]));
     module.source_tensors = source_.weight_tensors(module.name);
     if (!is_mtp_tensor(name, source_.config())) plan_.unknown_tensors.push_back(name);
-    TETRAD_TRY(encode(std::move(module), matrix, OutputFormat::bf16));
+    TETRAD_TRY(encode(std::move(module), matrix, TargetFormat::bf16));
     return true;
   }
 

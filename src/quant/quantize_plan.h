@@ -25,7 +25,7 @@ struct PlannedModule {
   /// The weights to encode and their format to be; nothing where tensors are carried over as they
   /// are or KV scales are written.
   std::optional<WeightMatrix> source{};
-  OutputFormat format = OutputFormat::bf16;
+  TargetFormat format = TargetFormat::bf16;
   /// Newly measured KV scales of `layer` are to be written under the names of the module.
   bool measures_kv_scales = false;
   /// Values that are not finite are an error: the tensor is one of the model's own weights.
@@ -53,7 +53,7 @@ struct PlannedPart {
 };
 
 struct PlanOptions {
-  OutputFormat format = OutputFormat::mxfp4_16;
+  TargetFormat format = TargetFormat::mxfp4_16;
   int64_t max_shard_bytes = 0;
   /// Patterns (quant/name_pattern.h) of modules that stay dense.
   std::vector<std::string> keep{};

@@ -7,8 +7,8 @@
 namespace tetrad {
 namespace {
 
-json::object weight_scheme(OutputFormat format) {
-  if (format == OutputFormat::mxfp4_16) {
+json::object weight_scheme(TargetFormat format) {
+  if (format == TargetFormat::mxfp4_16) {
     return {{"num_bits", 4},
             {"type", "float"},
             {"group_size", kMxfp4GroupSize},
@@ -18,7 +18,7 @@ json::object weight_scheme(OutputFormat format) {
             {"scale_dtype", "torch.float16"},
             {"scale_encoding", "fp16_per_group"}};
   }
-  const bool nvfp4 = format == OutputFormat::nvfp4;
+  const bool nvfp4 = format == TargetFormat::nvfp4;
   return {{"num_bits", 4},
           {"type", "float"},
           {"strategy", nvfp4 ? "tensor_group" : "group"},
@@ -38,7 +38,7 @@ json::value kv_cache_scheme(bool has_kv_scales) {
 }
 
 json::object packed_config(const QuantizedConfigOptions& options) {
-  const std::string name = fmt::format("{}-pack-quantized", output_format_name(options.format));
+  const std::string name = fmt::format("{}-pack-quantized", target_format_name(options.format));
   const json::object group = {{"targets", json::array{"Linear"}},
                               {"format", name},
                               {"input_activations", nullptr},
@@ -48,7 +48,7 @@ json::object packed_config(const QuantizedConfigOptions& options) {
   // them.
   json::array ignore = {"lm_head", "re:.*embed_tokens.*", "re:.*block_sparse_moe\\.gate$"};
   ignore.insert(ignore.end(), options.kept_modules.begin(), options.kept_modules.end());
-  const bool own = options.format == OutputFormat::mxfp4_16;
+  const bool own = options.format == TargetFormat::mxfp4_16;
   return {{"quant_method", own ? "mxfp4_16" : "compressed-tensors"},
           {"format", name},
           {"quantization_status", "compressed"},
@@ -74,15 +74,15 @@ json::object quantized_config(const json::object& source_config,
                               const QuantizedConfigOptions& options) {
   json::object config = source_config;
   switch (options.format) {
-    case OutputFormat::mxfp4_16:
-    case OutputFormat::mxfp4:
-    case OutputFormat::nvfp4:
+    case TargetFormat::mxfp4_16:
+    case TargetFormat::mxfp4:
+    case TargetFormat::nvfp4:
       config["quantization_config"] = packed_config(options);
       break;
-    case OutputFormat::fp8_block:
+    case TargetFormat::fp8_block:
       config["quantization_config"] = fp8_config(options);
       break;
-    case OutputFormat::bf16:
+    case TargetFormat::bf16:
       config.stable_erase("quantization_config");
       for (const char* key : {"dtype", "torch_dtype"}) {
         if (config.contains(key)) config[key] = "bfloat16";

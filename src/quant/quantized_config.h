@@ -9,7 +9,7 @@
 namespace tetrad {
 
 struct QuantizedConfigOptions {
-  OutputFormat format = OutputFormat::mxfp4_16;
+  TargetFormat format = TargetFormat::mxfp4_16;
   /// The checkpoint carries scales for an FP8 KV cache.
   bool has_kv_scales = false;
   /// Modules that would be quantized and are not, by name.

@@ -52,7 +52,7 @@ TEST(QuantizedConfig, TellsOfKvScales) {
 TEST(QuantizedConfig, NamesTheFormatsOfCompressedTensors) {
   for (const bool nvfp4 : {false, true}) {
     const json::object config = quantized_config(
-        {}, {.format = nvfp4 ? OutputFormat::nvfp4 : OutputFormat::mxfp4, .has_kv_scales = true});
+        {}, {.format = nvfp4 ? TargetFormat::nvfp4 : TargetFormat::mxfp4, .has_kv_scales = true});
     const json::value& quantization = config.at("quantization_config");
     EXPECT_EQ(quantization.at("quant_method"), "compressed-tensors");
     EXPECT_EQ(quantization.at("format"), nvfp4 ? "nvfp4-pack-quantized" : "mxfp4-pack-quantized");
@@ -66,7 +66,7 @@ TEST(QuantizedConfig, NamesTheFormatsOfCompressedTensors) {
 }
 
 TEST(QuantizedConfig, NamesTheBlocksOfFp8) {
-  const json::object config = quantized_config({}, {.format = OutputFormat::fp8_block});
+  const json::object config = quantized_config({}, {.format = TargetFormat::fp8_block});
   EXPECT_EQ(config.at("quantization_config"), parse_json(R"({
     "quant_method": "fp8", "fmt": "e4m3", "activation_scheme": "dynamic",
     "weight_block_size": [128, 128],
@@ -78,7 +78,7 @@ TEST(QuantizedConfig, IsThatOfADenseModelForBf16) {
   const json::object config = quantized_config(
       parsed(R"({"torch_dtype": "float32", "quantization_config": {"quant_method": "fp8"},
                  "hidden_size": 4})"),
-      {.format = OutputFormat::bf16});
+      {.format = TargetFormat::bf16});
   EXPECT_EQ(to_json_text(config), R"({"torch_dtype":"bfloat16","hidden_size":4})");
 }
 
@@ -88,7 +88,7 @@ TEST(QuantizedConfig, ListsWhatIsKept) {
   EXPECT_EQ(packed.at("quantization_config").at("ignore").get_array().back(),
             json::string(kept[0]));
   const json::object fp8 =
-      quantized_config({}, {.format = OutputFormat::fp8_block, .kept_modules = kept});
+      quantized_config({}, {.format = TargetFormat::fp8_block, .kept_modules = kept});
   EXPECT_EQ(fp8.at("quantization_config").at("modules_to_not_convert").get_array().back(),
             json::string(kept[0]));
 }

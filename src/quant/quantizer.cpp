@@ -222,7 +222,7 @@ int64_t working_set_bytes(const QuantizePlan& plan, int num_threads) {
     for (const PlannedModule& module : shard.modules) {
       int64_t held = 2 * std::min(module.bytes, static_cast<int64_t>(kCopyBytes));
       if (const auto& matrix = module.source) {
-        const int64_t rows = module.format == OutputFormat::fp8_block ? kFp8BlockSize : 1;
+        const int64_t rows = module.format == TargetFormat::fp8_block ? kFp8BlockSize : 1;
         most_floats = std::max(most_floats, rows * matrix->cols);
         held = matrix->total_bytes() + module.bytes + kRowBytes * matrix->rows;
       }

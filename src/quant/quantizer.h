@@ -29,7 +29,7 @@ struct QuantizeProgress {
 };
 
 struct QuantizeOptions {
-  OutputFormat format = OutputFormat::mxfp4_16;
+  TargetFormat format = TargetFormat::mxfp4_16;
   ScaleSearch search = ScaleSearch::exact;
   /// Patterns (quant/name_pattern.h) of modules that stay dense.
   std::vector<std::string> keep{};

@@ -75,12 +75,12 @@ void expect_dequantized(const Checkpoint& packed, const Checkpoint& dense) {
 
 TEST_F(QuantizerFormatsTest, EachFormatIsReadAgainNearTheSource) {
   write_wide_source(wide_model());
-  const std::map<OutputFormat, double> largest_error = {{OutputFormat::mxfp4_16, 0.075},
-                                                        {OutputFormat::mxfp4, 0.16},
-                                                        {OutputFormat::nvfp4, 0.12},
-                                                        {OutputFormat::fp8_block, 0.04}};
+  const std::map<TargetFormat, double> largest_error = {{TargetFormat::mxfp4_16, 0.075},
+                                                        {TargetFormat::mxfp4, 0.16},
+                                                        {TargetFormat::nvfp4, 0.12},
+                                                        {TargetFormat::fp8_block, 0.04}};
   for (const auto& [format, error] : largest_error) {
-    SCOPED_TRACE(output_format_name(format));
+    SCOPED_TRACE(target_format_name(format));
     const auto report = quantize({.format = format, .overwrite = true});
     ASSERT_TRUE(report) << report.error().message;
     EXPECT_EQ(report->quantized.count, kQuantizedMatrices);
@@ -89,14 +89,14 @@ TEST_F(QuantizerFormatsTest, EachFormatIsReadAgainNearTheSource) {
     expect_near_the_source(before, after, error);
     const auto matrix = after.matrix(kFirstExpert, 64, 32);
     ASSERT_TRUE(matrix) << matrix.error().message;
-    EXPECT_EQ(weight_format_name(matrix->format), output_format_name(format));
+    EXPECT_EQ(weight_format_name(matrix->format), target_format_name(format));
   }
 }
 
 TEST_F(QuantizerFormatsTest, ADenseSourceStaysWhatItIsInBf16) {
   const Tensors model = random_model();
   write_source(model);
-  const auto report = quantize({.format = OutputFormat::bf16});
+  const auto report = quantize({.format = TargetFormat::bf16});
   ASSERT_TRUE(report) << report.error().message;
   EXPECT_EQ(report->quantized.count, 0);
   const Checkpoint after = open(destination());
@@ -110,12 +110,12 @@ TEST_F(QuantizerFormatsTest, ADenseSourceStaysWhatItIsInBf16) {
 
 TEST_F(QuantizerFormatsTest, WhatWasQuantizedBecomesDense) {
   write_wide_source(wide_model());
-  for (const OutputFormat format : {OutputFormat::mxfp4_16, OutputFormat::mxfp4,
-                                    OutputFormat::nvfp4, OutputFormat::fp8_block}) {
-    SCOPED_TRACE(output_format_name(format));
+  for (const TargetFormat format : {TargetFormat::mxfp4_16, TargetFormat::mxfp4,
+                                    TargetFormat::nvfp4, TargetFormat::fp8_block}) {
+    SCOPED_TRACE(target_format_name(format));
     ASSERT_TRUE(quantize({.format = format, .overwrite = true}));
     const auto dense = quantize_checkpoint(destination(), second_destination(),
-                                           {.format = OutputFormat::bf16, .overwrite = true});
+                                           {.format = TargetFormat::bf16, .overwrite = true});
     ASSERT_TRUE(dense) << dense.error().message;
     EXPECT_EQ(dense->quantized.count, kQuantizedMatrices);
     const Checkpoint after = open(second_destination());
@@ -126,9 +126,9 @@ TEST_F(QuantizerFormatsTest, WhatWasQuantizedBecomesDense) {
 
 TEST_F(QuantizerFormatsTest, AnyQuantizedSourceBecomesMxfp4_16) {
   write_wide_source(wide_model());
-  for (const OutputFormat format :
-       {OutputFormat::mxfp4, OutputFormat::nvfp4, OutputFormat::fp8_block}) {
-    SCOPED_TRACE(output_format_name(format));
+  for (const TargetFormat format :
+       {TargetFormat::mxfp4, TargetFormat::nvfp4, TargetFormat::fp8_block}) {
+    SCOPED_TRACE(target_format_name(format));
     ASSERT_TRUE(quantize({.format = format, .overwrite = true}));
     const auto again =
         quantize_checkpoint(destination(), second_destination(), {.overwrite = true});
@@ -139,13 +139,13 @@ TEST_F(QuantizerFormatsTest, AnyQuantizedSourceBecomesMxfp4_16) {
 
 TEST_F(QuantizerFormatsTest, RefusesGroupsThatDoNotDivideTheChannels) {
   write_source(random_model());
-  expect_failure({.format = OutputFormat::mxfp4}, "48 input channels");
+  expect_failure({.format = TargetFormat::mxfp4}, "48 input channels");
   EXPECT_FALSE(fs::exists(destination()));
 }
 
 TEST_F(QuantizerFormatsTest, RefusesWhatIsInTheFormatAlready) {
   write_source(random_model(DType::f8_e4m3), kFp8Config);
-  expect_failure({.format = OutputFormat::fp8_block}, "quantized to fp8_block already");
+  expect_failure({.format = TargetFormat::fp8_block}, "quantized to fp8_block already");
 }
 
 TEST_F(QuantizerFormatsTest, KeepsTheModulesOfAPattern) {
@@ -227,7 +227,7 @@ TEST_F(QuantizerFormatsTest, FurtherLayersInFp8BecomeDenseInADenseCheckpoint) {
   model[module + ".weight"] = random_tensor(DType::f8_e4m3, {32, 64}, random);
   model[module + ".weight_scale_inv"] = random_tensor(DType::f32, {1, 1}, random);
   write_source(model, kFp8Config);
-  ASSERT_TRUE(quantize({.format = OutputFormat::bf16}));
+  ASSERT_TRUE(quantize({.format = TargetFormat::bf16}));
   const Checkpoint after = open(destination());
   EXPECT_EQ(after.find(module + ".weight_scale_inv"), nullptr);
   const auto matrix = after.matrix(module, 32, 64);

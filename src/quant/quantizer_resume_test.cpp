@@ -294,7 +294,7 @@ TEST_F(QuantizerResumeTest, RefusesOtherOptionsAndNamesThem) {
   };
   RecordingEncoder encoder(kKvScales);
   QuantizeOptions other = options(encoder);
-  other.format = OutputFormat::nvfp4;
+  other.format = TargetFormat::nvfp4;
   expect_refusal(other, "options.format was \"mxfp4_16\" and is \"nvfp4\" now");
   other = options(encoder);
   other.keep = {"model.layers.0.*"};
@@ -353,7 +353,7 @@ TEST_F(QuantizerResumeTest, WhatIsCompleteIsVerified) {
   EXPECT_TRUE(contents(destination()) == undisturbed_);
 
   QuantizeOptions other = options(encoder);
-  other.format = OutputFormat::bf16;
+  other.format = TargetFormat::bf16;
   const auto refused = quantize(other);
   ASSERT_FALSE(refused);
   EXPECT_THAT(refused.error().message, HasSubstr("options.format"));

@@ -120,7 +120,7 @@ Result<json::object> run_identity(const Checkpoint& source, const IdentityOption
   return json::object{{"tetrad", TETRAD_VERSION},
                       {"source", std::move(files)},
                       {"options",
-                       {{"format", output_format_name(options.format)},
+                       {{"format", target_format_name(options.format)},
                         {"max_shard_bytes", options.max_shard_bytes},
                         {"keep", json::array(options.keep.begin(), options.keep.end())},
                         {"encoder", options.encoder}}}};

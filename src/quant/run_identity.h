@@ -15,7 +15,7 @@
 namespace tetrad {
 
 struct IdentityOptions {
-  OutputFormat format = OutputFormat::mxfp4_16;
+  TargetFormat format = TargetFormat::mxfp4_16;
   int64_t max_shard_bytes = 0;
   std::vector<std::string> keep{};
   json::object encoder{};  // ModuleEncoder::identity()

@@ -85,7 +85,11 @@ inline float heavy_tailed(std::mt19937& random) {
 inline float one_sided(std::mt19937& random) {
   return std::abs(gaussian(random));
 }
-inline constexpr std::array<Draw, 5> kDraws = {gaussian, laplace, coarse, heavy_tailed, one_sided};
+inline float uniform(std::mt19937& random) {
+  return std::uniform_real_distribution<float>(-1, 1)(random);
+}
+inline constexpr std::array<Draw, 6> kDraws = {gaussian,     laplace,   coarse,
+                                               heavy_tailed, one_sided, uniform};
 
 /// Groups of every distribution in turn; where `any_magnitude`, from scales that vanish over
 /// subnormal ones and ordinary weights to scales that saturate.

@@ -1,10 +1,4 @@
 #pragma once
-#ifndef FIRST  // temporary, until the choice is made
-#define FIRST 0.8f
-#define STEP 1.06f
-#define NUM 8
-#define REFINE 3
-#endif
 
 // The source of search_kernels_*.cpp, each of which compiles it for its instruction set. The
 // namespace is unnamed on purpose: every file has an instance of its own.
