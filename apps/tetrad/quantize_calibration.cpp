@@ -4,9 +4,9 @@
 
 #include <algorithm>
 #include <cstdio>
-#include <map>
 
 #include "loaded_model.h"
+#include "named_option.h"
 
 namespace tetrad {
 namespace {
@@ -22,18 +22,13 @@ void add_calibration_flags(CLI::App& verb, CalibrationFlags& flags) {
       "text file that the source model reads while it is quantized: its activations decide how "
       "weights are rounded, and the scales of an FP8 KV cache are measured; may be repeated");
   texts->allow_extra_args(false)->check(CLI::ExistingFile)->option_text("FILE ...");
-  std::map<std::string, Rounding> by_name;
-  for (const Rounding rounding :
-       {Rounding::plain, Rounding::importance, Rounding::group, Rounding::matrix})
-    by_name.emplace(rounding_name(rounding), rounding);
-  verb.add_option(
-          "--rounding", flags.rounding,
-          "what the activations have to say about the rounding to mxfp4_16. plain: nothing; "
-          "importance: how much the error of an input channel counts; group: also, weights "
-          "that share a scale make up for each other's errors; matrix: also, all weights of "
-          "a row do")
-      ->transform(CLI::CheckedTransformer(by_name))
-      ->option_text("HOW [matrix]")
+  add_named_option(verb, "--rounding", flags.rounding,
+                   "what the activations have to say about the rounding to mxfp4_16. matrix: all "
+                   "weights of a row make up for each other's errors; group: those that share a "
+                   "scale do; importance: only how much the error of an input channel counts; "
+                   "plain: nothing",
+                   {Rounding::matrix, Rounding::group, Rounding::importance, Rounding::plain},
+                   rounding_name)
       ->needs(texts);
 }
 

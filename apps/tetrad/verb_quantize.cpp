@@ -68,14 +68,29 @@ Result<QuantizeReport> run_quantizer(const QuantizeFlags& flags) {
   options.should_stop = [] { return Interrupts::take(); };
   std::unique_ptr<CalibratedEncoder> encoder;
   if (!flags.calibration.texts.empty()) {
+    CalibrationFlags calibration = flags.calibration;
+    if (flags.format != TargetFormat::mxfp4_16) calibration.rounding = Rounding::plain;
     TETRAD_ASSIGN(encoder,
-                  calibrated_encoder(flags.calibration, flags.source, flags.search, flags.threads));
+                  calibrated_encoder(calibration, flags.source, flags.search, flags.threads));
     options.encoder = encoder.get();
   }
   return quantize_checkpoint(flags.source, flags.destination, options);
 }
 
-int quantize(const QuantizeFlags& flags) {
+/// Flags that only MXFP4-16 has a use for are refused with another format, not ignored.
+Result<void> check_format_flags(const CLI::App& verb, const QuantizeFlags& flags) {
+  if (flags.format == TargetFormat::mxfp4_16) return {};
+  for (const char* flag : {"--scale-search", "--rounding"}) {
+    if (verb.count(flag) == 0) continue;
+    return fail_param(flag, "{} is for mxfp4_16; --format {} is rounded plainly", flag,
+                      target_format_name(flags.format));
+  }
+  return {};
+}
+
+int quantize(const CLI::App& verb, const QuantizeFlags& flags) {
+  if (const auto checked = check_format_flags(verb, flags); !checked)
+    return report(checked.error());
   const auto done = run_quantizer(flags);
   if (!done) {
     const int status = report(done.error());
@@ -131,7 +146,7 @@ void add_verb_quantize(CLI::App& app, int& exit_status) {
   verb->add_flag("--dry-run", flags->dry_run,
                  "check everything and show sizes, memory and time; write nothing");
   verb->footer(kQuantizeExamples);
-  verb->callback([flags, &exit_status] { exit_status = quantize(*flags); });
+  verb->callback([verb, flags, &exit_status] { exit_status = quantize(*verb, *flags); });
 }
 
 }  // namespace tetrad

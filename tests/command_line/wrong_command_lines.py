@@ -159,6 +159,8 @@ USAGE = [
     ("quantize M D --format int4", r"--format: 'int4' is not one of mxfp4_16, bf16, mxfp4, nvfp4, fp8_block"),
     ("quantize M D --scale-search best", r"--scale-search: 'best' is not one of exact, fast, amax"),
     ("quantize M D --calibration /no/such/text", r"no/such/text"),
+    ("quantize M D --rounding group", r"--rounding requires --calibration"),
+    ("quantize M D --format nvfp4 --scale-search fast", r"--scale-search is for mxfp4_16"),
     ("quantize M D --threads -1", r"--threads: "),
     ("quantize M D --max-shard-size 5XB", r"--max-shard-size: "),
     ("quantize M D --format bf16 --keep nothing", r"--keep \"nothing\" matches no module"),
