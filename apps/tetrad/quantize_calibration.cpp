@@ -45,6 +45,10 @@ Result<std::unique_ptr<CalibratedEncoder>> calibrated_encoder(const CalibrationF
     TETRAD_ASSIGN(const std::vector<TokenId> of_text, encode_file(*loaded->tokenizer, text));
     ids.insert(ids.end(), of_text.begin(), of_text.end());
   }
+  if (ids.empty()) {
+    return fail_param("--calibration", "--calibration: there is no text in {}",
+                      fmt::join(flags.texts, ", "));
+  }
   const int64_t longest = loaded->model->config().max_position_embeddings;
   fmt::print(stderr, "calibrating on {} tokens\n", ids.size());
   TETRAD_ASSIGN(std::unique_ptr<CalibrationRun> run,
