@@ -79,6 +79,11 @@ Result<QuantizeReport> run_quantizer(const QuantizeFlags& flags) {
 
 /// Flags that only MXFP4-16 has a use for are refused with another format, not ignored.
 Result<void> check_format_flags(const CLI::App& verb, const QuantizeFlags& flags) {
+  if (flags.search == ScaleSearch::amax && flags.calibration.rounding == Rounding::importance) {
+    return fail_param("--rounding",
+                      "--rounding importance weighs a search, and --scale-search amax "
+                      "has none");
+  }
   if (flags.format == TargetFormat::mxfp4_16) return {};
   for (const char* flag : {"--scale-search", "--rounding"}) {
     if (verb.count(flag) == 0) continue;

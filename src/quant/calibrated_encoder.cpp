@@ -12,9 +12,6 @@ namespace {
 /// it cannot know. Measured on the demo model, where 0.01 and 0.1 are within 5 % of it.
 constexpr float kDamping = 0.03f;
 
-/// Counted for; more add little.
-constexpr int64_t kMostThreads = 16;
-
 }  // namespace
 
 std::string_view rounding_name(Rounding rounding) {
@@ -79,7 +76,7 @@ json::object CalibratedEncoder::identity() const {
 }
 
 /// The run, the second moments of the widest matrix with their factor, and the rows that are
-/// rounded: weights and errors, 16 rows at a time on each of 16 threads.
+/// rounded: weights and errors, 16 rows at a time on each processor.
 int64_t CalibratedEncoder::working_set_bytes() const {
   const ModelConfig& config = run_->config();
   const int64_t widest = std::max({config.hidden_size, config.q_size(), config.intermediate_size});
@@ -88,7 +85,7 @@ int64_t CalibratedEncoder::working_set_bytes() const {
       options_.rounding == Rounding::group || options_.rounding == Rounding::matrix
           ? 2 * widest * widest * kFloat
           : 0;
-  return run_->working_set_bytes() + factor + kMostThreads * 2 * 16 * widest * kFloat;
+  return run_->working_set_bytes() + factor + available_processors() * 2 * 16 * widest * kFloat;
 }
 
 }  // namespace tetrad

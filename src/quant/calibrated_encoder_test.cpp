@@ -132,6 +132,19 @@ TEST_F(CalibratedEncoderTest, MeasuresTheKvScalesOfTheWholeModelCalibration) {
     EXPECT_EQ(found.layers[layer], expected[layer]) << layer;
 }
 
+TEST_F(CalibratedEncoderTest, ActivationsThatCannotBeSquaredNameTheirLayer) {
+  Tensors model = random_model(DType::f32);
+  std::vector<std::byte>& norm = model["model.layers.1.post_attention_layernorm.weight"].bytes;
+  const float huge = 9e19f;
+  for (size_t i = 0; i < norm.size(); i += sizeof huge)
+    std::memcpy(norm.data() + i, &huge, sizeof huge);
+  write_source(model);
+  CalibratedEncoder encoder = this->encoder(Rounding::importance);
+  QuantizeOptions options;
+  options.encoder = &encoder;
+  expect_failure(options, "activations of layer 1");
+}
+
 TEST_F(CalibratedEncoderTest, GoesOnOnlyWithTheSameTextAndRounding) {
   write_source(random_model());
   const auto stop_early = [&](CalibratedEncoder& encoder) {

@@ -52,6 +52,21 @@ struct CalibrationRun::Stream {
         batch_size(batch_tokens),
         batch(config, window, std::min(batch_tokens, num_tokens)) {}
 
+  /// What is handed out, and what decides who gets it. Squares must be finite, too.
+  Result<void> check_finite(int64_t layer) {
+    for (FloatMatrix* matrix : {&attn_in, &attended, &moe_in, &router_logits}) {
+      const Activations all = matrix->all();
+      for (int64_t i = 0; i < all.rows * all.cols; ++i) {
+        if (std::isfinite(all.data[i] * all.data[i])) continue;
+        return fail(ErrorCode::corrupt_data,
+                    "the activations of layer {} are not finite, or too large to be squared: this "
+                    "model cannot be calibrated",
+                    layer);
+      }
+    }
+    return {};
+  }
+
   FloatMatrix residual, attn_in, attended, moe_in, router_logits, router_index, router_weights;
   int64_t batch_size;
   WindowBatch batch;
@@ -99,11 +114,11 @@ Result<void> CalibrationRun::run_to(int64_t layer) {
                 layer_, layer);
   }
   while (layer_ < layer)
-    run_layer(layer_ + 1);
+    TETRAD_TRY(run_layer(layer_ + 1));
   return {};
 }
 
-void CalibrationRun::run_layer(int64_t layer) {
+Result<void> CalibrationRun::run_layer(int64_t layer) {
   Stream& stream = *stream_;
   kv_range_ = {};
   int64_t first = 0;  // token of the batch
@@ -128,6 +143,7 @@ void CalibrationRun::run_layer(int64_t layer) {
   }
   layer_ = layer;
   release(layer);
+  return stream.check_finite(layer);
 }
 
 void CalibrationRun::release(int64_t layer) const {
@@ -141,7 +157,13 @@ void CalibrationRun::release(int64_t layer) const {
 json::object CalibrationRun::identity() const {
   Digest digest;
   digest.add(std::as_bytes(std::span(ids_)));
-  return {{"tokens", ids_.size()},
+  // Activations differ in their last bits between instruction sets, not between numbers of threads.
+  // "cpu (avx512, 2 threads)" → "cpu (avx512)"
+  std::string kernels(std::as_const(*model_).kernels().name());
+  if (const size_t comma = kernels.find(','); comma != std::string::npos)
+    kernels.replace(comma, std::string::npos, ")");
+  return {{"kernels", kernels},
+          {"tokens", ids_.size()},
           {"ids", digest.finish()},
           {"window", options_.window},
           {"min_expert_tokens", options_.min_expert_tokens}};

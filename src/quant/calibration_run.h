@@ -83,7 +83,7 @@ class CalibrationRun {
 
   CalibrationRun(std::shared_ptr<MiniMaxM2> model, std::vector<int32_t> ids,
                  const CalibrationOptions& options);
-  void run_layer(int64_t layer);
+  Result<void> run_layer(int64_t layer);
   /// Gives the pages of a layer's weights back.
   void release(int64_t layer) const;
   std::vector<ExpertToken> tokens_of(int64_t expert) const;

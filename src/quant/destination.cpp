@@ -45,15 +45,6 @@ Result<std::vector<fs::path>> weight_files(const fs::path& folder) {
   return files;
 }
 
-bool is_mxfp4_16(const fs::path& folder) {
-  const auto text = read_text_file(folder / "config.json");
-  if (!text) return false;
-  const auto config = parse_json(*text);
-  if (!config || !config->is_object()) return false;
-  const auto quantization = QuantizationConfig::parse(config->get_object());
-  return quantization && quantization->quant_method.starts_with("mxfp4");
-}
-
 Result<void> check_overwrite(const fs::path& folder, bool overwrite) {
   const DestinationState state = destination_state(folder);
   if (state == DestinationState::empty) return {};
@@ -65,8 +56,7 @@ Result<void> check_overwrite(const fs::path& folder, bool overwrite) {
                 folder.string());
   }
   TETRAD_ASSIGN(const std::vector<fs::path> weights, weight_files(folder));
-  const bool is_own = state != DestinationState::other || path_exists(folder / kManifestFileName) ||
-                      is_mxfp4_16(folder);
+  const bool is_own = state != DestinationState::other || path_exists(folder / kManifestFileName);
   if (!weights.empty() && !is_own) {
     return fail(ErrorCode::invalid_argument,
                 "{} holds weights that tetrad has not quantized ({}); --overwrite only replaces a "

@@ -174,7 +174,8 @@ void RowEncoder::encode_fp8_block(int64_t row, std::span<const float> weights,
       amax = std::max(amax, largest_of(weights.subspan(static_cast<size_t>(n * cols_ + begin),
                                                        static_cast<size_t>(end - begin))));
     }
-    const float scale = amax > 0 ? amax / kLargestE4m3 : 1.0f;
+    // Of weights below 2^-140 the scale would underflow; they become zeros.
+    const float scale = amax / kLargestE4m3 > 0 ? amax / kLargestE4m3 : 1.0f;
     std::memcpy(at(1, (row / kFp8BlockSize * block_cols + block) * int64_t{sizeof scale}), &scale,
                 sizeof scale);
     ++loss.groups;

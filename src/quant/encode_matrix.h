@@ -34,8 +34,7 @@ struct EncodeOptions {
   TargetFormat format = TargetFormat::mxfp4_16;
   // Of mxfp4_16 alone. Against the fast search the exact one saves 0.1 % of the squared error
   // (0.2 % with importance, up to 4 % where that differs wildly within a group) for four times the
-  // time, which for 229e9 weights is
-  // some two hours of one core. A model is quantized once.
+  // time, which for 229e9 weights is some two hours of one core. A model is quantized once.
   ScaleSearch search = ScaleSearch::exact;
   ScaleSigns signs = ScaleSigns::both;
 };

@@ -275,6 +275,13 @@ TEST(EncodeMatrix, Fp8BlocksHaveAScaleEach) {
   EXPECT_NEAR(stored(matrix, TargetFormat::fp8_block, kCols, 128, 3), 1.0 / 64, 1e-9);
 }
 
+TEST(EncodeMatrix, Fp8BlocksOfWeightsBelowAnyScaleAreZeros) {
+  const std::vector<float> weights(16 * 16, 0x1p-149f);
+  const EncodedMatrix matrix = encoded(weights, 16, 16, TargetFormat::fp8_block);
+  for (int64_t n = 0; n < 16; ++n)
+    EXPECT_EQ(stored(matrix, TargetFormat::fp8_block, 16, n, n), 0);
+}
+
 TEST(EncodeMatrix, NamesTheFirstWeightThatIsNoNumber) {
   for (const float bad : {std::nanf(""), std::numeric_limits<float>::infinity(),
                           -std::numeric_limits<float>::infinity()}) {

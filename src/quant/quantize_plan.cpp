@@ -5,6 +5,7 @@
 #include <utility>
 
 #include "base/dtype.h"
+#include "checkpoint/kv_scales.h"
 #include "quant/name_pattern.h"
 
 namespace tetrad {
@@ -174,8 +175,25 @@ class Planner {
                   "checkpoint has one for all",
                   module.name, source_.folder().string());
     }
+    if (options_.format != TargetFormat::bf16 && !stands_as_written(module, matrix)) {
+      return encode(std::move(module), matrix, TargetFormat::bf16);
+    }
     carry(std::move(module));
     return {};
+  }
+
+  /// Whether the tensors are named, shaped and packed as this program writes the wanted format, so
+  /// that the config that goes with them tells how to read them.
+  bool stands_as_written(const PlannedModule& module, const WeightMatrix& matrix) const {
+    const auto layout = encoded_layout(options_.format, matrix.rows, matrix.cols);
+    if (layout.size() != module.source_tensors.size()) return false;
+    return matrix.nibble_order == NibbleOrder::low_first &&
+           std::ranges::all_of(layout, [&](const TensorLayout& wanted) {
+             const TensorView* tensor =
+                 source_.find(fmt::format("{}.{}", module.name, wanted.suffix));
+             return tensor != nullptr && tensor->dtype == wanted.dtype &&
+                    tensor->shape == wanted.shape;
+           });
   }
 
   /// Whether the weight stands under the module's own name, and not under another program's or in a
@@ -242,11 +260,13 @@ class Planner {
       module.name = name;
       module.source_tensors = {name};
       carry(std::move(module));
-      if (parse_kv_scale_name(name)) {
-        plan_.has_kv_scales = true;
-      } else if (!is_mtp_tensor(name, source_.config())) {
+      if (!parse_kv_scale_name(name) && !is_mtp_tensor(name, source_.config()))
         plan_.unknown_tensors.push_back(name);
-      }
+    }
+    // Scales of some layers, or of queries alone, announce no FP8 cache.
+    if (!options_.measures_kv_scales) {
+      plan_.has_kv_scales =
+          read_kv_scales(source_).num_layers_with_scales() == source_.config().num_hidden_layers;
     }
     return {};
   }

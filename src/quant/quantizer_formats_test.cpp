@@ -137,6 +137,32 @@ TEST_F(QuantizerFormatsTest, AnyQuantizedSourceBecomesMxfp4_16) {
   }
 }
 
+TEST_F(QuantizerFormatsTest, KeepsNothingThatTheNewConfigWouldMisread) {
+  // The other order of nibbles is in the config of the source alone.
+  write_wide_source(wide_model());
+  ASSERT_TRUE(quantize({.format = TargetFormat::mxfp4}));
+  const json::value config =
+      parse_json(read_text_file(destination() / "config.json").value()).value();
+  json::object swapped = config.get_object();
+  swapped["quantization_config"].get_object()["nibble_order"] = "high_first";
+  write(destination() / "config.json", to_json_text(swapped));
+  const auto kept = quantize_checkpoint(destination(), second_destination(),
+                                        {.format = TargetFormat::mxfp4, .keep = {"*"}});
+  ASSERT_TRUE(kept) << kept.error().message;
+  const Checkpoint after = open(second_destination());
+  EXPECT_EQ(after.matrix(kFirstExpert, 64, 32).value().format, WeightFormat::bf16);
+  expect_dequantized(open(destination()), after);
+}
+
+TEST_F(QuantizerFormatsTest, ScalesOfQueriesAloneAnnounceNoFp8Cache) {
+  Tensors model = random_model();
+  std::mt19937 random(1);
+  model["model.layers.1.self_attn.q_scale"] = random_tensor(DType::f32, {1}, random);
+  write_source(model);
+  ASSERT_TRUE(quantize());
+  EXPECT_FALSE(open(destination()).quantization().fp8_kv_cache);
+}
+
 TEST_F(QuantizerFormatsTest, RefusesGroupsThatDoNotDivideTheChannels) {
   write_source(random_model());
   expect_failure({.format = TargetFormat::mxfp4}, "48 input channels");
