@@ -195,7 +195,7 @@ LINES = [
 
 # The same, but only a warning.
 UNKNOWN_FIELDS = [
-    ("generate", {"prompt": "a", "max_tokens": 5}, r"unknown field \"max_tokens\" is ignored; known are ids, prompt"),
+    ("generate --max-tokens 3", {"prompt": "a", "max_tokens": 5}, r"unknown field \"max_tokens\" is ignored; known are ids, prompt"),
     ("tokenize", {"text": "a", "ids": [5]}, r"unknown field \"ids\" is ignored; known are text"),
     ("tokenize --decode", {"text": "a", "ids": [5]}, r"unknown field \"text\" is ignored; known are ids"),
     ("render", {"messages": [], "tool": []}, r"unknown field \"tool\" is ignored; known are messages, tools"),

@@ -11,7 +11,7 @@ import { startServer, user } from './server.js';
 import { validator } from './tools.js';
 
 const NUM_SCHEMAS = Number(process.env.TETRAD_SCHEMAS ?? 40);
-const NUM_OWN = Math.min(Math.ceil(NUM_SCHEMAS * 0.7), 28);  // those of tools
+const NUM_OWN = Math.min(Math.floor(NUM_SCHEMAS * 0.7), 28);  // those of tools
 const NUM_SEEDS = Number(process.env.TETRAD_SEEDS ?? 1);
 const CONCURRENCY = 8;
 const MAX_TOKENS = 700;
