@@ -13,6 +13,8 @@ namespace {
 
 /// Tokens of a window, as long as the model has so many positions.
 constexpr int64_t kCalibrationWindow = 1024;
+/// With fewer, what the text happens to say decides too much.
+constexpr size_t kFewTokens = 2048;
 
 }  // namespace
 
@@ -50,7 +52,9 @@ Result<std::unique_ptr<CalibratedEncoder>> calibrated_encoder(const CalibrationF
                       fmt::join(flags.texts, ", "));
   }
   const int64_t longest = loaded->model->config().max_position_embeddings;
-  fmt::print(stderr, "calibrating on {} tokens\n", ids.size());
+  fmt::print(
+      stderr, "calibrating on {} tokens{}\n", ids.size(),
+      ids.size() < kFewTokens ? "; warning: these are few, some ten thousand are better" : "");
   TETRAD_ASSIGN(std::unique_ptr<CalibrationRun> run,
                 CalibrationRun::create(std::move(loaded->model), std::move(ids),
                                        {.window = std::min(kCalibrationWindow, longest)}));
