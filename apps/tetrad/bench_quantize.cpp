@@ -16,7 +16,7 @@
 #include "number_flag.h"
 #include "quant/encode_matrix.h"
 #include "quant/pretty_json.h"
-#include "quant/search_kernels.h"
+#include "quant/quant_kernels.h"
 #include "verbs.h"
 
 namespace tetrad {
@@ -140,7 +140,7 @@ Figures figures_of(const Subject& subject, const BenchWeights& weights, ThreadPo
 }
 
 /// Weights a second that one core searches, without reading them or looking at the loss.
-double search_speed(const SearchKernels& kernels, ScaleSearch search, const BenchWeights& weights) {
+double search_speed(const QuantKernels& kernels, ScaleSearch search, const BenchWeights& weights) {
   std::vector<float> floats(weights.bf16.size());
   std::transform(weights.bf16.begin(), weights.bf16.end(), floats.begin(), bf16_to_float);
   std::vector<std::byte> codes(floats.size() / 2);
@@ -153,7 +153,7 @@ double search_speed(const SearchKernels& kernels, ScaleSearch search, const Benc
 json::array search_speeds(const BenchWeights& weights, bool print) {
   json::array speeds;
   if (print) fmt::print("\nsearch alone, one core, gaussian weights, M/s\n");
-  for (auto kernels = available_search_kernels(); *kernels != nullptr; ++kernels) {
+  for (auto kernels = available_quant_kernels(); *kernels != nullptr; ++kernels) {
     if (print) fmt::print("{:<10}", (*kernels)->isa);
     for (const ScaleSearch search : {ScaleSearch::exact, ScaleSearch::fast, ScaleSearch::amax}) {
       const double speed = search_speed(**kernels, search, weights);
@@ -192,7 +192,7 @@ int run_bench(const BenchQuantizeFlags& flags) {
   const std::array<BenchWeights, 2> kinds = {bench_weights("gaussian", flags.rows),
                                              bench_weights("laplace", flags.rows)};
   const double copied = copied_weights_per_second(all);
-  const char* isa = (*available_search_kernels())->isa;
+  const char* isa = quant_kernels().isa;
   if (!flags.json) {
     fmt::print("BF16 [{}, {}], {} threads, {}; {:.0f} M weights/s copied\n\n", flags.rows, kCols,
                all.num_threads(), isa, copied / 1e6);

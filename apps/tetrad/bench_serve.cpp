@@ -1,7 +1,6 @@
 // tetrad bench serve: a load on a server, and how it bore it.
 
 #include <fmt/format.h>
-#include <sys/ioctl.h>
 #include <sys/resource.h>
 #include <unistd.h>
 
@@ -52,10 +51,7 @@ class ProgressBar {
 
   void show(const bench::Progress& progress) const {
     if (!is_shown_) return;
-    winsize size{};
-    const bool is_known = ioctl(STDERR_FILENO, TIOCGWINSZ, &size) == 0 && size.ws_col > 0;
-    const int columns = is_known ? size.ws_col - 1 : 79;
-    fmt::print(stderr, "\r\x1b[K{}", bench::progress_line(progress, goal_, columns));
+    fmt::print(stderr, "\r\x1b[K{}", bench::progress_line(progress, goal_, terminal_columns()));
     std::fflush(stderr);
   }
 

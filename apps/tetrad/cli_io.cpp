@@ -1,6 +1,8 @@
 #include "cli_io.h"
 
 #include <fmt/ranges.h>
+#include <sys/ioctl.h>
+#include <unistd.h>
 
 #include <algorithm>
 #include <condition_variable>
@@ -87,6 +89,12 @@ int report(const Error& error) {
   fmt::print(stderr, "tetrad: {}{}\n", has_flag && !is_named ? error.param + ": " : "",
              error.message);
   return has_flag && error.code == ErrorCode::invalid_argument ? kExitUsage : kExitFailed;
+}
+
+int terminal_columns() {
+  winsize size{};
+  const bool is_known = ioctl(STDERR_FILENO, TIOCGWINSZ, &size) == 0 && size.ws_col > 0;
+  return is_known ? size.ws_col - 1 : 79;
 }
 
 Error at_flag(Error error, std::string_view flag) {

@@ -21,6 +21,10 @@ inline constexpr int kExitUsage = 2;   // the command line was wrong
 /// flag makes no sense (the error names the flag, and the message then does too), else kExitFailed.
 int report(const Error& error);
 
+/// Columns of the terminal on stderr, less one so that a full line does not wrap; 79 where they are
+/// not known.
+int terminal_columns();
+
 /// An error of reading what a flag says, with the flag's name.
 Error at_flag(Error error, std::string_view flag);
 

@@ -34,11 +34,8 @@ std::string as_utf8(std::string_view bytes) {
 /// float32. It computes with the threads of the model.
 Result<std::unique_ptr<LoadedModel>> load_reference(const std::string& folder,
                                                     std::shared_ptr<Kernels> kernels) {
-  auto loaded = std::make_unique<LoadedModel>();
-  loaded->folder = folder;
-  TETRAD_ASSIGN(Checkpoint checkpoint, Checkpoint::open(loaded->folder));
-  loaded->checkpoint = std::make_shared<const Checkpoint>(std::move(checkpoint));
-  TETRAD_ASSIGN(loaded->tokenizer, load_tokenizer(loaded->folder, TokenizerNeed::optional));
+  TETRAD_ASSIGN(std::unique_ptr<LoadedModel> loaded,
+                open_model_folder(folder, TokenizerNeed::optional));
   loaded->kernels = std::move(kernels);
   TETRAD_ASSIGN(loaded->model, MiniMaxM2::load(loaded->checkpoint, loaded->kernels));
   loaded->kv_cache.dtype = DType::f32;

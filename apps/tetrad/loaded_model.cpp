@@ -70,6 +70,16 @@ Result<KvCacheFormat> kv_cache_format(const ModelFlags& flags, const MiniMaxM2& 
   return format;
 }
 
+/// With TokenizerNeed::optional null where the folder has no tokenizer.json.
+Result<std::unique_ptr<Tokenizer>> load_tokenizer(const std::filesystem::path& folder,
+                                                  TokenizerNeed need) {
+  const std::filesystem::path path = folder / "tokenizer.json";
+  std::error_code ec;
+  if (need == TokenizerNeed::optional && !std::filesystem::exists(path, ec)) return nullptr;
+  TETRAD_ASSIGN(Tokenizer tokenizer, Tokenizer::from_file(path));
+  return std::make_unique<Tokenizer>(std::move(tokenizer));
+}
+
 }  // namespace
 
 CLI::Validator a_kv_cache_dtype() {
@@ -103,21 +113,18 @@ void add_model_flags(CLI::App& verb, ModelFlags& flags) {
       ->transform(as_whole_number({.from = 0, .to = 1024}));
 }
 
-Result<std::unique_ptr<Tokenizer>> load_tokenizer(const std::filesystem::path& folder,
-                                                  TokenizerNeed need) {
-  const std::filesystem::path path = folder / "tokenizer.json";
-  std::error_code ec;
-  if (need == TokenizerNeed::optional && !std::filesystem::exists(path, ec)) return nullptr;
-  TETRAD_ASSIGN(Tokenizer tokenizer, Tokenizer::from_file(path));
-  return std::make_unique<Tokenizer>(std::move(tokenizer));
-}
-
-Result<std::unique_ptr<LoadedModel>> load_model(const ModelFlags& flags, TokenizerNeed need) {
+Result<std::unique_ptr<LoadedModel>> open_model_folder(const std::filesystem::path& folder,
+                                                       TokenizerNeed need) {
   auto loaded = std::make_unique<LoadedModel>();
-  loaded->folder = flags.model;
+  loaded->folder = folder;
   TETRAD_ASSIGN(Checkpoint checkpoint, Checkpoint::open(loaded->folder));
   loaded->checkpoint = std::make_shared<const Checkpoint>(std::move(checkpoint));
   TETRAD_ASSIGN(loaded->tokenizer, load_tokenizer(loaded->folder, need));
+  return loaded;
+}
+
+Result<std::unique_ptr<LoadedModel>> load_model(const ModelFlags& flags, TokenizerNeed need) {
+  TETRAD_ASSIGN(std::unique_ptr<LoadedModel> loaded, open_model_folder(flags.model, need));
   TETRAD_ASSIGN(loaded->kernels, make_kernels(flags));
   TETRAD_ASSIGN(loaded->model, MiniMaxM2::load(loaded->checkpoint, loaded->kernels));
   TETRAD_ASSIGN(loaded->kv_cache, kv_cache_format(flags, *loaded->model));

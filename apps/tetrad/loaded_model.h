@@ -58,10 +58,9 @@ enum class TokenizerNeed {
 Result<std::unique_ptr<LoadedModel>> load_model(const ModelFlags& flags,
                                                 TokenizerNeed need = TokenizerNeed::required);
 
-/// The tokenizer of a checkpoint's folder; with TokenizerNeed::optional null where it has no
-/// tokenizer.json.
-Result<std::unique_ptr<Tokenizer>> load_tokenizer(const std::filesystem::path& folder,
-                                                  TokenizerNeed need);
+/// The first step of load_model(): the checkpoint and its tokenizer, nothing that computes.
+Result<std::unique_ptr<LoadedModel>> open_model_folder(const std::filesystem::path& folder,
+                                                       TokenizerNeed need);
 
 /// The tokens of a text file; special tokens in it are parsed.
 Result<std::vector<TokenId>> encode_file(const Tokenizer& tokenizer, const std::string& path);

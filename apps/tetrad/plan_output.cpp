@@ -5,6 +5,8 @@
 #include <array>
 #include <string>
 
+#include "base/grouped_number.h"
+
 namespace tetrad::plan {
 namespace {
 
@@ -12,15 +14,6 @@ constexpr double kGiB = 1 << 30;
 
 constexpr std::array kKinds = {MemoryKind::experts, MemoryKind::attention, MemoryKind::embeddings,
                                MemoryKind::router_and_norms};
-
-/// "767,856"
-std::string grouped(int64_t number) {
-  std::string text = std::to_string(number);
-  const size_t first_digit = number < 0 ? 1 : 0;
-  for (size_t at = text.size(); at > first_digit + 3;)
-    text.insert(at -= 3, ",");
-  return text;
-}
 
 std::string kv_dtype_name(DType dtype) {
   if (dtype == DType::f8_e4m3) return "fp8_e4m3";
@@ -59,23 +52,24 @@ std::string time_text(const std::optional<double>& seconds) {
 
 void print_head(const PlannedModel& model, const PlanRequest& request, const Plan& plan) {
   fmt::print("{}\n", model.source);
-  fmt::print("  model      {} parameters, {} bytes of weights{}\n", grouped(model.parameters()),
-             grouped(model.weight_bytes()),
+  fmt::print("  model      {} parameters, {} bytes of weights{}\n",
+             grouped_number(model.parameters()), grouped_number(model.weight_bytes()),
              model.assumed ? " in assumed formats (no tensors were read)" : "");
   if (model.skipped_bytes > 0) {
     fmt::print("  skipped    {} bytes of tensors that are not loaded\n",
-               grouped(model.skipped_bytes));
+               grouped_number(model.skipped_bytes));
   }
   fmt::print("  GPUs       {} of {:.3f} GiB: {} replica{} at tensor parallel {}{}\n",
              request.gpus.count, static_cast<double>(request.gpus.bytes_each) / kGiB, plan.replicas,
              plan.replicas == 1 ? "" : "s", plan.layout.tensor_parallel,
              plan.layout.expert_parallel ? " with expert parallelism" : "");
   fmt::print("  KV cache   {}: {} bytes a token, {} on each GPU\n", kv_dtype_name(plan.kv.dtype),
-             grouped(plan.kv.token_bytes_in_all), grouped(plan.kv.token_bytes));
+             grouped_number(plan.kv.token_bytes_in_all), grouped_number(plan.kv.token_bytes));
 }
 
 void print_memory_row(std::string_view label, int64_t bytes) {
-  fmt::print("{:<28} {:>20} {:>12.3f}\n", label, grouped(bytes), static_cast<double>(bytes) / kGiB);
+  fmt::print("{:<28} {:>20} {:>12.3f}\n", label, grouped_number(bytes),
+             static_cast<double>(bytes) / kGiB);
 }
 
 void print_memory(const PlanRequest& request, const MemoryBudget& memory) {
@@ -96,10 +90,11 @@ void print_memory(const PlanRequest& request, const MemoryBudget& memory) {
 }
 
 void print_capacity(const Plan& plan) {
-  fmt::print("\nKV capacity            {} tokens in {} blocks of {}{}\n", grouped(plan.kv.tokens()),
-             grouped(plan.kv.blocks), kBlockTokens, plan.replicas == 1 ? "" : ", in each replica");
+  fmt::print("\nKV capacity            {} tokens in {} blocks of {}{}\n",
+             grouped_number(plan.kv.tokens()), grouped_number(plan.kv.blocks), kBlockTokens,
+             plan.replicas == 1 ? "" : ", in each replica");
   fmt::print("full-length requests   {} of {} tokens at the same time ({:.2f} by tokens){}\n",
-             plan.kv.full_length_requests, grouped(plan.max_model_len),
+             plan.kv.full_length_requests, grouped_number(plan.max_model_len),
              static_cast<double>(plan.kv.tokens()) / static_cast<double>(plan.max_model_len),
              plan.replicas == 1 ? "" : ", in each replica");
 }
@@ -111,15 +106,17 @@ void print_decode(const Plan& plan) {
     const auto rate = row.tokens_per_second();
     const bool fits = row.batch * row.context <= plan.kv.tokens();
     fmt::print("{:<14} {:>9} {:>11.1f} {:>14.3f} {:>12} {:>10}  {}\n", row.batch,
-               grouped(row.context), row.distinct_experts, row.bytes / 1e9, time_text(row.seconds),
-               rate ? fmt::format("{:.1f}", *rate) : "-", fits ? "" : "does not fit the cache");
+               grouped_number(row.context), row.distinct_experts, row.bytes / 1e9,
+               time_text(row.seconds), rate ? fmt::format("{:.1f}", *rate) : "-",
+               fits ? "" : "does not fit the cache");
   }
   fmt::print("{:<14} {:>9} {:>11} {:>14} {:>12} {:>10}\n", "prefill, tokens", "chunks", "",
              "GB read", "reading", "computing");
   for (const PrefillForecast& row : plan.prefill) {
     fmt::print("{:<14} {:>9} {:>11} {:>14.3f} {:>12} {:>10}  {:.1f} T multiply-adds\n",
-               grouped(row.tokens), row.chunks, "", row.bytes / 1e9, time_text(row.read_seconds),
-               time_text(row.compute_seconds), row.multiply_adds / 1e12);
+               grouped_number(row.tokens), row.chunks, "", row.bytes / 1e9,
+               time_text(row.read_seconds), time_text(row.compute_seconds),
+               row.multiply_adds / 1e12);
   }
   fmt::print(
       "GB read: by one GPU. Least times: bytes and operations over the rates given with "
@@ -134,7 +131,7 @@ void print_shards(const Plan& plan) {
   for (const auto& [weight, shard] : plan.shards) {
     fmt::print("{:<55} {:>6} {:<10} {:>15} {:<8} {:>15} {:>6} {:>16}\n", weight.name, weight.count,
                weight_format_name(weight.format), shape(weight.rows, weight.cols), cut_name(shard),
-               shape(shard.rows, shard.cols), shard.count, grouped(shard.bytes));
+               shape(shard.rows, shard.cols), shard.count, grouped_number(shard.bytes));
   }
 }
 

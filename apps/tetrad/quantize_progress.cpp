@@ -1,13 +1,13 @@
 #include "quantize_progress.h"
 
 #include <fmt/format.h>
-#include <sys/ioctl.h>
 #include <unistd.h>
 
 #include <algorithm>
 #include <cstdio>
 
 #include "base/percent.h"
+#include "cli_io.h"
 
 namespace tetrad {
 namespace {
@@ -15,12 +15,6 @@ namespace {
 constexpr int kBarColumns = 24;
 constexpr std::chrono::milliseconds kBarInterval{100};
 constexpr std::chrono::seconds kLineInterval{2};
-
-int terminal_columns() {
-  winsize size{};
-  const bool is_known = ioctl(STDERR_FILENO, TIOCGWINSZ, &size) == 0 && size.ws_col > 0;
-  return is_known ? size.ws_col - 1 : 79;
-}
 
 /// Of this run: what an earlier one has made says nothing about its speed.
 double weights_a_second(const QuantizeProgress& progress, double seconds) {

@@ -95,4 +95,14 @@ float f8_e4m3_to_float(uint8_t bits) {
   return (bits & 0x80) != 0 ? -magnitude : magnitude;
 }
 
+const std::array<float, 256>& f8_e4m3_values() {
+  static const std::array<float, 256> kValues = [] {
+    std::array<float, 256> values{};
+    for (size_t code = 0; code < values.size(); ++code)
+      values[code] = f8_e4m3_to_float(static_cast<uint8_t>(code));
+    return values;
+  }();
+  return kValues;
+}
+
 }  // namespace tetrad

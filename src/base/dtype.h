@@ -2,6 +2,7 @@
 
 // Element types as safetensors spells them, and the small floating-point formats in scalar form.
 
+#include <array>
 #include <bit>
 #include <cstdint>
 #include <optional>
@@ -52,6 +53,8 @@ uint16_t float_to_f16(float value);
 
 /// E4M3FN: bias 7, no infinities, 0x7F and 0xFF are NaN, largest finite value 448.
 float f8_e4m3_to_float(uint8_t bits);
+/// The values of all codes.
+const std::array<float, 256>& f8_e4m3_values();
 
 /// Round to nearest, ties to even; what lies beyond ±448 becomes ±448, so no number becomes NaN.
 /// NaN stays NaN. A loop of it can be vectorised.

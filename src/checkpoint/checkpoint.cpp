@@ -14,7 +14,6 @@
 namespace tetrad {
 namespace {
 
-constexpr const char* kIndexName = "model.safetensors.index.json";
 constexpr const char* kSingleName = "model.safetensors";
 
 bool file_exists(const std::filesystem::path& path) {
@@ -66,14 +65,14 @@ tl::unexpected<Error> no_weights(const std::filesystem::path& folder) {
     return fail(ErrorCode::not_found,
                 "{} has {} .safetensors files but neither {}, which would say what belongs to the "
                 "model, nor {}",
-                folder.string(), shards, kIndexName, kSingleName);
+                folder.string(), shards, kIndexFileName, kSingleName);
   }
   return fail(ErrorCode::not_found, "{} has no weights: neither {} nor {}", folder.string(),
-              kIndexName, kSingleName);
+              kIndexFileName, kSingleName);
 }
 
 Result<ShardIndex> read_index(const std::filesystem::path& folder) {
-  TETRAD_ASSIGN(ShardIndex index, read_config_file(folder / kIndexName, parse_shard_index));
+  TETRAD_ASSIGN(ShardIndex index, read_config_file(folder / kIndexFileName, parse_shard_index));
   if (!file_exists(folder / kSingleName)) return index;
   for (const auto& [tensor, file] : index) {
     if (file == kSingleName) return index;
@@ -81,7 +80,7 @@ Result<ShardIndex> read_index(const std::filesystem::path& folder) {
   return fail(ErrorCode::corrupt_data,
               "{} has both {} and a {} that the index does not name; remove the one that is not "
               "meant",
-              folder.string(), kIndexName, kSingleName);
+              folder.string(), kIndexFileName, kSingleName);
 }
 
 Result<std::vector<float>> vector_values(const TensorView& tensor, int64_t size) {
@@ -114,7 +113,7 @@ Result<Checkpoint> Checkpoint::open(const std::filesystem::path& folder) {
 }
 
 Result<void> Checkpoint::open_shards() {
-  if (!file_exists(folder_ / kIndexName)) {
+  if (!file_exists(folder_ / kIndexFileName)) {
     if (!file_exists(folder_ / kSingleName)) return no_weights(folder_);
     return add_shard(kSingleName);
   }
@@ -125,19 +124,19 @@ Result<void> Checkpoint::open_shards() {
   for (const std::string& name : names) {
     if (!file_exists(folder_ / name)) {
       return fail(ErrorCode::not_found, "{} is missing, though {} names it",
-                  (folder_ / name).string(), kIndexName);
+                  (folder_ / name).string(), kIndexFileName);
     }
     TETRAD_TRY(add_shard(name));
   }
   for (const auto& [tensor, file] : index) {
     if (shard_of(tensor) == file) continue;
     return fail(ErrorCode::corrupt_data, "{}: tensor \"{}\" is missing, though {} names it",
-                (folder_ / file).string(), tensor, kIndexName);
+                (folder_ / file).string(), tensor, kIndexFileName);
   }
   for (const auto& [tensor, view] : tensors_) {
     if (index.contains(tensor)) continue;
     oddities_.push_back(
-        fmt::format("{}: tensor \"{}\" is not in {}", shard_of(tensor), tensor, kIndexName));
+        fmt::format("{}: tensor \"{}\" is not in {}", shard_of(tensor), tensor, kIndexFileName));
   }
   return {};
 }

@@ -36,16 +36,6 @@ Levels levels_of(const Codebook& codebook) {
   return levels;
 }
 
-const std::array<float, 256>& e4m3_values() {
-  static const std::array<float, 256> table = [] {
-    std::array<float, 256> values{};
-    for (size_t code = 0; code < values.size(); ++code)
-      values[code] = f8_e4m3_to_float(static_cast<uint8_t>(code));
-    return values;
-  }();
-  return table;
-}
-
 /// 2^(code - 127); code 255 is NaN, and code 0 a subnormal float.
 float e8m0_to_float(uint8_t code) {
   if (code == 255) return std::nanf("");
@@ -122,7 +112,7 @@ void expand_codes(const WeightMatrix& matrix, int64_t row, std::span<float> out)
       return;
     case WeightFormat::fp8_block:
     case WeightFormat::fp8: {
-      const std::array<float, 256>& values = e4m3_values();
+      const std::array<float, 256>& values = f8_e4m3_values();
       for (size_t col = 0; col < out.size(); ++col)
         out[col] = values[std::to_integer<size_t>(data[col])];
       return;
@@ -165,7 +155,7 @@ class RowScales {
 /// The zero point of one row's group, as it is subtracted from the signed code.
 float zero_point(const WeightMatrix& matrix, int64_t row, int64_t group, int64_t num_groups) {
   if (matrix.zero_points == nullptr) return 0;
-  const int64_t bits = matrix.format == WeightFormat::int4 ? 4 : 8;
+  const int64_t bits = integer_bits(matrix.format);
   const int64_t rows_per_word = 32 / bits;
   const auto word = load<uint32_t>(matrix.zero_points, row / rows_per_word * num_groups + group);
   const uint32_t code = word >> (row % rows_per_word * bits) & ((1u << bits) - 1);
@@ -227,7 +217,7 @@ float read_scale(DType dtype, const std::byte* scales, int64_t index) {
     case DType::bf16:
       return bf16_to_float(load<uint16_t>(scales, index));
     case DType::f8_e4m3:
-      return e4m3_values()[std::to_integer<size_t>(scales[index])];
+      return f8_e4m3_values()[std::to_integer<size_t>(scales[index])];
     case DType::f8_e8m0:
       return e8m0_to_float(std::to_integer<uint8_t>(scales[index]));
     default:

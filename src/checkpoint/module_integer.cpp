@@ -79,7 +79,7 @@ Result<void> add_zero_points(const ModuleToRead& module, WeightMatrix& matrix) {
   const auto tensor = module.find(kZeroPointName);
   if (!tensor) return {};
   TETRAD_TRY(check_dtype_i32(module, *tensor));
-  const int64_t bits = matrix.format == WeightFormat::int4 ? 4 : 8;
+  const int64_t bits = integer_bits(matrix.format);
   TETRAD_TRY(check_shape(
       *tensor, {words_for(module.rows, bits), module.cols / matrix.scale_layout.cols_per_scale}));
   matrix.zero_points = tensor->second->bytes.data();

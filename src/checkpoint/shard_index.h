@@ -9,6 +9,8 @@
 
 namespace tetrad {
 
+inline constexpr const char* kIndexFileName = "model.safetensors.index.json";
+
 /// Tensor name -> file name, from the `weight_map` of a model.safetensors.index.json.
 using ShardIndex = std::map<std::string, std::string, std::less<>>;
 

@@ -3,6 +3,7 @@
 // A checkpoint folder of a one-layer model, small enough to be damaged on purpose.
 
 #include <fmt/core.h>
+#include <gmock/gmock.h>
 #include <gtest/gtest.h>
 #include <unistd.h>
 
@@ -15,6 +16,7 @@
 
 #include "base/checked_math.h"
 #include "base/json.h"
+#include "checkpoint/checkpoint.h"
 #include "checkpoint/safetensors.h"
 
 namespace tetrad {
@@ -129,5 +131,19 @@ class TinyCheckpoint {
     ASSERT_TRUE(written) << written.error().message;
   }
 };
+
+/// Writes `tiny` to the folder and reads the module, which must fail with an error that says all of
+/// that.
+inline void expect_matrix_fails(const std::filesystem::path& folder, const TinyCheckpoint& tiny,
+                                const std::string& module, int64_t rows, int64_t cols,
+                                std::initializer_list<std::string_view> said) {
+  tiny.write(folder);
+  const auto checkpoint = Checkpoint::open(folder);
+  ASSERT_TRUE(checkpoint) << checkpoint.error().message;
+  const auto matrix = checkpoint->matrix(module, rows, cols);
+  ASSERT_FALSE(matrix) << module;
+  for (const std::string_view text : said)
+    EXPECT_THAT(matrix.error().message, testing::HasSubstr(text));
+}
 
 }  // namespace tetrad

@@ -3,15 +3,6 @@
 #include "base/integer_math.h"
 
 namespace tetrad {
-namespace {
-
-/// Bits of a code of the formats that pack codes into 32-bit words.
-int64_t integer_bits(WeightFormat format) {
-  return format == WeightFormat::int4 ? 4 : 8;
-}
-
-}  // namespace
-
 std::string_view weight_format_name(WeightFormat format) {
   switch (format) {
     case WeightFormat::f32:
@@ -38,6 +29,10 @@ std::string_view weight_format_name(WeightFormat format) {
       return "nvfp4";
   }
   return "unknown";
+}
+
+int64_t integer_bits(WeightFormat format) {
+  return format == WeightFormat::int4 ? 4 : 8;
 }
 
 ScaleLayout WeightMatrix::layout_of_scales() const {

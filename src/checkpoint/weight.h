@@ -31,6 +31,9 @@ enum class WeightFormat : uint8_t {
 
 std::string_view weight_format_name(WeightFormat format);
 
+/// Bits of a code of int4 or int8, which are packed into 32-bit words.
+int64_t integer_bits(WeightFormat format);
+
 /// The 16 levels a 4-bit code stands for.
 using Codebook = std::array<int8_t, 16>;
 

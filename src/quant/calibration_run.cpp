@@ -4,8 +4,6 @@
 
 #include <algorithm>
 #include <cmath>
-#include <cstring>
-#include <numeric>
 #include <utility>
 
 #include "base/digest.h"
@@ -20,18 +18,22 @@ constexpr int64_t kBatchTokens = 4096;
 /// Tokens that the kernels take through their experts at a time.
 constexpr int64_t kExpertTokens = 1024;
 
-std::string layer_prefix(int64_t layer) {
-  return fmt::format("model.layers.{}.", layer);
+/// visit(name, tensor) for the tensors of one layer.
+template <class Visit>
+void for_each_tensor_of(const Checkpoint& checkpoint, int64_t layer, const Visit& visit) {
+  const std::string prefix = fmt::format("model.layers.{}.", layer);
+  for (auto it = checkpoint.tensors().lower_bound(prefix);
+       it != checkpoint.tensors().end() && it->first.starts_with(prefix); ++it)
+    visit(it->first, it->second);
 }
 
 int64_t largest_layer_bytes(const Checkpoint& checkpoint) {
   int64_t largest = 0;
   for (int64_t layer = 0; layer < checkpoint.config().num_hidden_layers; ++layer) {
-    const std::string prefix = layer_prefix(layer);
     int64_t bytes = 0;
-    for (auto it = checkpoint.tensors().lower_bound(prefix);
-         it != checkpoint.tensors().end() && it->first.starts_with(prefix); ++it)
-      bytes += static_cast<int64_t>(it->second.bytes.size());
+    for_each_tensor_of(checkpoint, layer, [&](const std::string&, const TensorView& tensor) {
+      bytes += static_cast<int64_t>(tensor.bytes.size());
+    });
     largest = std::max(largest, bytes);
   }
   return largest;
@@ -81,12 +83,7 @@ Result<std::unique_ptr<CalibrationRun>> CalibrationRun::create(std::shared_ptr<M
                                                                std::vector<int32_t> ids,
                                                                const CalibrationOptions& options) {
   const ModelConfig& config = model->config();
-  if (options.window < 1 || options.window > config.max_position_embeddings) {
-    return fail(ErrorCode::invalid_argument,
-                "a window of {} tokens is outside the model's 1 to {} positions", options.window,
-                config.max_position_embeddings);
-  }
-  if (ids.empty()) return fail(ErrorCode::invalid_argument, "the calibration text is empty");
+  TETRAD_TRY(check_calibration_text(config, ids, options.window));
   for (const int32_t id : ids) {
     if (id >= 0 && id < config.vocab_size) continue;
     return fail(ErrorCode::invalid_argument,
@@ -142,16 +139,10 @@ Result<void> CalibrationRun::run_layer(int64_t layer) {
                   &observer);
   }
   layer_ = layer;
-  release(layer);
-  return stream.check_finite(layer);
-}
-
-void CalibrationRun::release(int64_t layer) const {
   const Checkpoint& checkpoint = model_->checkpoint();
-  const std::string prefix = layer_prefix(layer);
-  for (auto it = checkpoint.tensors().lower_bound(prefix);
-       it != checkpoint.tensors().end() && it->first.starts_with(prefix); ++it)
-    checkpoint.release(it->first);
+  for_each_tensor_of(checkpoint, layer,
+                     [&](const std::string& name, const TensorView&) { checkpoint.release(name); });
+  return stream.check_finite(layer);
 }
 
 json::object CalibrationRun::identity() const {
@@ -220,7 +211,13 @@ ModuleInputs CalibrationRun::expert_hidden(int64_t expert, ThreadPool& pool) {
       }
     }
   });
-  release(layer_);
+  const Checkpoint& checkpoint = model_->checkpoint();
+  for (const char* matrix : {"w1", "w3"}) {
+    const std::string module =
+        fmt::format("model.layers.{}.block_sparse_moe.experts.{}.{}", layer_, expert, matrix);
+    for (const std::string& name : checkpoint.weight_tensors(module))
+      checkpoint.release(name);
+  }
   return ModuleInputs(std::move(gate), w1.rows);
 }
 
@@ -235,25 +232,28 @@ std::vector<CalibrationRun::ExpertToken> CalibrationRun::tokens_of(int64_t exper
   const Activations index = stream_->router_index.all();
   const Activations weights = stream_->router_weights.all();
   const Activations logits = stream_->router_logits.all();
-  const auto score = [&](int64_t token, int64_t of) {
-    return 1.0f / (1.0f + std::exp(-logits.row(token)[of]));
-  };
   std::vector<ExpertToken> chosen;
-  std::vector<ExpertToken> others;
+  std::vector<int64_t> not_chosen;
   for (int64_t token = 0; token < index.rows; ++token) {
-    const float* begin = index.row(token);
-    const float* found = std::find(begin, begin + index.cols, static_cast<float>(expert));
-    if (found != begin + index.cols) {
-      chosen.push_back({token, weights.row(token)[found - begin]});
-      continue;
+    const std::span<const float> experts = index.row_span(token);
+    const auto found = std::ranges::find(experts, static_cast<float>(expert));
+    if (found == experts.end()) {
+      not_chosen.push_back(token);
+    } else {
+      chosen.push_back({token, weights.row(token)[found - experts.begin()]});
     }
-    float sum = score(token, expert);
-    for (int64_t i = 0; i < index.cols; ++i)
-      sum += score(token, static_cast<int64_t>(begin[i]));
-    others.push_back({token, score(token, expert) / sum});
   }
   const auto wanted = static_cast<size_t>(options_.min_expert_tokens);
   if (chosen.size() >= wanted) return chosen;
+
+  std::vector<ExpertToken> others;
+  for (const int64_t token : not_chosen) {
+    const auto score = [&](int64_t of) { return 1.0f / (1.0f + std::exp(-logits.row(token)[of])); };
+    float sum = score(expert);
+    for (const float of : index.row_span(token))
+      sum += score(static_cast<int64_t>(of));
+    others.push_back({token, score(expert) / sum});
+  }
   const size_t more = std::min(wanted - chosen.size(), others.size());
   std::partial_sort(others.begin(), others.begin() + static_cast<ptrdiff_t>(more), others.end(),
                     [](const ExpertToken& a, const ExpertToken& b) {

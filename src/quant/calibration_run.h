@@ -84,8 +84,6 @@ class CalibrationRun {
   CalibrationRun(std::shared_ptr<MiniMaxM2> model, std::vector<int32_t> ids,
                  const CalibrationOptions& options);
   Result<void> run_layer(int64_t layer);
-  /// Gives the pages of a layer's weights back.
-  void release(int64_t layer) const;
   std::vector<ExpertToken> tokens_of(int64_t expert) const;
   ModuleInputs gather(Activations from, const std::vector<ExpertToken>& tokens,
                       bool weighted) const;

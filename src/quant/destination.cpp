@@ -9,6 +9,7 @@
 #include "base/json.h"
 #include "base/mapped_file.h"
 #include "base/pending_file.h"
+#include "checkpoint/shard_index.h"
 #include "quant/quantize_journal.h"
 #include "quant/quantize_manifest.h"
 

@@ -33,7 +33,6 @@ Result<void> clear_destination(const std::filesystem::path& folder);
 Result<std::vector<std::string>> copy_companions(const std::filesystem::path& source,
                                                  const std::filesystem::path& folder);
 
-inline constexpr const char* kIndexFileName = "model.safetensors.index.json";
 inline constexpr const char* kLockFileName = "tetrad-quantize.lock";
 
 }  // namespace tetrad

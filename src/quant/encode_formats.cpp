@@ -12,8 +12,6 @@
 namespace tetrad {
 namespace {
 
-constexpr float kSmallestNormalF16Scale = 0x1p-14f;
-constexpr float kLargestF16Scale = 65504;
 constexpr float kLargestE2m1 = 6;
 constexpr float kLargestE4m3 = 448;
 
@@ -38,17 +36,6 @@ E2m1 nearest_e2m1(float value) {
   return {static_cast<uint8_t>(code | (negative ? 8u : 0u)), negative ? -rounded : rounded};
 }
 
-/// The values of all codes of E4M3.
-const std::array<float, 256>& e4m3_values() {
-  static const std::array<float, 256> kValues = [] {
-    std::array<float, 256> values{};
-    for (size_t code = 0; code < values.size(); ++code)
-      values[code] = f8_e4m3_to_float(static_cast<uint8_t>(code));
-    return values;
-  }();
-  return kValues;
-}
-
 float largest_of(std::span<const float> weights) {
   float amax = 0;
   for (const float weight : weights)
@@ -57,9 +44,7 @@ float largest_of(std::span<const float> weights) {
 }
 
 void count_error(float weight, float stored, QuantizationLoss& loss) {
-  const double difference = double{weight} - stored;
-  loss.energy += double{weight} * weight;
-  loss.squared_error += difference * difference;
+  loss.count_error(weight, double{weight} - stored);
 }
 
 /// Writes a group of E2M1 codes whose values stand for themselves times `scale`.
@@ -113,11 +98,7 @@ void RowEncoder::encode_mxfp4_16(int64_t row, std::span<const float> weights,
     uint16_t bits = 0;
     std::memcpy(&bits, scales.data() + group * sizeof bits, sizeof bits);
     const float scale = f16_to_float(bits);
-    ++loss.groups;
-    loss.negative_scales += scale < 0 ? 1 : 0;
-    loss.zero_scales += scale == 0 ? 1 : 0;
-    loss.subnormal_scales += scale != 0 && std::abs(scale) < kSmallestNormalF16Scale ? 1 : 0;
-    loss.clipped_scales += std::abs(scale) == kLargestF16Scale ? 1 : 0;
+    loss.count_f16_scale(scale);
     for (size_t i = 0; i < size_t{kMxfp4GroupSize}; ++i) {
       const auto byte = std::to_integer<unsigned>(codes[group * 8 + i / 2]);
       const unsigned code = i % 2 == 0 ? byte & 15u : byte >> 4;
@@ -164,7 +145,7 @@ void RowEncoder::encode_nvfp4(int64_t row, std::span<const float> weights,
 void RowEncoder::encode_fp8_block(int64_t row, std::span<const float> weights,
                                   QuantizationLoss& loss) const {
   const int64_t rows = static_cast<int64_t>(weights.size()) / cols_;
-  const std::array<float, 256>& values = e4m3_values();
+  const std::array<float, 256>& values = f8_e4m3_values();
   const int64_t block_cols = (cols_ + kFp8BlockSize - 1) / kFp8BlockSize;
   for (int64_t block = 0; block < block_cols; ++block) {
     const int64_t begin = block * kFp8BlockSize;

@@ -2,72 +2,31 @@
 
 #include <algorithm>
 #include <cmath>
-#include <cstring>
 #include <utility>
 
 #include "quant/encode_formats.h"
+#include "quant/row_blocks.h"
 
 namespace tetrad {
 namespace {
-
-/// The column of the first weight that is NaN or infinite, -1 when there is none.
-int64_t find_not_finite(std::span<const float> row) {
-  for (size_t col = 0; col < row.size(); ++col) {
-    if (!std::isfinite(row[col])) return static_cast<int64_t>(col);
-  }
-  return -1;
-}
-
-/// Columns that share a scale, and of which a row must be a multiple.
-int64_t group_of(TargetFormat format) {
-  switch (format) {
-    case TargetFormat::mxfp4_16:
-    case TargetFormat::nvfp4:
-      return kMxfp4GroupSize;
-    case TargetFormat::mxfp4:
-      return 2 * kMxfp4GroupSize;
-    case TargetFormat::fp8_block:
-    case TargetFormat::bf16:
-      break;
-  }
-  return 1;
-}
 
 /// Rows that must be known before the first of them can be written.
 int64_t rows_at_once(TargetFormat format) {
   return format == TargetFormat::fp8_block ? kFp8BlockSize : 1;
 }
 
-/// The largest magnitude of all weights, or the first weight that is not finite.
-struct RowScan {
-  float amax = 0;
-  int64_t not_finite = -1;
-};
-
-/// Reads the whole matrix once: errors come before anything is encoded.
+/// Of the whole matrix, which is read once for it.
 Result<float> largest_magnitude(std::string_view module, const WeightMatrix& source,
                                 ThreadPool& pool) {
-  std::vector<RowScan> scans(static_cast<size_t>(source.rows));
-  pool.parallel_for(source.rows, 1, [&](int64_t begin, int64_t end, int) {
-    std::vector<float> row(static_cast<size_t>(source.cols));
-    for (int64_t n = begin; n < end; ++n) {
-      dequantize_row(source, n, row);
-      RowScan& scan = scans[static_cast<size_t>(n)];
-      scan.not_finite = find_not_finite(row);
-      for (const float weight : row)
-        scan.amax = std::max(scan.amax, std::abs(weight));
+  std::vector<float> of_rows(static_cast<size_t>(source.rows));
+  const auto keep_largest = [&](int64_t row, std::span<const float> weights, QuantizationLoss&) {
+    for (const float weight : weights) {
+      float& amax = of_rows[static_cast<size_t>(row)];
+      amax = std::max(amax, std::abs(weight));
     }
-  });
-  float amax = 0;
-  for (size_t n = 0; n < scans.size(); ++n) {
-    if (scans[n].not_finite >= 0) {
-      return fail(ErrorCode::corrupt_data,
-                  "module \"{}\": the weight in row {}, column {} is NaN or infinite", module, n,
-                  scans[n].not_finite);
-    }
-    amax = std::max(amax, scans[n].amax);
-  }
-  return amax;
+  };
+  TETRAD_TRY(encode_row_blocks(module, source, 1, pool, [&] { return keep_largest; }));
+  return of_rows.empty() ? 0.0f : *std::ranges::max_element(of_rows);
 }
 
 }  // namespace
@@ -98,6 +57,21 @@ void QuantizationLoss::add(const QuantizationLoss& other) {
   squared_error += other.squared_error;
 }
 
+void QuantizationLoss::count_f16_scale(float scale) {
+  constexpr float kSmallestNormal = 0x1p-14f;
+  constexpr float kLargest = 65504;
+  ++groups;
+  negative_scales += scale < 0 ? 1 : 0;
+  zero_scales += scale == 0 ? 1 : 0;
+  subnormal_scales += scale != 0 && std::abs(scale) < kSmallestNormal ? 1 : 0;
+  clipped_scales += std::abs(scale) == kLargest ? 1 : 0;
+}
+
+void QuantizationLoss::count_error(double weight, double difference) {
+  energy += weight * weight;
+  squared_error += difference * difference;
+}
+
 double QuantizationLoss::relative_rms_error() const {
   return energy > 0 ? std::sqrt(squared_error / energy) : 0.0;
 }
@@ -107,6 +81,28 @@ int64_t TensorLayout::bytes() const {
   for (const int64_t dim : shape)
     count *= dim;
   return count;
+}
+
+int64_t channels_of_a_scale(TargetFormat format) {
+  switch (format) {
+    case TargetFormat::mxfp4_16:
+    case TargetFormat::nvfp4:
+      return kMxfp4GroupSize;
+    case TargetFormat::mxfp4:
+      return 2 * kMxfp4GroupSize;
+    case TargetFormat::fp8_block:  // whose blocks at the edge may be partial
+    case TargetFormat::bf16:
+      break;
+  }
+  return 1;
+}
+
+Result<void> check_channels(std::string_view module, TargetFormat format, int64_t cols) {
+  const int64_t channels = channels_of_a_scale(format);
+  if (cols % channels == 0) return {};
+  return fail(ErrorCode::unsupported,
+              "module \"{}\" has {} input channels, which {} cannot cut into groups of {}", module,
+              cols, target_format_name(format), channels);
 }
 
 std::vector<TensorLayout> encoded_layout(TargetFormat format, int64_t rows, int64_t cols) {
@@ -132,45 +128,32 @@ std::vector<TensorLayout> encoded_layout(TargetFormat format, int64_t rows, int6
   return {};
 }
 
+EncodedMatrix empty_encoding(TargetFormat format, int64_t rows, int64_t cols) {
+  EncodedMatrix result;
+  for (const TensorLayout& tensor : encoded_layout(format, rows, cols))
+    result.tensors.emplace_back(static_cast<size_t>(tensor.bytes()));
+  return result;
+}
+
 Result<EncodedMatrix> encode_matrix(std::string_view module, const WeightMatrix& source,
                                     const EncodeOptions& options, std::span<const float> importance,
                                     ThreadPool& pool) {
-  if (source.cols % group_of(options.format) != 0) {
-    return fail(ErrorCode::unsupported,
-                "module \"{}\" has {} input channels, which {} cannot cut into groups of {}",
-                module, source.cols, target_format_name(options.format), group_of(options.format));
-  }
+  TETRAD_TRY(check_channels(module, options.format, source.cols));
   if (!importance.empty() && std::cmp_not_equal(importance.size(), source.cols)) {
     return fail(ErrorCode::internal, "module \"{}\" has {} input channels, its importance {}",
                 module, source.cols, importance.size());
   }
-  TETRAD_ASSIGN(const float amax, largest_magnitude(module, source, pool));
-  EncodedMatrix result;
-  for (const TensorLayout& tensor : encoded_layout(options.format, source.rows, source.cols))
-    result.tensors.emplace_back(static_cast<size_t>(tensor.bytes()));
+  // One format alone has a scale of the whole matrix.
+  float amax = 0;
+  if (options.format == TargetFormat::nvfp4) {
+    TETRAD_ASSIGN(amax, largest_magnitude(module, source, pool));
+  }
+  EncodedMatrix result = empty_encoding(options.format, source.rows, source.cols);
   const RowEncoder encoder(options, importance, source.cols, amax, result.tensors);
-
-  // Losses are kept by block and added in their order, so that the sums do not depend on the
-  // threads.
-  const int64_t at_once = rows_at_once(options.format);
-  const int64_t num_blocks = (source.rows + at_once - 1) / at_once;
-  std::vector<QuantizationLoss> losses(static_cast<size_t>(num_blocks));
-  pool.parallel_for(num_blocks, 1, [&](int64_t begin, int64_t end, int) {
-    std::vector<float> rows(static_cast<size_t>(at_once * source.cols));
-    for (int64_t block = begin; block < end; ++block) {
-      const int64_t first = block * at_once;
-      const int64_t count = std::min(at_once, source.rows - first);
-      for (int64_t n = 0; n < count; ++n) {
-        dequantize_row(source, first + n,
-                       std::span(rows).subspan(static_cast<size_t>(n * source.cols),
-                                               static_cast<size_t>(source.cols)));
-      }
-      encoder.encode(first, std::span(rows).first(static_cast<size_t>(count * source.cols)),
-                     losses[static_cast<size_t>(block)]);
-    }
-  });
-  for (const QuantizationLoss& loss : losses)
-    result.loss.add(loss);
+  const auto encode = [&](int64_t first_row, std::span<const float> weights,
+                          QuantizationLoss& loss) { encoder.encode(first_row, weights, loss); };
+  TETRAD_ASSIGN(result.loss, encode_row_blocks(module, source, rows_at_once(options.format), pool,
+                                               [&] { return encode; }));
   return result;
 }
 

@@ -50,6 +50,10 @@ struct QuantizationLoss {
   double squared_error = 0;    // Σ (w - what is stored)²
 
   void add(const QuantizationLoss& other);
+  /// A group and its FP16 scale.
+  void count_f16_scale(float scale);
+  /// A weight, and how far it is from what is stored.
+  void count_error(double weight, double difference);
   /// √(squared_error / energy), 0 for a matrix of zeros.
   double relative_rms_error() const;
 };
@@ -63,6 +67,11 @@ struct TensorLayout {
   int64_t bytes() const;
 };
 
+/// Input channels that share a scale, which must divide those of a matrix.
+int64_t channels_of_a_scale(TargetFormat format);
+/// Error: `cols` that the format cannot cut into its groups.
+Result<void> check_channels(std::string_view module, TargetFormat format, int64_t cols);
+
 /// The tensors of a [rows, cols] matrix in `format`, in the order in which they are written.
 std::vector<TensorLayout> encoded_layout(TargetFormat format, int64_t rows, int64_t cols);
 
@@ -71,6 +80,9 @@ struct EncodedMatrix {
   std::vector<std::vector<std::byte>> tensors;
   QuantizationLoss loss;
 };
+
+/// Tensors of encoded_layout() to be filled in.
+EncodedMatrix empty_encoding(TargetFormat format, int64_t rows, int64_t cols);
 
 /// Encodes a matrix of any readable format. `importance`: empty, or [cols] finite numbers >= 0, the
 /// mean squared activation of each input channel, which weighs the squared error of the scale

@@ -4,10 +4,12 @@
 #include <array>
 #include <cmath>
 #include <cstring>
+#include <memory>
 #include <vector>
 
 #include "base/dtype.h"
-#include "quant/correction_kernels.h"
+#include "quant/quant_kernels.h"
+#include "quant/row_blocks.h"
 #include "quant/scale_search.h"
 
 namespace tetrad {
@@ -26,31 +28,14 @@ class RowCorrector {
       : source_(source),
         factor_(factor),
         search_(search),
-        row_(static_cast<size_t>(source.cols)),
         weights_(static_cast<size_t>(source.cols * kRowsAtOnce)),
         errors_(static_cast<size_t>(source.cols * kRowsAtOnce)) {}
 
-  /// Rows first … first + count - 1, count <= kRowsAtOnce. The first weight that is not finite, by
-  /// row and column, or nothing.
-  struct Place {
-    int64_t row = 0;
-    int64_t col = 0;
-  };
-  std::optional<Place> load(int64_t first, int64_t count) {
-    std::fill(weights_.begin(), weights_.end(), 0.0f);
-    for (int64_t r = 0; r < count; ++r) {
-      dequantize_row(source_, first + r, row_);
-      for (int64_t k = 0; k < source_.cols; ++k) {
-        const float weight = row_[static_cast<size_t>(k)];
-        if (!std::isfinite(weight)) return Place{first + r, k};
-        weights_[static_cast<size_t>(k * kRowsAtOnce + r)] = weight;
-      }
-    }
-    return std::nullopt;
-  }
-
-  /// Encodes what was loaded; packed and scales point to the first row.
-  void encode(int64_t count, std::byte* packed, std::byte* scales, QuantizationLoss& loss) {
+  /// Encodes `rows`, [count, cols], count <= kRowsAtOnce; packed and scales point to the first.
+  void encode(std::span<const float> rows, std::byte* packed, std::byte* scales,
+              QuantizationLoss& loss) {
+    const auto count = static_cast<int64_t>(rows.size()) / source_.cols;
+    load(rows, count);
     for (int64_t group = source_.cols / kGroup - 1; group >= 0; --group) {
       make_targets(group);
       search_scales(group);
@@ -62,6 +47,16 @@ class RowCorrector {
   }
 
  private:
+  void load(std::span<const float> rows, int64_t count) {
+    std::fill(weights_.begin(), weights_.end(), 0.0f);
+    for (int64_t r = 0; r < count; ++r) {
+      for (int64_t k = 0; k < source_.cols; ++k) {
+        weights_[static_cast<size_t>(k * kRowsAtOnce + r)] =
+            rows[static_cast<size_t>(r * source_.cols + k)];
+      }
+    }
+  }
+
   const float* weights_of(int64_t group) const {
     return weights_.data() + group * kGroup * kRowsAtOnce;
   }
@@ -71,7 +66,7 @@ class RowCorrector {
     std::memcpy(targets_.data(), weights_of(group), sizeof targets_);
     const int64_t behind = (group + 1) * kGroup;
     if (factor_.reach() == CorrectionReach::group || behind == source_.cols) return;
-    const CorrectionKernels& kernels = correction_kernels();
+    const QuantKernels& kernels = quant_kernels();
     for (int64_t i = 0; i < kGroup; i += kTileHeight) {
       kernels.accumulate(factor_.factors(group, behind) + i, kGroup,
                          errors_.data() + behind * kRowsAtOnce, source_.cols - behind,
@@ -107,7 +102,7 @@ class RowCorrector {
       }
       to_round.scales = scales.data();
       RoundedGroup& out = factor == kScaleFactors.front() ? best_ : tried_;
-      correction_kernels().round_group(to_round, out);
+      quant_kernels().round_group(to_round, out);
       if (&out == &best_) {
         scales_ = scales;
         continue;
@@ -145,29 +140,17 @@ class RowCorrector {
 
   void count_loss(const RoundedGroup& best, int64_t group, int64_t count,
                   QuantizationLoss& loss) const {
-    constexpr float kSmallestNormal = 0x1p-14f;
-    constexpr float kLargestScale = 65504;
     const float* weights = weights_of(group);
     for (int64_t r = 0; r < count; ++r) {
-      const float scale = scales_[static_cast<size_t>(r)];
-      ++loss.groups;
-      loss.negative_scales += scale < 0 ? 1 : 0;
-      loss.zero_scales += scale == 0 ? 1 : 0;
-      loss.subnormal_scales += scale != 0 && std::abs(scale) < kSmallestNormal ? 1 : 0;
-      loss.clipped_scales += std::abs(scale) == kLargestScale ? 1 : 0;
-      for (int64_t i = 0; i < kGroup; ++i) {
-        const double weight = weights[i * kRowsAtOnce + r];
-        const double error = best.errors[i * kRowsAtOnce + r];
-        loss.energy += weight * weight;
-        loss.squared_error += error * error;
-      }
+      loss.count_f16_scale(scales_[static_cast<size_t>(r)]);
+      for (int64_t at = r; at < kGroup * kRowsAtOnce; at += kRowsAtOnce)
+        loss.count_error(weights[at], best.errors[at]);
     }
   }
 
   const WeightMatrix& source_;
   const InputFactor& factor_;
   ScaleSearch search_;
-  std::vector<float> row_;
   std::vector<float> weights_;  // [cols][lanes]
   std::vector<float> errors_;   // [cols][lanes]
   alignas(64) std::array<float, kTile> targets_{};
@@ -185,39 +168,18 @@ Result<EncodedMatrix> encode_corrected(std::string_view module, const WeightMatr
     return fail(ErrorCode::internal, "module \"{}\" has {} input channels, its factor {}", module,
                 source.cols, factor.cols());
   }
-  EncodedMatrix result;
-  for (const TensorLayout& tensor :
-       encoded_layout(TargetFormat::mxfp4_16, source.rows, source.cols))
-    result.tensors.emplace_back(static_cast<size_t>(tensor.bytes()));
-  const int64_t packed_row = source.cols / 2;
-  const int64_t scales_row = source.cols / kGroup * int64_t{sizeof(uint16_t)};
-
-  // Kept apart and looked at in order afterwards, so that neither the sums nor the error that is
-  // reported depend on the threads.
-  const int64_t num_blocks = (source.rows + kRowsAtOnce - 1) / kRowsAtOnce;
-  std::vector<QuantizationLoss> losses(static_cast<size_t>(num_blocks));
-  std::vector<std::optional<RowCorrector::Place>> not_finite(static_cast<size_t>(num_blocks));
-  pool.parallel_for(num_blocks, 1, [&](int64_t begin, int64_t end, int) {
-    RowCorrector corrector(source, factor, search);
-    for (int64_t block = begin; block < end; ++block) {
-      const int64_t first = block * kRowsAtOnce;
-      const int64_t count = std::min(kRowsAtOnce, source.rows - first);
-      auto& place = not_finite[static_cast<size_t>(block)];
-      place = corrector.load(first, count);
-      if (place) continue;
-      corrector.encode(count, result.tensors[0].data() + first * packed_row,
-                       result.tensors[1].data() + first * scales_row,
-                       losses[static_cast<size_t>(block)]);
-    }
-  });
-  for (size_t block = 0; block < losses.size(); ++block) {
-    if (const auto& place = not_finite[block]) {
-      return fail(ErrorCode::corrupt_data,
-                  "module \"{}\": the weight in row {}, column {} is NaN or infinite", module,
-                  place->row, place->col);
-    }
-    result.loss.add(losses[block]);
-  }
+  EncodedMatrix result = empty_encoding(TargetFormat::mxfp4_16, source.rows, source.cols);
+  std::byte* const packed = result.tensors[0].data();
+  std::byte* const scales = result.tensors[1].data();
+  const auto make_encoder = [&]() -> BlockEncoder {
+    auto corrector = std::make_shared<RowCorrector>(source, factor, search);
+    return [=, cols = source.cols](int64_t first_row, std::span<const float> weights,
+                                   QuantizationLoss& loss) {
+      corrector->encode(weights, packed + first_row * cols / 2,
+                        scales + first_row * (cols / kGroup) * int64_t{sizeof(uint16_t)}, loss);
+    };
+  };
+  TETRAD_ASSIGN(result.loss, encode_row_blocks(module, source, kRowsAtOnce, pool, make_encoder));
   return result;
 }
 

@@ -5,6 +5,7 @@
 #include <algorithm>
 #include <cmath>
 
+#include "base/grouped_number.h"
 #include "quant/eval_report_html.h"
 #include "quant/eval_report_plot.h"
 #include "quant/eval_report_style.h"

@@ -22,7 +22,4 @@ std::string short_number(double value);
 /// A share as "97.53 %".
 std::string percent_text(double share);
 
-/// "6,614"
-std::string grouped_number(int64_t number);
-
 }  // namespace tetrad

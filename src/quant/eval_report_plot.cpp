@@ -6,6 +6,7 @@
 #include <cmath>
 #include <string_view>
 
+#include "base/grouped_number.h"
 #include "quant/eval_report_html.h"
 
 namespace tetrad {

@@ -7,6 +7,7 @@
 #include <limits>
 #include <set>
 
+#include "base/grouped_number.h"
 #include "quant/eval_report_html.h"
 #include "quant/eval_report_plot.h"
 

@@ -5,7 +5,7 @@
 #include <cmath>
 #include <cstring>
 
-#include "quant/correction_kernels.h"
+#include "quant/quant_kernels.h"
 
 namespace tetrad {
 namespace {
@@ -56,7 +56,7 @@ void deal(int64_t count, ThreadPool& pool, const Body& body) {
 template <class EndOf>
 void add_products(const Panels& panels, int64_t rows, int64_t first, int64_t cols, float sign,
                   std::vector<float>& h, const EndOf& end_of, ThreadPool& pool) {
-  const CorrectionKernels& kernels = correction_kernels();
+  const QuantKernels& kernels = quant_kernels();
   deal((cols - first) / kTileHeight, pool, [&](int64_t tile) {
     const int64_t i = first + tile * kTileHeight;
     const float* a = panels.panel(i / kLanes) + i % kLanes;

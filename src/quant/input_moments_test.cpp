@@ -5,7 +5,7 @@
 #include <cmath>
 #include <random>
 
-#include "quant/correction_kernels.h"
+#include "quant/quant_kernels.h"
 
 namespace tetrad {
 namespace {
@@ -133,15 +133,6 @@ TEST(MeanSquares, AreTheDiagonal) {
   EXPECT_EQ(mean_squares({values.data(), 2, 2}, pool), (std::vector<float>{5, 10}));
 }
 
-std::vector<const CorrectionKernels*> instances_of_this_machine() {
-  std::vector<const CorrectionKernels*> all = {correction_kernels_generic()};
-#if defined(__x86_64__)
-  if (__builtin_cpu_supports("avx2")) all.push_back(correction_kernels_avx2());
-  if (&correction_kernels() == correction_kernels_avx512()) all.push_back(&correction_kernels());
-#endif
-  return all;
-}
-
 TEST(CorrectionKernels, GiveTheSameBitsOnEveryInstructionSet) {
   std::mt19937 random(8);
   std::normal_distribution<float> normal;
@@ -162,7 +153,8 @@ TEST(CorrectionKernels, GiveTheSameBitsOnEveryInstructionSet) {
   scales[5] = 0;
   std::vector<float> first_sums;
   RoundedGroup first;
-  for (const CorrectionKernels* kernels : instances_of_this_machine()) {
+  for (auto next = available_quant_kernels(); *next != nullptr; ++next) {
+    const QuantKernels* kernels = *next;
     std::vector<float> sums(128, 1.0f);
     kernels->accumulate(a.data() + 8, 16, b.data(), 50, sums.data());
     RoundedGroup rounded;

@@ -45,14 +45,20 @@ Result<KvScales> KvRange::scales(int64_t layer) const {
   return KvScales{scale_of(k_, kKeyConstant), scale_of(v_, kValueConstant)};
 }
 
-Result<std::vector<KvScales>> calibrate_kv_scales(MiniMaxM2& model, std::span<const int32_t> ids,
-                                                  int64_t window) {
-  if (window < 1 || window > model.config().max_position_embeddings) {
+Result<void> check_calibration_text(const ModelConfig& config, std::span<const int32_t> ids,
+                                    int64_t window) {
+  if (window < 1 || window > config.max_position_embeddings) {
     return fail(ErrorCode::invalid_argument,
                 "a window of {} tokens is outside the model's 1 to {} positions", window,
-                model.config().max_position_embeddings);
+                config.max_position_embeddings);
   }
   if (ids.empty()) return fail(ErrorCode::invalid_argument, "the calibration text is empty");
+  return {};
+}
+
+Result<std::vector<KvScales>> calibrate_kv_scales(MiniMaxM2& model, std::span<const int32_t> ids,
+                                                  int64_t window) {
+  TETRAD_TRY(check_calibration_text(model.config(), ids, window));
   std::vector<KvRange> ranges(static_cast<size_t>(model.config().num_hidden_layers));
   const Observer observer = [&](std::string_view name, int64_t layer, Activations tensor) {
     if (name == "k") ranges[static_cast<size_t>(layer)].see_keys(tensor);

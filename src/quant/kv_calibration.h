@@ -25,6 +25,10 @@ class KvRange {
   float v_ = 0;
 };
 
+/// Errors: no tokens, a window outside [1, max_position_embeddings].
+Result<void> check_calibration_text(const ModelConfig& config, std::span<const int32_t> ids,
+                                    int64_t window);
+
 /// Runs `ids` in consecutive windows, each alone from position 0, with a cache that rounds nothing,
 /// and gives each layer the scales amax * 1.10 / C, where amax is the largest magnitude of its keys
 /// (after QK norm and RoPE) or its values, and C is 200 for keys and 100 for values (mxfp4_16 spec,

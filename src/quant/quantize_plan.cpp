@@ -28,27 +28,8 @@ bool is_to_be_encoded(TensorRole role) {
   return false;
 }
 
-bool is_dense(WeightFormat format) {
-  return format == WeightFormat::f32 || format == WeightFormat::f16 || format == WeightFormat::bf16;
-}
-
 bool is_already(TargetFormat wanted, WeightFormat format) {
   return target_format_name(wanted) == weight_format_name(format);
-}
-
-/// Input channels that share a scale, which must divide those of a matrix.
-int64_t channels_of_a_group(TargetFormat format) {
-  switch (format) {
-    case TargetFormat::mxfp4_16:
-    case TargetFormat::nvfp4:
-      return 16;
-    case TargetFormat::mxfp4:
-      return 32;
-    case TargetFormat::fp8_block:  // whose blocks at the edge may be partial
-    case TargetFormat::bf16:
-      break;
-  }
-  return 1;
 }
 
 /// The patterns of --keep, and whether each has found something.
@@ -149,7 +130,7 @@ class Planner {
       if (!is_kept) return encode(std::move(module), matrix, options_.format);
       plan_.kept_modules.push_back(expected.name);
     }
-    if (!is_dense(matrix.format) || !has_own_tensors(module)) {
+    if (!matrix.is_dense() || !has_own_tensors(module)) {
       return encode(std::move(module), matrix, TargetFormat::bf16);
     }
     carry(std::move(module));
@@ -205,12 +186,7 @@ class Planner {
   }
 
   Result<void> encode(PlannedModule module, const WeightMatrix& matrix, TargetFormat format) {
-    if (matrix.cols % channels_of_a_group(format) != 0) {
-      return fail(ErrorCode::unsupported,
-                  "module \"{}\" has {} input channels, which {} cannot cut into groups of {}",
-                  module.name, matrix.cols, target_format_name(format),
-                  channels_of_a_group(format));
-    }
+    TETRAD_TRY(check_channels(module.name, format, matrix.cols));
     module.source = matrix;
     module.format = format;
     for (TensorLayout& tensor : encoded_layout(format, matrix.rows, matrix.cols)) {

@@ -22,7 +22,7 @@ json::object weight_scheme(TargetFormat format) {
   return {{"num_bits", 4},
           {"type", "float"},
           {"strategy", nvfp4 ? "tensor_group" : "group"},
-          {"group_size", nvfp4 ? 16 : 32},
+          {"group_size", channels_of_a_scale(format)},
           {"symmetric", true},
           {"dynamic", false},
           {"scale_dtype", nvfp4 ? "torch.float8_e4m3fn" : "torch.uint8"}};

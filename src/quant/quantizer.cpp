@@ -9,6 +9,7 @@
 #include "base/file_lock.h"
 #include "base/pending_file.h"
 #include "checkpoint/checkpoint.h"
+#include "checkpoint/shard_index.h"
 #include "quant/destination.h"
 #include "quant/pretty_json.h"
 #include "quant/quantize_journal.h"

@@ -5,7 +5,7 @@
 #include <cstring>
 
 #include "base/dtype.h"
-#include "quant/search_kernels.h"
+#include "quant/quant_kernels.h"
 
 namespace tetrad {
 namespace {
@@ -13,16 +13,16 @@ namespace {
 constexpr auto kWeightsOfGroup = static_cast<size_t>(kSearchGroupWeights);
 constexpr auto kGroupsAtOnce = static_cast<size_t>(kSearchGroups);
 
-SearchKernels::Search search_of(const SearchKernels& kernels, ScaleSearch search) {
+QuantKernels::Search search_of(const QuantKernels& kernels, ScaleSearch search) {
   switch (search) {
     case ScaleSearch::amax:
-      return kernels.amax;
+      return kernels.search_amax;
     case ScaleSearch::fast:
-      return kernels.fast;
+      return kernels.search_fast;
     case ScaleSearch::exact:
       break;
   }
-  return kernels.exact;
+  return kernels.search_exact;
 }
 
 /// Group g of `rows` becomes lane g; lanes without a group keep what they have.
@@ -67,11 +67,11 @@ std::string_view scale_search_name(ScaleSearch search) {
   return "unknown";
 }
 
-void quantize_groups_with(const SearchKernels& kernels, std::span<const float> weights,
+void quantize_groups_with(const QuantKernels& kernels, std::span<const float> weights,
                           std::span<const float> importance, ScaleSearch search,
                           std::span<std::byte> codes, std::span<std::byte> scales,
                           ScaleSigns signs) {
-  const SearchKernels::Search run = search_of(kernels, search);
+  const QuantKernels::Search run = search_of(kernels, search);
   SearchBatch batch = {};
   batch.positive_only = signs == ScaleSigns::positive;
   if (importance.empty()) {
@@ -95,8 +95,7 @@ void quantize_groups_with(const SearchKernels& kernels, std::span<const float> w
 void quantize_groups(std::span<const float> weights, std::span<const float> importance,
                      ScaleSearch search, std::span<std::byte> codes, std::span<std::byte> scales,
                      ScaleSigns signs) {
-  quantize_groups_with(**available_search_kernels(), weights, importance, search, codes, scales,
-                       signs);
+  quantize_groups_with(quant_kernels(), weights, importance, search, codes, scales, signs);
 }
 
 }  // namespace tetrad

@@ -9,7 +9,7 @@
 
 namespace tetrad {
 
-struct SearchKernels;
+struct QuantKernels;
 
 /// How the scale of a group of 16 weights is found.
 enum class ScaleSearch : uint8_t {
@@ -41,7 +41,7 @@ void quantize_groups(std::span<const float> weights, std::span<const float> impo
                      ScaleSigns signs = ScaleSigns::both);
 
 /// The same with the inner loops of a certain instruction set, which the machine must have.
-void quantize_groups_with(const SearchKernels& kernels, std::span<const float> weights,
+void quantize_groups_with(const QuantKernels& kernels, std::span<const float> weights,
                           std::span<const float> importance, ScaleSearch search,
                           std::span<std::byte> codes, std::span<std::byte> scales,
                           ScaleSigns signs = ScaleSigns::both);

@@ -19,12 +19,12 @@ TEST(ScaleSearch, EveryInstructionSetGivesTheSameBits) {
   constexpr size_t kGroups = kSanitized ? 1'003 : 50'003;
   const std::vector<float> weights = mixed_groups(kGroups, true, 7);
   const std::vector<float> importance = random_importance(weights.size(), 8);
-  const SearchKernels& generic = *search_kernels_generic();
+  const QuantKernels& generic = *quant_kernels_generic();
   for (const ScaleSearch search : {ScaleSearch::amax, ScaleSearch::fast, ScaleSearch::exact}) {
     for (const ScaleSigns signs : {ScaleSigns::both, ScaleSigns::positive}) {
       const Quantized plain = quantized(weights, {}, search, signs, generic);
       const Quantized weighted = quantized(weights, importance, search, signs, generic);
-      for (auto kernels = available_search_kernels(); *kernels != nullptr; ++kernels) {
+      for (auto kernels = available_quant_kernels(); *kernels != nullptr; ++kernels) {
         EXPECT_EQ(quantized(weights, {}, search, signs, **kernels), plain) << (*kernels)->isa;
         EXPECT_EQ(quantized(weights, importance, search, signs, **kernels), weighted)
             << (*kernels)->isa;
@@ -151,7 +151,7 @@ TEST(ScaleSearch, TiesGoToTheLowerIndex) {
     Group importance;
     importance.fill(1);
     importance[0] = importance[1] = 0;
-    for (auto kernels = available_search_kernels(); *kernels != nullptr; ++kernels) {
+    for (auto kernels = available_quant_kernels(); *kernels != nullptr; ++kernels) {
       const Quantized found =
           quantized(weights, importance, ScaleSearch::exact, ScaleSigns::both, **kernels);
       ASSERT_EQ(found.scale(0), 1.0);

@@ -8,8 +8,8 @@
 // that are nearest at it, and no scale is better for these codes than the FP16 number nearest to
 // the vertex of their parabola; so it is enough to offer that number for each assignment.
 
-#include "quant/search_kernels.h"
-#include "quant/search_lanes.h"
+#include "quant/quant_kernels.h"
+#include "quant/quant_lanes.h"
 
 namespace tetrad {
 namespace {  // NOLINT(google-build-namespaces)

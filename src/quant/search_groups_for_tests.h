@@ -12,8 +12,8 @@
 #include <vector>
 
 #include "checkpoint/weight.h"
+#include "quant/quant_kernels.h"
 #include "quant/scale_search.h"
-#include "quant/search_kernels.h"
 
 namespace tetrad::search_test {
 
@@ -48,7 +48,7 @@ struct Quantized {
 inline Quantized quantized(std::span<const float> weights, std::span<const float> importance = {},
                            ScaleSearch search = ScaleSearch::exact,
                            ScaleSigns signs = ScaleSigns::both,
-                           const SearchKernels& kernels = **available_search_kernels()) {
+                           const QuantKernels& kernels = quant_kernels()) {
   Quantized result{std::vector<std::byte>(weights.size() / 2),
                    std::vector<std::byte>(weights.size() / 8)};
   quantize_groups_with(kernels, weights, importance, search, result.codes, result.scales, signs);

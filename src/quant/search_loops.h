@@ -1,11 +1,10 @@
 #pragma once
 
-// The source of search_kernels_*.cpp, each of which compiles it for its instruction set. The
-// namespace is unnamed on purpose: every file has an instance of its own.
+// The scale search of quant_loops.h.
 
+#include "quant/quant_kernels.h"
+#include "quant/quant_lanes.h"
 #include "quant/search_exact_loops.h"
-#include "quant/search_kernels.h"
-#include "quant/search_lanes.h"
 
 namespace tetrad {
 namespace {  // NOLINT(google-build-namespaces)
@@ -185,10 +184,6 @@ void search_exact(const SearchBatch& given, SearchedBatch& out) {
   find_fast_scales(batch, out);
   improve_to_optimum(batch, out.scales);
   store_codes(batch, out);
-}
-
-constexpr SearchKernels make_search_kernels(const char* isa) {
-  return {.isa = isa, .amax = &search_amax, .fast = &search_fast, .exact = &search_exact};
 }
 
 }  // namespace

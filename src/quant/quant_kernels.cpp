@@ -1,0 +1,25 @@
+#include "quant/quant_kernels.h"
+
+#include <array>
+#include <cstddef>
+
+namespace tetrad {
+
+const QuantKernels* const* available_quant_kernels() {
+  static const std::array<const QuantKernels*, 4> kAvailable = [] {
+    std::array<const QuantKernels*, 4> found{};
+    std::size_t count = 0;
+#if defined(__x86_64__)
+    if (__builtin_cpu_supports("avx512f") && __builtin_cpu_supports("avx512bw") &&
+        __builtin_cpu_supports("avx512dq") && __builtin_cpu_supports("avx512vl")) {
+      found[count++] = quant_kernels_avx512();
+    }
+    if (__builtin_cpu_supports("avx2")) found[count++] = quant_kernels_avx2();
+#endif
+    found[count] = quant_kernels_generic();
+    return found;
+  }();
+  return kAvailable.data();
+}
+
+}  // namespace tetrad
