@@ -24,5 +24,6 @@ void add_verb_bench(CLI::App& app, int& exit_status);
 void add_bench_serve(CLI::App& bench, int& exit_status);
 void add_bench_structured(CLI::App& bench, int& exit_status);
 void add_bench_quantize(CLI::App& bench, int& exit_status);
+void add_bench_limits(CLI::App& bench, int& exit_status);
 
 }  // namespace tetrad

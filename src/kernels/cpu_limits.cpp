@@ -1,0 +1,220 @@
+#include "kernels/cpu_limits.h"
+
+#include <fmt/core.h>
+#include <sys/mman.h>
+
+#include <algorithm>
+#include <array>
+#include <atomic>
+#include <cerrno>
+#include <cmath>
+#include <cstdlib>
+#include <cstring>
+#include <fstream>
+#include <functional>
+#include <utility>
+
+#include "base/clock.h"
+#include "base/thread_pool.h"
+#include "kernels/cpu/limit_kernels.h"
+
+namespace tetrad {
+namespace {
+
+constexpr int64_t kMostReadBytes = int64_t{1} << 30;
+constexpr int64_t kLeastReadBytes = int64_t{256} << 20;
+constexpr int64_t kHugePage = int64_t{2} << 20;
+/// Indices and table of a thread: half of a small first-level cache.
+constexpr int64_t kIndexBytes = int64_t{16} << 10;
+constexpr int kRunsOfFigure = 25;
+constexpr double kSecondsOfRun = 0.04;
+
+/// "<key> : <value>" or "<key>: <value>" in a file of the system; "" where there is none.
+std::string system_field(const char* file, std::string_view key) {
+  std::ifstream lines(file);
+  for (std::string line; std::getline(lines, line);) {
+    if (!line.starts_with(key)) continue;
+    const size_t colon = line.find_first_not_of(" \t", key.size());
+    if (colon == std::string::npos || line[colon] != ':') continue;
+    const size_t value = line.find_first_not_of(" \t", colon + 1);
+    return value == std::string::npos ? std::string() : line.substr(value);
+  }
+  return {};
+}
+
+/// Bytes that can be had without swapping; 0 where the system does not say.
+int64_t available_memory() {
+  return std::strtoll(system_field("/proc/meminfo", "MemAvailable").c_str(), nullptr, 10) * 1024;
+}
+
+/// Memory of huge pages where the system gives them.
+class ReadBuffer {
+ public:
+  static Result<ReadBuffer> allocate(ThreadPool& pool) {
+    const int64_t size = std::min(kMostReadBytes, available_memory() / 4 / kHugePage * kHugePage);
+    if (size < kLeastReadBytes) {
+      return fail(ErrorCode::resource_exhausted,
+                  "measuring the speed of memory takes a quarter of the free memory, at least {} "
+                  "MiB, but that is {} MiB: free some",
+                  kLeastReadBytes >> 20, size >> 20);
+    }
+    void* data = mmap(nullptr, static_cast<size_t>(size), PROT_READ | PROT_WRITE,
+                      MAP_PRIVATE | MAP_ANONYMOUS, -1, 0);
+    if (data == MAP_FAILED) {
+      return fail(ErrorCode::resource_exhausted, "cannot allocate {} MiB to read: {}", size >> 20,
+                  std::strerror(errno));
+    }
+    ReadBuffer buffer(static_cast<unsigned char*>(data), size);
+    madvise(data, static_cast<size_t>(size), MADV_HUGEPAGE);  // slower pages without are no error
+    // Every thread's part is written by it: the memory then is its node's.
+    pool.parallel_for(size, kHugePage, [&](int64_t begin, int64_t end, int thread) {
+      std::memset(buffer.data_ + begin, thread + 1, static_cast<size_t>(end - begin));
+    });
+    return buffer;
+  }
+
+  ReadBuffer(ReadBuffer&& other) noexcept
+      : data_(std::exchange(other.data_, nullptr)), size_(other.size_) {}
+  ReadBuffer& operator=(ReadBuffer&&) = delete;
+  ReadBuffer(const ReadBuffer&) = delete;
+  ReadBuffer& operator=(const ReadBuffer&) = delete;
+  ~ReadBuffer() {
+    if (data_ != nullptr) munmap(data_, static_cast<size_t>(size_));
+  }
+
+  const unsigned char* data() const { return data_; }
+  int64_t size() const { return size_; }
+
+ private:
+  ReadBuffer(unsigned char* data, int64_t size) : data_(data), size_(size) {}
+
+  unsigned char* data_ = nullptr;
+  int64_t size_ = 0;
+};
+
+/// What one thread does `repeats` times over; returns the loop's sum.
+using LimitLoop = std::function<double(int thread, int64_t repeats)>;
+
+double seconds_of_loop(const LimitLoop& loop, ThreadPool& pool, int64_t repeats) {
+  const SteadyClock clock;
+  std::atomic<double> kept = 0;  // what a loop computes is used
+  const Seconds begin = clock.now();
+  pool.run([&](int thread) { kept = loop(thread, repeats); });
+  return (clock.now() - begin).count();
+}
+
+/// `per_repeat`: work of all threads together, in units of 10^9.
+LimitFigure figure_of_loop(const LimitLoop& loop, ThreadPool& pool, double per_repeat) {
+  int64_t repeats = 1;
+  double seconds = seconds_of_loop(loop, pool, repeats);
+  while (seconds < kSecondsOfRun / 4) {
+    repeats *= 2;
+    seconds = seconds_of_loop(loop, pool, repeats);
+  }
+  const double more = std::ceil(kSecondsOfRun / seconds);
+  repeats = static_cast<int64_t>(static_cast<double>(repeats) * std::max(more, 1.0));
+  std::array<double, kRunsOfFigure> speeds;
+  for (double& speed : speeds)
+    speed = per_repeat * static_cast<double>(repeats) / seconds_of_loop(loop, pool, repeats);
+  std::sort(speeds.begin(), speeds.end());
+  return {
+      .threads = pool.num_threads(), .median = speeds[speeds.size() / 2], .best = speeds.back()};
+}
+
+LimitFigure read_figure(const LimitKernels& kernels, const ReadBuffer& buffer, ThreadPool& pool) {
+  constexpr int64_t kGrain = kReadStreams * kReadUnit;
+  const int64_t part = buffer.size() / pool.num_threads() / kGrain * kGrain;
+  const LimitLoop loop = [&](int thread, int64_t repeats) {
+    uint64_t sum = 0;
+    for (int64_t repeat = 0; repeat < repeats; ++repeat)
+      sum += kernels.read(buffer.data() + thread * part, part / kReadStreams);
+    return static_cast<double>(sum);
+  };
+  return figure_of_loop(loop, pool, static_cast<double>(part) * pool.num_threads() / 1e9);
+}
+
+LimitFigure look_up_figure(const LimitKernels& kernels, ThreadPool& pool) {
+  const LimitLoop loop = [&](int thread, int64_t repeats) {
+    std::array<unsigned char, 16> table;
+    for (size_t i = 0; i < table.size(); ++i)
+      table[i] = static_cast<unsigned char>(37 * i + 11);
+    alignas(64) std::array<unsigned char, kIndexBytes> indices;  // no load crosses a line
+    for (size_t i = 0; i < indices.size(); ++i)
+      indices[i] = static_cast<unsigned char>((i * i / 7 + static_cast<size_t>(thread)) % 64);
+    return static_cast<double>(kernels.look_up(table.data(), indices.data(), kIndexBytes, repeats));
+  };
+  return figure_of_loop(loop, pool, static_cast<double>(kIndexBytes) * pool.num_threads() / 1e9);
+}
+
+/// Operands whose sums neither overflow a float nor are all zero.
+struct ProductOperands {
+  alignas(64) std::array<unsigned char, kMaxProductRows * kMaxProductBytes> a;
+  alignas(64) std::array<unsigned char, kMaxProductRows * kMaxProductBytes> b;
+
+  template <class Element>
+  static ProductOperands of(Element a, Element b) {
+    ProductOperands operands;
+    for (size_t at = 0; at < operands.a.size(); at += sizeof(Element)) {
+      std::memcpy(operands.a.data() + at, &a, sizeof a);
+      std::memcpy(operands.b.data() + at, &b, sizeof b);
+    }
+    return operands;
+  }
+};
+
+LimitFigure product_figure(const ProductKernel& kernel, const ProductOperands& operands,
+                           int64_t element_bytes, ThreadPool& pool) {
+  const LimitLoop loop = [&](int, int64_t repeats) {
+    return kernel.run(operands.a.data(), operands.b.data(), repeats);
+  };
+  const int64_t multiplies = kernel.a_rows * kernel.b_rows * kernel.vector_bytes / element_bytes;
+  return figure_of_loop(loop, pool,
+                        2.0 * static_cast<double>(multiplies) * pool.num_threads() / 1e9);
+}
+
+std::vector<int> numbers_of_threads(int most) {
+  std::vector<int> numbers;
+  for (int threads = 1; threads < most; threads < 8 ? ++threads : threads *= 2)
+    numbers.push_back(threads);
+  numbers.push_back(most);
+  return numbers;
+}
+
+}  // namespace
+
+std::string cpu_model() {
+  constexpr const char* kFile = "/proc/cpuinfo";
+  const std::string name = system_field(kFile, "model name");
+  if (name.empty()) return "unknown";
+  return fmt::format("{} (family {}, model {})", name, system_field(kFile, "cpu family"),
+                     system_field(kFile, "model"));
+}
+
+Result<CpuLimits> measure_cpu_limits(int max_threads) {
+  const LimitKernels& kernels = **available_limit_kernels();
+  ThreadPool all(max_threads);
+  TETRAD_ASSIGN(const ReadBuffer buffer, ReadBuffer::allocate(all));
+  const auto int8 = ProductOperands::of<unsigned char>(101, 0x9D);
+  const auto bf16 = ProductOperands::of<uint16_t>(0x3F81, 0xBE83);
+  const auto f32 = ProductOperands::of<float>(1.01f, -0.26f);
+
+  CpuLimits limits{.cpu = cpu_model(),
+                   .threads = all.num_threads(),
+                   .read_bytes = buffer.size(),
+                   .read_gb_per_s = {.isa = kernels.isa},
+                   .int8_gops = {.isa = kernels.int8.isa},
+                   .bf16_gops = {.isa = kernels.bf16.isa},
+                   .f32_gops = {.isa = kernels.f32.isa},
+                   .byte_table_gb_per_s = {.isa = kernels.isa}};
+  for (const int threads : numbers_of_threads(all.num_threads())) {
+    ThreadPool pool(threads);
+    limits.read_gb_per_s.by_threads.push_back(read_figure(kernels, buffer, pool));
+    limits.int8_gops.by_threads.push_back(product_figure(kernels.int8, int8, 1, pool));
+    limits.bf16_gops.by_threads.push_back(product_figure(kernels.bf16, bf16, 2, pool));
+    limits.f32_gops.by_threads.push_back(product_figure(kernels.f32, f32, 4, pool));
+    limits.byte_table_gb_per_s.by_threads.push_back(look_up_figure(kernels, pool));
+  }
+  return limits;
+}
+
+}  // namespace tetrad
