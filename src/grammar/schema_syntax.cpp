@@ -51,10 +51,7 @@ ByteDfa with_prefix(std::string_view prefix, const ByteDfa& dfa) {
 }
 
 Result<Automaton> texts_without(std::string_view forbidden, AutomatonLimits limits) {
-  std::string regex;
-  for (const char c : forbidden)
-    regex += std::string("[") + c + "]";
-  TETRAD_ASSIGN(const Automaton with, parse_regex(regex, RegexMatch::search, limits));
+  TETRAD_ASSIGN(const Automaton with, parse_regex(forbidden, RegexMatch::search, limits));
   return Automaton::any().subtract(with, limits);
 }
 
@@ -88,8 +85,7 @@ Result<JsonSyntax> JsonSyntax::create(Builder& builder, std::string_view forbidd
 
   TETRAD_ASSIGN(Automaton character, parse_regex(written_character(""), RegexMatch::whole, limits));
   if (!forbidden.empty()) {
-    const Automaton first = Automaton::literal(forbidden.substr(0, 1));
-    TETRAD_ASSIGN(character, character.subtract(first, limits));
+    TETRAD_ASSIGN(character, character.subtract(Automaton::literal("<"), limits));
   }
   TETRAD_ASSIGN(ByteDfa bytes, encode(character, Encoding::utf8, limits));
   syntax.character = builder.text(std::make_shared<const ByteDfa>(std::move(bytes)));

@@ -29,8 +29,9 @@ struct JsonSyntax {
   /// Texts without `forbidden`; none: nothing is.
   std::optional<Automaton> allowed;
 
-  /// `forbidden`: what no string may contain as it is written, such as the tag that ends the JSON
-  /// text; it begins with `<`, which characters() then stand for by escapes only.
+  /// `forbidden`: a regular expression of what no string may contain as it is written, such as the
+  /// tags that end the JSON text; all of it begins with `<`, which characters() then stand for by
+  /// escapes only.
   static Result<JsonSyntax> create(Builder& builder, std::string_view forbidden = {});
 };
 
@@ -38,7 +39,7 @@ struct JsonSyntax {
 Result<std::shared_ptr<const ByteDfa>> bytes_of_regex(std::string_view regex,
                                                       AutomatonLimits limits);
 
-/// The texts that `forbidden`, ASCII, does not occur in.
+/// The texts that nothing of the regular expression `forbidden` occurs in.
 Result<Automaton> texts_without(std::string_view forbidden, AutomatonLimits limits);
 
 /// The texts of `dfa` with `prefix` in front of them; not of an empty one.

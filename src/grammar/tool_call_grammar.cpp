@@ -46,7 +46,7 @@ class ToolCallCompiler {
 };
 
 Result<void> ToolCallCompiler::create_nodes() {
-  TETRAD_ASSIGN(syntax_, JsonSyntax::create(builder_, kParameterEnd));
+  TETRAD_ASSIGN(syntax_, JsonSyntax::create(builder_, kEndsOfValues));
   TETRAD_ASSIGN(free_text_, free_parameter_text(builder_));
   parameter_end_ = builder_.literal(std::string(kParameterEnd) + "\n");
   invoke_end_ = builder_.literal("</invoke>\n");

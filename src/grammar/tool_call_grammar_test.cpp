@@ -128,6 +128,23 @@ TEST(ToolCallGrammar, StringsAreRaw) {
             "ok");
 }
 
+/// The parser would take each for the end of the value, and what follows for something else.
+TEST(ToolCallGrammar, NoValueHoldsATagThatEndsIt) {
+  const std::vector<std::string> bad = {"a\n</invoke>\n-",       "</minimax:tool_call>",
+                                        "<invoke name=\"g\">",   "<parameter\n name=\"b\">",
+                                        "<<parameter name='b'>", "</parameter>"};
+  const std::vector<std::string> good = {"</invoke",     "<invoker name", "<parameters>",
+                                         "</invoke >",   "<invoke id=1>", "</tool_call>",
+                                         "< invoke name"};
+  EXPECT_EQ(value_faults(R"({"type":"string"})", good, bad), "ok");
+  EXPECT_EQ(value_faults(R"({"type":"string","pattern":"^[^q]*$"})", good, bad), "ok");
+  EXPECT_EQ(value_faults(R"({"type":"string","minLength":2,"maxLength":5000})", {"ab"}, bad), "ok");
+  EXPECT_EQ(value_faults(R"({"type":"array","items":{"type":"string"}})",
+                         {R"(["<invoke id=1>"])", R"(["\u003cinvoke name=\"g\">"])"},
+                         {R"(["</invoke>"])", R"(["<invoke name=1>"])"}),
+            "ok");
+}
+
 TEST(ToolCallGrammar, OtherTypesAreJson) {
   EXPECT_EQ(value_faults(R"({"type":"boolean"})", {"true", "false"}, {"True", "1", "\"true\""}),
             "ok");

@@ -25,7 +25,7 @@ Terms structured_part(const Alternative& alternative, TypeMask types) {
 }  // namespace
 
 Result<NodeId> free_parameter_text(Builder& builder) {
-  TETRAD_ASSIGN(const Automaton texts, texts_without(kParameterEnd, {}));
+  TETRAD_ASSIGN(const Automaton texts, texts_without(kEndsOfValues, {}));
   return parameter_text_node(builder, texts);
 }
 

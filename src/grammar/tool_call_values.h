@@ -8,12 +8,17 @@ namespace tetrad::grammar {
 
 constexpr std::string_view kParameterEnd = "</parameter>";
 
-/// Any text that does not hold the closing tag.
+/// What ends a value wherever it stands, as the parser reads it (chat/output_parser.h): a closing
+/// tag, and an opening one, because the model might have forgotten to close.
+constexpr std::string_view kEndsOfValues =
+    "[<](/(parameter|invoke|minimax:tool_call)[>]|(invoke|parameter)[ \\t\\r\\n]+name)";
+
+/// Any text that does not hold one of kEndsOfValues.
 Result<NodeId> free_parameter_text(Builder& builder);
 
 class ParameterTexts {
  public:
-  /// `compiler`: with a syntax that forbids kParameterEnd.
+  /// `compiler`: with a syntax that forbids kEndsOfValues.
   explicit ParameterTexts(SchemaCompiler& compiler, NodeId free_text)
       : compiler_(compiler), free_text_(free_text) {}
 
