@@ -40,7 +40,7 @@ Result<std::unique_ptr<CalibratedEncoder>> calibrated_encoder(const CalibrationF
   ModelFlags model;
   model.model = source;
   model.threads = threads;
-  model.kv_cache_dtype = "float32";
+  model.dtype = "float32";
   TETRAD_ASSIGN(std::unique_ptr<LoadedModel> loaded, load_model(model));
   std::vector<TokenId> ids;
   for (const std::string& text : flags.texts) {
@@ -56,7 +56,7 @@ Result<std::unique_ptr<CalibratedEncoder>> calibrated_encoder(const CalibrationF
       stderr, "calibrating on {} tokens{}\n", ids.size(),
       ids.size() < kFewTokens ? "; warning: these are few, some ten thousand are better" : "");
   TETRAD_ASSIGN(std::unique_ptr<CalibrationRun> run,
-                CalibrationRun::create(std::move(loaded->model), std::move(ids),
+                CalibrationRun::create(std::move(loaded->model), loaded->checkpoint, std::move(ids),
                                        {.window = std::min(kCalibrationWindow, longest)}));
   return std::make_unique<CalibratedEncoder>(
       std::move(run), CalibratedEncoderOptions{.search = search, .rounding = flags.rounding});

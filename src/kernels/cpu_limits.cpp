@@ -8,13 +8,13 @@
 #include <atomic>
 #include <cerrno>
 #include <cmath>
-#include <cstdlib>
 #include <cstring>
 #include <fstream>
 #include <functional>
 #include <utility>
 
 #include "base/clock.h"
+#include "base/free_memory.h"
 #include "base/thread_pool.h"
 #include "kernels/cpu/limit_kernels.h"
 
@@ -26,8 +26,14 @@ constexpr int64_t kLeastReadBytes = int64_t{256} << 20;
 constexpr int64_t kHugePage = int64_t{2} << 20;
 /// Indices and table of a thread: half of a small first-level cache.
 constexpr int64_t kIndexBytes = int64_t{16} << 10;
-constexpr int kRunsOfFigure = 25;
-constexpr double kSecondsOfRun = 0.04;
+
+/// How long a figure is measured.
+struct LimitEffort {
+  int runs = 1;
+  double seconds_of_run = 0;  // at least
+};
+constexpr LimitEffort kThorough = {.runs = 25, .seconds_of_run = 0.04};
+constexpr LimitEffort kShort = {.runs = 5, .seconds_of_run = 0.02};
 
 /// "<key> : <value>" or "<key>: <value>" in a file of the system; "" where there is none.
 std::string system_field(const char* file, std::string_view key) {
@@ -42,16 +48,11 @@ std::string system_field(const char* file, std::string_view key) {
   return {};
 }
 
-/// Bytes that can be had without swapping; 0 where the system does not say.
-int64_t available_memory() {
-  return std::strtoll(system_field("/proc/meminfo", "MemAvailable").c_str(), nullptr, 10) * 1024;
-}
-
 /// Memory of huge pages where the system gives them.
 class ReadBuffer {
  public:
   static Result<ReadBuffer> allocate(ThreadPool& pool) {
-    const int64_t size = std::min(kMostReadBytes, available_memory() / 4 / kHugePage * kHugePage);
+    const int64_t size = std::min(kMostReadBytes, free_memory() / 4 / kHugePage * kHugePage);
     if (size < kLeastReadBytes) {
       return fail(ErrorCode::resource_exhausted,
                   "measuring the speed of memory takes a quarter of the free memory, at least {} "
@@ -104,16 +105,17 @@ double seconds_of_loop(const LimitLoop& loop, ThreadPool& pool, int64_t repeats)
 }
 
 /// `per_repeat`: work of all threads together, in units of 10^9.
-LimitFigure figure_of_loop(const LimitLoop& loop, ThreadPool& pool, double per_repeat) {
+LimitFigure figure_of_loop(const LimitLoop& loop, ThreadPool& pool, double per_repeat,
+                           const LimitEffort& effort) {
   int64_t repeats = 1;
   double seconds = seconds_of_loop(loop, pool, repeats);
-  while (seconds < kSecondsOfRun / 4) {
+  while (seconds < effort.seconds_of_run / 4) {
     repeats *= 2;
     seconds = seconds_of_loop(loop, pool, repeats);
   }
-  const double more = std::ceil(kSecondsOfRun / seconds);
+  const double more = std::ceil(effort.seconds_of_run / seconds);
   repeats = static_cast<int64_t>(static_cast<double>(repeats) * std::max(more, 1.0));
-  std::array<double, kRunsOfFigure> speeds;
+  std::vector<double> speeds(static_cast<size_t>(effort.runs));
   for (double& speed : speeds)
     speed = per_repeat * static_cast<double>(repeats) / seconds_of_loop(loop, pool, repeats);
   std::sort(speeds.begin(), speeds.end());
@@ -121,7 +123,8 @@ LimitFigure figure_of_loop(const LimitLoop& loop, ThreadPool& pool, double per_r
       .threads = pool.num_threads(), .median = speeds[speeds.size() / 2], .best = speeds.back()};
 }
 
-LimitFigure read_figure(const LimitKernels& kernels, const ReadBuffer& buffer, ThreadPool& pool) {
+LimitFigure read_figure(const LimitKernels& kernels, const ReadBuffer& buffer, ThreadPool& pool,
+                        const LimitEffort& effort) {
   constexpr int64_t kGrain = kReadStreams * kReadUnit;
   const int64_t part = buffer.size() / pool.num_threads() / kGrain * kGrain;
   const LimitLoop loop = [&](int thread, int64_t repeats) {
@@ -130,7 +133,7 @@ LimitFigure read_figure(const LimitKernels& kernels, const ReadBuffer& buffer, T
       sum += kernels.read(buffer.data() + thread * part, part / kReadStreams);
     return static_cast<double>(sum);
   };
-  return figure_of_loop(loop, pool, static_cast<double>(part) * pool.num_threads() / 1e9);
+  return figure_of_loop(loop, pool, static_cast<double>(part) * pool.num_threads() / 1e9, effort);
 }
 
 LimitFigure look_up_figure(const LimitKernels& kernels, ThreadPool& pool) {
@@ -143,7 +146,8 @@ LimitFigure look_up_figure(const LimitKernels& kernels, ThreadPool& pool) {
       indices[i] = static_cast<unsigned char>((i * i / 7 + static_cast<size_t>(thread)) % 64);
     return static_cast<double>(kernels.look_up(table.data(), indices.data(), kIndexBytes, repeats));
   };
-  return figure_of_loop(loop, pool, static_cast<double>(kIndexBytes) * pool.num_threads() / 1e9);
+  return figure_of_loop(loop, pool, static_cast<double>(kIndexBytes) * pool.num_threads() / 1e9,
+                        kThorough);
 }
 
 /// Operands whose sums neither overflow a float nor are all zero.
@@ -163,13 +167,17 @@ struct ProductOperands {
 };
 
 LimitFigure product_figure(const ProductKernel& kernel, const ProductOperands& operands,
-                           int64_t element_bytes, ThreadPool& pool) {
+                           int64_t element_bytes, ThreadPool& pool, const LimitEffort& effort) {
   const LimitLoop loop = [&](int, int64_t repeats) {
     return kernel.run(operands.a.data(), operands.b.data(), repeats);
   };
   const int64_t multiplies = kernel.a_rows * kernel.b_rows * kernel.vector_bytes / element_bytes;
   return figure_of_loop(loop, pool,
-                        2.0 * static_cast<double>(multiplies) * pool.num_threads() / 1e9);
+                        2.0 * static_cast<double>(multiplies) * pool.num_threads() / 1e9, effort);
+}
+
+ProductOperands int8_operands() {
+  return ProductOperands::of<unsigned char>(101, 0x9D);
 }
 
 std::vector<int> numbers_of_threads(int most) {
@@ -194,7 +202,7 @@ Result<CpuLimits> measure_cpu_limits(int max_threads) {
   const LimitKernels& kernels = **available_limit_kernels();
   ThreadPool all(max_threads);
   TETRAD_ASSIGN(const ReadBuffer buffer, ReadBuffer::allocate(all));
-  const auto int8 = ProductOperands::of<unsigned char>(101, 0x9D);
+  const ProductOperands int8 = int8_operands();
   const auto bf16 = ProductOperands::of<uint16_t>(0x3F81, 0xBE83);
   const auto f32 = ProductOperands::of<float>(1.01f, -0.26f);
 
@@ -208,13 +216,39 @@ Result<CpuLimits> measure_cpu_limits(int max_threads) {
                    .byte_table_gb_per_s = {.isa = kernels.isa}};
   for (const int threads : numbers_of_threads(all.num_threads())) {
     ThreadPool pool(threads);
-    limits.read_gb_per_s.by_threads.push_back(read_figure(kernels, buffer, pool));
-    limits.int8_gops.by_threads.push_back(product_figure(kernels.int8, int8, 1, pool));
-    limits.bf16_gops.by_threads.push_back(product_figure(kernels.bf16, bf16, 2, pool));
-    limits.f32_gops.by_threads.push_back(product_figure(kernels.f32, f32, 4, pool));
+    limits.read_gb_per_s.by_threads.push_back(read_figure(kernels, buffer, pool, kThorough));
+    limits.int8_gops.by_threads.push_back(product_figure(kernels.int8, int8, 1, pool, kThorough));
+    limits.bf16_gops.by_threads.push_back(product_figure(kernels.bf16, bf16, 2, pool, kThorough));
+    limits.f32_gops.by_threads.push_back(product_figure(kernels.f32, f32, 4, pool, kThorough));
     limits.byte_table_gb_per_s.by_threads.push_back(look_up_figure(kernels, pool));
   }
   return limits;
+}
+
+struct CpuLimitProbe::State {
+  std::shared_ptr<ThreadPool> pool;
+  ReadBuffer buffer;
+  ProductOperands int8 = int8_operands();
+};
+
+CpuLimitProbe::CpuLimitProbe(std::unique_ptr<State> state) : state_(std::move(state)) {}
+CpuLimitProbe::CpuLimitProbe(CpuLimitProbe&& other) noexcept = default;
+CpuLimitProbe& CpuLimitProbe::operator=(CpuLimitProbe&& other) noexcept = default;
+CpuLimitProbe::~CpuLimitProbe() = default;
+
+Result<CpuLimitProbe> CpuLimitProbe::create(std::shared_ptr<ThreadPool> pool) {
+  TETRAD_ASSIGN(ReadBuffer buffer, ReadBuffer::allocate(*pool));
+  return CpuLimitProbe(
+      std::unique_ptr<State>(new State{.pool = std::move(pool), .buffer = std::move(buffer)}));
+}
+
+double CpuLimitProbe::read_gb_per_s() {
+  return read_figure(**available_limit_kernels(), state_->buffer, *state_->pool, kShort).median;
+}
+
+double CpuLimitProbe::int8_gops() {
+  const ProductKernel& kernel = (*available_limit_kernels())->int8;
+  return product_figure(kernel, state_->int8, 1, *state_->pool, kShort).median;
 }
 
 }  // namespace tetrad

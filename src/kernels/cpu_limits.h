@@ -3,10 +3,12 @@
 // What this machine can do at most: the figures that the speed of a kernel is to be compared with.
 
 #include <cstdint>
+#include <memory>
 #include <string>
 #include <vector>
 
 #include "base/error.h"
+#include "base/thread_pool.h"
 
 namespace tetrad {
 
@@ -39,6 +41,27 @@ struct CpuLimits {
 /// or a quarter of what is free; resource_exhausted where that is too little to tell memory from
 /// caches.
 Result<CpuLimits> measure_cpu_limits(int max_threads = 0);
+
+/// The two limits that a model runs into, again and again beside other work: memory and clocks
+/// change within seconds, so what is measured just before and after a run is what it can be
+/// compared with. Each call takes a fifth of a second with all threads of the pool.
+class CpuLimitProbe {
+ public:
+  /// Allocates what is read; errors as those of measure_cpu_limits.
+  static Result<CpuLimitProbe> create(std::shared_ptr<ThreadPool> pool);
+  CpuLimitProbe(CpuLimitProbe&& other) noexcept;
+  CpuLimitProbe& operator=(CpuLimitProbe&& other) noexcept;
+  ~CpuLimitProbe();
+
+  double read_gb_per_s();
+  double int8_gops();
+
+ private:
+  struct State;
+  explicit CpuLimitProbe(std::unique_ptr<State> state);
+
+  std::unique_ptr<State> state_;
+};
 
 /// The processor as the system names it, with family and model, because some names are many
 /// processors'; "unknown" where the system does not say.

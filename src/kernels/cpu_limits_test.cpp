@@ -3,8 +3,10 @@
 
 #include <array>
 #include <cstring>
+#include <memory>
 #include <random>
 #include <string>
+#include <utility>
 #include <vector>
 
 #include "base/dtype.h"
@@ -13,6 +15,10 @@
 
 namespace tetrad {
 namespace {
+
+using testing::AllOf;
+using testing::Gt;
+using testing::Lt;
 
 using OperandBytes = std::array<unsigned char, kMaxProductRows * kMaxProductBytes>;
 
@@ -141,6 +147,16 @@ TEST(CpuLimits, GenericKernelsComeLast) {
   while (kernels[1] != nullptr)
     ++kernels;
   EXPECT_STREQ((*kernels)->isa, "generic");
+}
+
+TEST(CpuLimits, TheProbeMeasuresAgainAndAgain) {
+  auto probe = CpuLimitProbe::create(std::make_shared<ThreadPool>(2)).value();
+  CpuLimitProbe moved = std::move(probe);
+  for (int time = 0; time < 2; ++time) {
+    // Between what the slowest machine does under a sanitizer and what no machine does.
+    EXPECT_THAT(moved.read_gb_per_s(), AllOf(Gt(0.01), Lt(1e4)));
+    EXPECT_THAT(moved.int8_gops(), AllOf(Gt(0.01), Lt(1e6)));
+  }
 }
 
 }  // namespace

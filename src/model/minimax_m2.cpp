@@ -80,16 +80,17 @@ Activations keep_rows(Activations x, std::span<const int32_t> rows) {
 Result<std::unique_ptr<MiniMaxM2>> MiniMaxM2::load(std::shared_ptr<const Checkpoint> checkpoint,
                                                    std::shared_ptr<Kernels> kernels) {
   TETRAD_ASSIGN(MiniMaxM2Weights weights, MiniMaxM2Weights::load(*checkpoint));
-  return std::unique_ptr<MiniMaxM2>(
-      new MiniMaxM2(std::move(checkpoint), std::move(kernels), std::move(weights)));
+  return std::make_unique<MiniMaxM2>(checkpoint->config(), std::move(weights), checkpoint,
+                                     std::move(kernels));
 }
 
-MiniMaxM2::MiniMaxM2(std::shared_ptr<const Checkpoint> checkpoint, std::shared_ptr<Kernels> kernels,
-                     MiniMaxM2Weights weights)
-    : checkpoint_(std::move(checkpoint)),
-      kernels_(std::move(kernels)),
+MiniMaxM2::MiniMaxM2(ModelConfig config, MiniMaxM2Weights weights,
+                     std::shared_ptr<const void> owner, std::shared_ptr<Kernels> kernels)
+    : config_(std::move(config)),
       weights_(std::move(weights)),
-      workspace_(std::make_unique<Workspace>(config())) {}
+      owner_(std::move(owner)),
+      kernels_(std::move(kernels)),
+      workspace_(std::make_unique<Workspace>(config_)) {}
 
 MiniMaxM2::~MiniMaxM2() = default;
 
@@ -156,9 +157,9 @@ void MiniMaxM2::attention(const MiniMaxM2Layer& layer, int64_t index, const Batc
                             .rotary_dim = config().rotary_dim,
                             .theta = config().rope_theta};
 
-  ops.linear(layer.q_proj, ws.normed, ws.q);
-  ops.linear(layer.k_proj, ws.normed, ws.k);
-  ops.linear(layer.v_proj, ws.normed, ws.v);
+  const Projection projections[] = {
+      {&layer.q_proj, ws.q}, {&layer.k_proj, ws.k}, {&layer.v_proj, ws.v}};
+  ops.linear(ws.normed, projections);
 
   // One mean over all heads together, before they are split: the whole row is the norm's vector.
   ops.rms_norm(ws.q, layer.q_norm, eps, ws.q);

@@ -57,10 +57,14 @@ class MiniMaxM2 {
   /// The weights stay in the checkpoint's mapping, which the model keeps alive.
   static Result<std::unique_ptr<MiniMaxM2>> load(std::shared_ptr<const Checkpoint> checkpoint,
                                                  std::shared_ptr<Kernels> kernels);
+  /// Of weights in memory that `owner` frees, which the model keeps alive. Their shapes are the
+  /// caller's duty, and that rows of packed matrices divide as their format asks.
+  MiniMaxM2(ModelConfig config, MiniMaxM2Weights weights, std::shared_ptr<const void> owner,
+            std::shared_ptr<Kernels> kernels);
   ~MiniMaxM2();
 
-  const ModelConfig& config() const { return checkpoint_->config(); }
-  const Checkpoint& checkpoint() const { return *checkpoint_; }
+  const ModelConfig& config() const { return config_; }
+  const MiniMaxM2Weights& weights() const { return weights_; }
   const Kernels& kernels() const { return *kernels_; }
   Kernels& kernels() { return *kernels_; }
   /// What the checkpoint says about an FP8 KV cache; see resolve_kv_scales
@@ -79,7 +83,7 @@ class MiniMaxM2 {
   /// Takes `residual`, [batch.num_tokens(), hidden_size], through layer `index` in place.
   void layer(int64_t index, const Batch& batch, const KvCacheLayer& cache, Activations residual,
              const Observer* observer = nullptr);
-  /// The weights of one layer, in the checkpoint's mapping.
+  /// The weights of one layer.
   const MiniMaxM2Layer& layer_weights(int64_t index) const {
     return weights_.layers[static_cast<size_t>(index)];
   }
@@ -87,17 +91,16 @@ class MiniMaxM2 {
  private:
   struct Workspace;
 
-  MiniMaxM2(std::shared_ptr<const Checkpoint> checkpoint, std::shared_ptr<Kernels> kernels,
-            MiniMaxM2Weights weights);
   void decoder_layer(int64_t index, const Batch& batch, const KvCacheLayer& cache,
                      const Observer* observer);
   void attention(const MiniMaxM2Layer& layer, int64_t index, const Batch& batch,
                  const KvCacheLayer& cache, const Observer* observer);
   void mixture_of_experts(const MiniMaxM2Layer& layer, int64_t index, const Observer* observer);
 
-  std::shared_ptr<const Checkpoint> checkpoint_;
-  std::shared_ptr<Kernels> kernels_;
+  ModelConfig config_;
   MiniMaxM2Weights weights_;
+  std::shared_ptr<const void> owner_;  // of the memory that weights_ point to
+  std::shared_ptr<Kernels> kernels_;
   std::unique_ptr<Workspace> workspace_;
 };
 

@@ -29,8 +29,9 @@ class CalibratedEncoderTest : public QuantizerTest {
   }
 
   CalibratedEncoder encoder(Rounding rounding, std::vector<int32_t> ids = calibration_ids()) const {
+    const auto checkpoint = std::make_shared<const Checkpoint>(Checkpoint::open(source()).value());
     return CalibratedEncoder(
-        CalibrationRun::create(load(source()), std::move(ids),
+        CalibrationRun::create(load(source()), checkpoint, std::move(ids),
                                {.window = kTestWindow, .min_expert_tokens = 32})
             .value(),
         {.search = ScaleSearch::exact, .rounding = rounding});

@@ -79,9 +79,9 @@ struct CalibrationRun::ExpertToken {
   float weight = 0;  // of the expert's output
 };
 
-Result<std::unique_ptr<CalibrationRun>> CalibrationRun::create(std::shared_ptr<MiniMaxM2> model,
-                                                               std::vector<int32_t> ids,
-                                                               const CalibrationOptions& options) {
+Result<std::unique_ptr<CalibrationRun>> CalibrationRun::create(
+    std::shared_ptr<MiniMaxM2> model, std::shared_ptr<const Checkpoint> checkpoint,
+    std::vector<int32_t> ids, const CalibrationOptions& options) {
   const ModelConfig& config = model->config();
   TETRAD_TRY(check_calibration_text(config, ids, options.window));
   for (const int32_t id : ids) {
@@ -91,12 +91,16 @@ Result<std::unique_ptr<CalibrationRun>> CalibrationRun::create(std::shared_ptr<M
                 config.vocab_size);
   }
   return std::unique_ptr<CalibrationRun>(
-      new CalibrationRun(std::move(model), std::move(ids), options));
+      new CalibrationRun(std::move(model), std::move(checkpoint), std::move(ids), options));
 }
 
-CalibrationRun::CalibrationRun(std::shared_ptr<MiniMaxM2> model, std::vector<int32_t> ids,
-                               const CalibrationOptions& options)
-    : model_(std::move(model)), ids_(std::move(ids)), options_(options) {
+CalibrationRun::CalibrationRun(std::shared_ptr<MiniMaxM2> model,
+                               std::shared_ptr<const Checkpoint> checkpoint,
+                               std::vector<int32_t> ids, const CalibrationOptions& options)
+    : model_(std::move(model)),
+      checkpoint_(std::move(checkpoint)),
+      ids_(std::move(ids)),
+      options_(options) {
   const int64_t batch = std::max<int64_t>(1, kBatchTokens / options.window) * options.window;
   const auto num_tokens = static_cast<int64_t>(ids_.size());
   stream_ = std::make_unique<Stream>(model_->config(), num_tokens, options.window, batch);
@@ -139,9 +143,9 @@ Result<void> CalibrationRun::run_layer(int64_t layer) {
                   &observer);
   }
   layer_ = layer;
-  const Checkpoint& checkpoint = model_->checkpoint();
-  for_each_tensor_of(checkpoint, layer,
-                     [&](const std::string& name, const TensorView&) { checkpoint.release(name); });
+  for_each_tensor_of(*checkpoint_, layer, [&](const std::string& name, const TensorView&) {
+    checkpoint_->release(name);
+  });
   return stream.check_finite(layer);
 }
 
@@ -175,7 +179,7 @@ int64_t CalibrationRun::working_set_bytes() const {
   const int64_t floats = num_tokens * (between_layers + handed_out) +
                          std::min(num_tokens, stream_->batch_size) * inside_a_layer +
                          std::min(num_tokens, kExpertTokens) * of_experts;
-  return floats * int64_t{sizeof(float)} + largest_layer_bytes(model_->checkpoint());
+  return floats * int64_t{sizeof(float)} + largest_layer_bytes(*checkpoint_);
 }
 
 ModuleInputs CalibrationRun::attention_inputs() const {
@@ -211,12 +215,11 @@ ModuleInputs CalibrationRun::expert_hidden(int64_t expert, ThreadPool& pool) {
       }
     }
   });
-  const Checkpoint& checkpoint = model_->checkpoint();
   for (const char* matrix : {"w1", "w3"}) {
     const std::string module =
         fmt::format("model.layers.{}.block_sparse_moe.experts.{}.{}", layer_, expert, matrix);
-    for (const std::string& name : checkpoint.weight_tensors(module))
-      checkpoint.release(name);
+    for (const std::string& name : checkpoint_->weight_tensors(module))
+      checkpoint_->release(name);
   }
   return ModuleInputs(std::move(gate), w1.rows);
 }

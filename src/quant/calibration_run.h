@@ -10,6 +10,7 @@
 #include "base/error.h"
 #include "base/json.h"
 #include "base/thread_pool.h"
+#include "checkpoint/checkpoint.h"
 #include "checkpoint/kv_scales.h"
 #include "model/minimax_m2.h"
 #include "quant/kv_calibration.h"
@@ -49,10 +50,11 @@ class ModuleInputs {
 /// are given back when the layer has run.
 class CalibrationRun {
  public:
+  /// `checkpoint`: the one that `model` was loaded from, whose pages are given back.
   /// Errors: no tokens, ids outside the vocabulary, a window outside [1, max_position_embeddings].
-  static Result<std::unique_ptr<CalibrationRun>> create(std::shared_ptr<MiniMaxM2> model,
-                                                        std::vector<int32_t> ids,
-                                                        const CalibrationOptions& options);
+  static Result<std::unique_ptr<CalibrationRun>> create(
+      std::shared_ptr<MiniMaxM2> model, std::shared_ptr<const Checkpoint> checkpoint,
+      std::vector<int32_t> ids, const CalibrationOptions& options);
   ~CalibrationRun();
 
   /// Makes `layer` the current one, running it and any before it that have not run. Going back is
@@ -81,14 +83,15 @@ class CalibrationRun {
   struct Stream;
   struct ExpertToken;
 
-  CalibrationRun(std::shared_ptr<MiniMaxM2> model, std::vector<int32_t> ids,
-                 const CalibrationOptions& options);
+  CalibrationRun(std::shared_ptr<MiniMaxM2> model, std::shared_ptr<const Checkpoint> checkpoint,
+                 std::vector<int32_t> ids, const CalibrationOptions& options);
   Result<void> run_layer(int64_t layer);
   std::vector<ExpertToken> tokens_of(int64_t expert) const;
   ModuleInputs gather(Activations from, const std::vector<ExpertToken>& tokens,
                       bool weighted) const;
 
   std::shared_ptr<MiniMaxM2> model_;
+  std::shared_ptr<const Checkpoint> checkpoint_;
   std::vector<int32_t> ids_;
   CalibrationOptions options_;
   std::unique_ptr<Stream> stream_;

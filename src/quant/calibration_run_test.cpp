@@ -17,11 +17,15 @@ namespace fs = std::filesystem;
 
 constexpr int64_t kWindow = 24;  // no multiple of a KV block
 
+std::shared_ptr<const Checkpoint> bundled_checkpoint() {
+  static const auto checkpoint = std::make_shared<const Checkpoint>(
+      Checkpoint::open(fs::path(TETRAD_SOURCE_DIR) / "models" / "tetrad-demo-mxfp4_16").value());
+  return checkpoint;
+}
+
 std::shared_ptr<MiniMaxM2> bundled_model() {
-  const fs::path folder = fs::path(TETRAD_SOURCE_DIR) / "models" / "tetrad-demo-mxfp4_16";
-  auto checkpoint = std::make_shared<const Checkpoint>(Checkpoint::open(folder).value());
   std::shared_ptr<Kernels> kernels = make_cpu_kernels(std::make_shared<ThreadPool>(2)).value();
-  return MiniMaxM2::load(std::move(checkpoint), std::move(kernels)).value();
+  return MiniMaxM2::load(bundled_checkpoint(), std::move(kernels)).value();
 }
 
 std::vector<int32_t> some_ids(size_t count) {
@@ -33,7 +37,7 @@ std::vector<int32_t> some_ids(size_t count) {
 
 std::unique_ptr<CalibrationRun> run_of(const std::shared_ptr<MiniMaxM2>& model, size_t num_tokens,
                                        int64_t min_expert_tokens) {
-  return CalibrationRun::create(model, some_ids(num_tokens),
+  return CalibrationRun::create(model, bundled_checkpoint(), some_ids(num_tokens),
                                 {.window = kWindow, .min_expert_tokens = min_expert_tokens})
       .value();
 }
@@ -167,7 +171,8 @@ TEST(CalibrationRun, ARareExpertSeesTheTokensThatCameClosest) {
 TEST(CalibrationRun, ErrorsSayWhatIsWrong) {
   const auto model = bundled_model();
   const auto error_of = [&](std::vector<int32_t> ids, int64_t window) {
-    const auto run = CalibrationRun::create(model, std::move(ids), {.window = window});
+    const auto run =
+        CalibrationRun::create(model, bundled_checkpoint(), std::move(ids), {.window = window});
     return run ? std::string() : run.error().message;
   };
   EXPECT_THAT(error_of({}, 16), testing::HasSubstr("empty"));
