@@ -33,10 +33,12 @@ std::string as_utf8(std::string_view bytes) {
 /// The comparison is with what the reference really computes: nothing is rounded, its cache is
 /// float32. It computes with the threads of the model.
 Result<std::unique_ptr<LoadedModel>> load_reference(const std::string& folder,
-                                                    std::shared_ptr<Kernels> kernels) {
+                                                    const std::string& kernels,
+                                                    std::shared_ptr<ThreadPool> pool) {
   TETRAD_ASSIGN(std::unique_ptr<LoadedModel> loaded,
                 open_model_folder(folder, TokenizerNeed::optional));
-  loaded->kernels = std::move(kernels);
+  loaded->pool = std::move(pool);
+  TETRAD_ASSIGN(loaded->kernels, make_named_kernels(kernels, loaded->pool, ActivationType::f32));
   TETRAD_ASSIGN(loaded->model, MiniMaxM2::load(loaded->checkpoint, loaded->kernels));
   loaded->kv_cache.dtype = DType::f32;
   return loaded;
@@ -55,7 +57,7 @@ struct ComparedModels {
 Result<ComparedModels> load_both(const EvalFlags& flags) {
   ComparedModels models;
   TETRAD_ASSIGN(models.model, load_evaluated_model(flags, TokenizerNeed::optional));
-  auto reference = load_reference(flags.against, models.model->kernels);
+  auto reference = load_reference(flags.against, flags.model.kernels, models.model->pool);
   if (!reference) return tl::unexpected(std::move(reference.error()).in("--against"));
   models.reference = std::move(*reference);
   if (models.model->tokenizer == nullptr && models.reference->tokenizer == nullptr) {

@@ -19,13 +19,6 @@ std::optional<DType> named_kv_cache_dtype(std::string_view name) {
 
 namespace {
 
-Result<std::shared_ptr<Kernels>> make_kernels(const ModelFlags& flags) {
-  if (flags.kernels == "reference") return std::shared_ptr<Kernels>(make_reference_kernels());
-  TETRAD_ASSIGN(std::unique_ptr<Kernels> kernels,
-                make_cpu_kernels(std::make_shared<ThreadPool>(flags.threads), flags.kernels));
-  return std::shared_ptr<Kernels>(std::move(kernels));
-}
-
 /// The tokenizer's eos_token, for checkpoints whose generation_config.json names no end token.
 Result<std::vector<TokenId>> eos_of_tokenizer(const std::filesystem::path& folder,
                                               const Tokenizer& tokenizer) {
@@ -90,15 +83,33 @@ CLI::Validator a_kv_cache_dtype() {
   return {check, "TYPE", "KV cache type"};
 }
 
-void add_model_flags(CLI::App& verb, ModelFlags& flags) {
-  verb.add_option("MODEL", flags.model, "folder of a MiniMax-M2 checkpoint")->required();
-  verb.add_option("--kernels", flags.kernels,
+void add_kernels_flag(CLI::App& verb, std::string& kernels) {
+  verb.add_option("--kernels", kernels,
                   "auto, avx512, avx2, generic, or reference (scalar, slow, the definition)")
       ->check(CLI::IsMember({"auto", "avx512", "avx2", "generic", "reference"}));
+}
+
+void add_threads_flag(CLI::App& verb, int& threads) {
+  verb.add_option("--threads", threads, "compute threads; 0: one for each processor")
+      ->transform(as_whole_number({.from = 0, .to = 1024}));
+}
+
+Result<std::shared_ptr<Kernels>> make_named_kernels(const std::string& name,
+                                                    std::shared_ptr<ThreadPool> pool,
+                                                    ActivationType activations) {
+  if (name == "reference") return std::shared_ptr<Kernels>(make_reference_kernels(activations));
+  TETRAD_ASSIGN(std::unique_ptr<Kernels> kernels,
+                make_cpu_kernels(std::move(pool), name, activations));
+  return std::shared_ptr<Kernels>(std::move(kernels));
+}
+
+void add_model_flags(CLI::App& verb, ModelFlags& flags) {
+  verb.add_option("MODEL", flags.model, "folder of a MiniMax-M2 checkpoint")->required();
+  add_kernels_flag(verb, flags.kernels);
   verb.add_option("--dtype", flags.dtype,
-                  "auto or bfloat16: --kv-cache-dtype decides what is rounded; float32: nothing "
-                  "is. Weights "
-                  "stay packed and sums are float32 in both")
+                  "auto or bfloat16: activations meet mxfp4_16 weights in 8 bits with a scale for "
+                  "each 16, and --kv-cache-dtype decides how keys and values are rounded; float32: "
+                  "nothing is rounded. Weights stay packed and sums are float32 in both")
       ->check(CLI::IsMember({"auto", "bfloat16", "float32"}));
   verb.add_option(
           "--kv-cache-dtype", flags.kv_cache_dtype,
@@ -109,8 +120,7 @@ void add_model_flags(CLI::App& verb, ModelFlags& flags) {
   verb.add_option("--kv-scale", flags.kv_scale,
                   "scale of all keys and values in an fp8 cache, instead of the checkpoint's: 1.0")
       ->transform(as_number({.above = 0}));
-  verb.add_option("--threads", flags.threads, "compute threads; 0: one for each processor")
-      ->transform(as_whole_number({.from = 0, .to = 1024}));
+  add_threads_flag(verb, flags.threads);
 }
 
 Result<std::unique_ptr<LoadedModel>> open_model_folder(const std::filesystem::path& folder,
@@ -125,7 +135,11 @@ Result<std::unique_ptr<LoadedModel>> open_model_folder(const std::filesystem::pa
 
 Result<std::unique_ptr<LoadedModel>> load_model(const ModelFlags& flags, TokenizerNeed need) {
   TETRAD_ASSIGN(std::unique_ptr<LoadedModel> loaded, open_model_folder(flags.model, need));
-  TETRAD_ASSIGN(loaded->kernels, make_kernels(flags));
+  loaded->pool = std::make_shared<ThreadPool>(flags.threads);
+  TETRAD_ASSIGN(
+      loaded->kernels,
+      make_named_kernels(flags.kernels, loaded->pool,
+                         flags.dtype == "float32" ? ActivationType::f32 : ActivationType::int8));
   TETRAD_ASSIGN(loaded->model, MiniMaxM2::load(loaded->checkpoint, loaded->kernels));
   TETRAD_ASSIGN(loaded->kv_cache, kv_cache_format(flags, *loaded->model));
   loaded->eos_token_ids = loaded->checkpoint->generation_defaults().eos_token_ids;

@@ -31,6 +31,15 @@ struct ModelFlags {
 /// MODEL, --kernels, --dtype, --kv-cache-dtype, --kv-scale, --threads.
 void add_model_flags(CLI::App& verb, ModelFlags& flags);
 
+// Two of them alone, and what they choose: for verbs that load no checkpoint.
+void add_kernels_flag(CLI::App& verb, std::string& kernels);
+void add_threads_flag(CLI::App& verb, int& threads);
+
+/// What a word after --kernels names; "reference" does without the pool.
+Result<std::shared_ptr<Kernels>> make_named_kernels(
+    const std::string& name, std::shared_ptr<ThreadPool> pool,
+    ActivationType activations = ActivationType::int8);
+
 /// What a word after --kv-cache-dtype names, in vLLM's spelling; none for "auto" and the unknown.
 std::optional<DType> named_kv_cache_dtype(std::string_view name);
 
@@ -42,7 +51,8 @@ struct LoadedModel {
   std::filesystem::path folder;
   std::shared_ptr<const Checkpoint> checkpoint;
   std::unique_ptr<Tokenizer> tokenizer;
-  std::shared_ptr<Kernels> kernels;  // the model's own, for others to share
+  std::shared_ptr<ThreadPool> pool;  // for others to share, as the kernels
+  std::shared_ptr<Kernels> kernels;  // the model's own
   std::unique_ptr<MiniMaxM2> model;
   KvCacheFormat kv_cache;
   /// From generation_config.json, else the tokenizer's eos_token.

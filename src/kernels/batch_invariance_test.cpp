@@ -160,7 +160,8 @@ TEST(AcrossMachines, Avx2EqualsAvx512) {
 }
 
 INSTANTIATE_TEST_SUITE_P(InstructionSets, BatchInvariance,
-                         testing::Values("generic", "avx2", "avx512"),
+                         testing::Values("generic", "avx2", "avx512", "generic_int8", "avx2_int8",
+                                         "avx512_int8"),
                          [](const auto& test) { return test.param; });
 
 }  // namespace

@@ -29,7 +29,8 @@ class CpuKernels : public testing::TestWithParam<std::string> {
   }
 
   std::mt19937 random_{20260101};
-  std::unique_ptr<Kernels> reference_ = make_reference_kernels();
+  std::unique_ptr<Kernels> reference_ =
+      make_reference_kernels(testing_kernels::activations_of(GetParam()));
   std::unique_ptr<Kernels> kernels_;
 };
 
@@ -163,7 +164,9 @@ TEST_P(CpuKernels, Attention) {
       Matrix actual(cache.num_rows(), q_size), expected(cache.num_rows(), q_size);
       kernels_->attention(q.all(), cache.batch(), cache.layer(), actual.all());
       reference_->attention(q.all(), cache.batch(), cache.layer(), expected.all());
-      expect_close(actual, expected, 2e-6f,
+      // Machines with AVX512-BF16 round queries and shares of an E4M3 cache to BF16; see
+      // attention_test.cpp.
+      expect_close(actual, expected, dtype == DType::f8_e4m3 ? 1e-2f : 2e-6f,
                    std::string(dtype_name(dtype)) + ", head_dim " + std::to_string(heads.head_dim));
     }
   }
@@ -217,7 +220,9 @@ TEST_P(CpuKernels, ExpertsOfDenseFormatsTakeAnySize) {
   }
 }
 
-INSTANTIATE_TEST_SUITE_P(InstructionSets, CpuKernels, testing::Values("generic", "avx2", "avx512"),
+INSTANTIATE_TEST_SUITE_P(InstructionSets, CpuKernels,
+                         testing::Values("generic", "avx2", "avx512", "generic_int8", "avx2_int8",
+                                         "avx512_int8"),
                          [](const auto& test) { return test.param; });
 
 TEST(ExpertGroups, SortTheVisitsAndKeepTheirOrder) {

@@ -55,6 +55,20 @@ struct Routing {
   int64_t num_experts_per_tok = 0;
 };
 
+/// One of the products of an input: out[t] = weight x[t].  out: [T, weight.rows]
+struct Projection {
+  const WeightMatrix* weight = nullptr;
+  Activations out;
+};
+
+/// In what form activations meet mxfp4_16 weights. With all other weights it is float32.
+enum class ActivationType : uint8_t {
+  f32,
+  /// 8 bits and a scale for each 16 columns (kernels/int8_block.h): the products of a group of
+  /// weights add up in integers.
+  int8,
+};
+
 class Kernels {
  public:
   virtual ~Kernels() = default;
@@ -70,8 +84,13 @@ class Kernels {
   virtual void rms_norm(Activations x, std::span<const float> weight, float eps,
                         Activations out) = 0;
 
+  /// All products of one input.  x: [T, cols of every weight]
+  virtual void linear(Activations x, std::span<const Projection> projections) = 0;
   /// out[t] = W x[t].  x: [T, W.cols], out: [T, W.rows]
-  virtual void linear(const WeightMatrix& weight, Activations x, Activations out) = 0;
+  void linear(const WeightMatrix& weight, Activations x, Activations out) {
+    const Projection projection{&weight, out};
+    linear(x, {&projection, 1});
+  }
 
   /// x += y.  Both [T, n].
   virtual void add(Activations x, Activations y) = 0;
@@ -103,11 +122,12 @@ class Kernels {
 };
 
 /// Single-threaded, scalar, written to be read: the definition of every operation.
-std::unique_ptr<Kernels> make_reference_kernels();
+std::unique_ptr<Kernels> make_reference_kernels(ActivationType activations = ActivationType::f32);
 
 /// Threaded, with AVX-512, AVX2 or plain code chosen by what this machine has.
 /// `isa`: "auto", "avx512", "avx2" or "generic"; asking for one the machine lacks is an error.
 Result<std::unique_ptr<Kernels>> make_cpu_kernels(std::shared_ptr<ThreadPool> pool,
-                                                  std::string_view isa = "auto");
+                                                  std::string_view isa = "auto",
+                                                  ActivationType activations = ActivationType::f32);
 
 }  // namespace tetrad

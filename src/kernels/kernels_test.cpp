@@ -436,7 +436,7 @@ INSTANTIATE_TEST_SUITE_P(Kernels, EveryKernel,
 TEST(MakeCpuKernels, NamesWhatItRunsOn) {
   const auto kernels = make_cpu_kernels(std::make_shared<ThreadPool>(3), "generic");
   ASSERT_TRUE(kernels);
-  EXPECT_EQ((*kernels)->name(), "cpu (generic, 3 threads)");
+  EXPECT_EQ((*kernels)->name(), "cpu (generic, 3 threads, float32 activations)");
   EXPECT_TRUE(make_cpu_kernels(std::make_shared<ThreadPool>(1)));
   EXPECT_EQ(make_reference_kernels()->name(), "reference");
 }

@@ -65,10 +65,18 @@ inline WeightMatrix empty_matrix(WeightFormat format, int64_t rows, int64_t cols
 
 inline constexpr DType kEveryCacheType[] = {DType::f32, DType::bf16, DType::f8_e4m3};
 
-/// "reference" or an instruction set; null where this machine lacks it.
+/// "avx2_int8" are those of "avx2" with 8-bit activations.
+inline ActivationType activations_of(const std::string& name) {
+  return name.ends_with("_int8") ? ActivationType::int8 : ActivationType::f32;
+}
+
+/// "reference" or an instruction set, with "_int8" behind it or not; null where this machine lacks
+/// it.
 inline std::unique_ptr<Kernels> make_kernels(const std::string& name, int num_threads = 2) {
-  if (name == "reference") return make_reference_kernels();
-  auto kernels = make_cpu_kernels(std::make_shared<ThreadPool>(num_threads), name);
+  const ActivationType activations = activations_of(name);
+  const std::string isa = name.substr(0, name.find("_int8"));
+  if (isa == "reference") return make_reference_kernels(activations);
+  auto kernels = make_cpu_kernels(std::make_shared<ThreadPool>(num_threads), isa, activations);
   return kernels ? std::move(*kernels) : nullptr;
 }
 

@@ -2,13 +2,14 @@
 
 #if defined(__x86_64__)
 
+#include "kernels/cpu/int8_avx2.h"
 #include "kernels/cpu/make_simd_kernels.h"
 #include "kernels/cpu/vector_avx2.h"
 
 namespace tetrad {
 
 const SimdKernels* simd_avx2() {
-  static constexpr SimdKernels kKernels = make_simd_kernels<Avx2>("avx2");
+  static constexpr SimdKernels kKernels = make_simd_kernels<Avx2, Avx2Int8>("avx2");
   return &kKernels;
 }
 

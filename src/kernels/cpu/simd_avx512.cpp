@@ -2,13 +2,14 @@
 
 #if defined(__x86_64__)
 
+#include "kernels/cpu/int8_avx512.h"
 #include "kernels/cpu/make_simd_kernels.h"
 #include "kernels/cpu/vector_avx512.h"
 
 namespace tetrad {
 
 const SimdKernels* simd_avx512() {
-  static constexpr SimdKernels kKernels = make_simd_kernels<Avx512>("avx512");
+  static constexpr SimdKernels kKernels = make_simd_kernels<Avx512, Avx512Int8>("avx512");
   return &kKernels;
 }
 

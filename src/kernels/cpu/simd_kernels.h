@@ -9,6 +9,8 @@
 
 #include <cstdint>
 
+#include "kernels/int8_block.h"
+
 namespace tetrad {
 
 /// Floats of a vector, on every instruction set: element k of a sum goes to lane k % 16. With the
@@ -49,9 +51,32 @@ struct AttentionTile {
   const unsigned char* v = nullptr;
   int64_t block_bytes = 0;
   KvElement kv_element = KvElement::f32;
+  /// For E4m3Attention. Unless null, only the keys of split `split` are looked at, and what was
+  /// found stands here afterwards: num_rows * num_heads * (head_dim + 2) floats, undefined for rows
+  /// that see no key of the split.
+  float* partial = nullptr;
+  int64_t split = 0;
 };
 
 inline constexpr int64_t kMaxTileQueries = 48;
+
+/// What tiles of an E4M3 cache may have where they are E4m3Attention's; others are
+/// SimdKernels::attend's.
+inline constexpr int64_t kE4m3HeadDimGrain = 64;
+inline constexpr int64_t kMaxE4m3Queries = 96;
+inline constexpr int64_t kMaxE4m3HeadDim = 256;
+
+/// Keys of a split, counted from the start of the sequence. A query that sees several splits has
+/// them summed one by one and then joined in ascending order, whoever does it.
+inline constexpr int64_t kSplitKeys = 2048;
+
+struct E4m3Attention {
+  /// A whole tile, or one split of it.
+  void (*attend)(const AttentionTile& tile);
+  /// Writes tile.out from its `num_splits` splits, which stand one after the other in `partials`
+  /// and are used up by this.
+  void (*join)(const AttentionTile& tile, float* partials, int64_t num_splits);
+};
 
 struct SimdKernels {
   const char* isa;
@@ -66,6 +91,15 @@ struct SimdKernels {
   MatMul matmul_mxfp4_16;
   MatMul matmul_fp8_block;
 
+  /// Columns begin … end - 1 of a row of `cols`, all multiples of 16, whose blocks start at
+  /// `blocks`; x points to column `begin`.
+  void (*quantize_int8)(const float* x, int64_t begin, int64_t end, int64_t cols,
+                        Int8Block* blocks);
+  /// MatMul of mxfp4_16 with the rows x[t] as blocks of 8 bits.
+  void (*matmul_mxfp4_int8)(const MatrixRows& weight, int64_t row_begin, int64_t row_end,
+                            const Int8Block* const* x, int64_t num_tokens, float* out,
+                            int64_t out_stride);
+
   /// out = weight * x / sqrt(mean(x^2) + eps), all [n]; out may be x.
   void (*rms_norm)(const float* x, const float* weight, int64_t n, float eps, float* out);
   /// x += y
@@ -76,11 +110,14 @@ struct SimdKernels {
   void (*weighted_sum)(const float* const* rows, const float* weights, int64_t num_rows, int64_t n,
                        float* out);
   void (*attend)(const AttentionTile& tile);
+  E4m3Attention e4m3_attention;
 };
 
 /// Null where the compiler's target is another architecture.
 const SimdKernels* simd_avx512();
 const SimdKernels* simd_avx2();
 const SimdKernels* simd_generic();
+/// For machines that have AVX512-BF16 besides what simd_avx512() needs.
+const E4m3Attention* e4m3_attention_avx512_bf16();
 
 }  // namespace tetrad

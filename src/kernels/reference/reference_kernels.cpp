@@ -12,6 +12,7 @@
 #include <numeric>
 #include <vector>
 
+#include "kernels/int8_block.h"
 #include "kernels/kernels.h"
 
 namespace tetrad {
@@ -104,8 +105,25 @@ void softmax(std::span<double> scores) {
     score /= sum;
 }
 
+/// What is left of a group of activations after 8 bits (kernels/int8_block.h).
+void round_group_to_int8(std::span<float> group) {
+  float largest = 0;
+  for (const float value : group) {
+    if (!std::isfinite(value)) {
+      std::ranges::fill(group, std::numeric_limits<float>::quiet_NaN());
+      return;
+    }
+    largest = std::max(largest, std::abs(value));
+  }
+  const float inverse = largest < kInt8Smallest ? 0.0f : 127.0f / largest;
+  for (float& value : group)
+    value = std::nearbyint(value * inverse) * (largest / 127.0f);
+}
+
 class ReferenceKernels final : public Kernels {
  public:
+  explicit ReferenceKernels(ActivationType activations) : activations_(activations) {}
+
   std::string_view name() const override { return "reference"; }
 
   void embed(const WeightMatrix& table, std::span<const int32_t> token_ids,
@@ -126,7 +144,21 @@ class ReferenceKernels final : public Kernels {
     }
   }
 
-  void linear(const WeightMatrix& weight, Activations x, Activations out) override {
+  void linear(Activations x, std::span<const Projection> projections) override {
+    for (const auto& [weight, out] : projections) {
+      if (activations_ == ActivationType::int8 && weight->format == WeightFormat::mxfp4_16) {
+        std::vector<float> rounded(x.data, x.data + x.rows * x.cols);
+        for (size_t first = 0; first < rounded.size(); first += kMxfp4GroupSize)
+          round_group_to_int8(std::span(rounded).subspan(first, kMxfp4GroupSize));
+        multiply(*weight, {rounded.data(), x.rows, x.cols}, out);
+      } else {
+        multiply(*weight, x, out);
+      }
+    }
+  }
+  using Kernels::linear;
+
+  static void multiply(const WeightMatrix& weight, Activations x, Activations out) {
     std::vector<float> w(static_cast<size_t>(weight.cols));
     for (int64_t n = 0; n < weight.rows; ++n) {
       dequantize_row(weight, n, w);
@@ -314,12 +346,14 @@ class ReferenceKernels final : public Kernels {
       std::ranges::copy(output.row_span(i), outputs.row(visits[static_cast<size_t>(i)]));
     }
   }
+
+  ActivationType activations_;
 };
 
 }  // namespace
 
-std::unique_ptr<Kernels> make_reference_kernels() {
-  return std::make_unique<ReferenceKernels>();
+std::unique_ptr<Kernels> make_reference_kernels(ActivationType activations) {
+  return std::make_unique<ReferenceKernels>(activations);
 }
 
 }  // namespace tetrad
