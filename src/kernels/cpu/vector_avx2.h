@@ -19,6 +19,8 @@ struct Avx2 {
   static constexpr int kTileTokens = 3;
   static constexpr int kMaxTileRows = 4;
   static constexpr int kHeadVectors = 1;
+  static constexpr int kProductQueries = 3;
+  static constexpr int kProductVectors = 2;
 
   static Reg zero() { return {_mm256_setzero_ps(), _mm256_setzero_ps()}; }
   static Reg set(float value) { return {_mm256_set1_ps(value), _mm256_set1_ps(value)}; }
@@ -85,6 +87,25 @@ struct Avx2 {
             _mm256_cvtepi32_ps(_mm256_cvtepi8_epi32(_mm_srli_si128(values, 8)))};
   }
 
+  static void transpose(Reg (&rows)[kLanes]) {
+    for (int64_t i = 0; i < 8; ++i) {
+      const __m256 upper_right = rows[i].hi;
+      rows[i].hi = rows[i + 8].lo;
+      rows[i + 8].lo = upper_right;
+    }
+    for (int64_t i = 0; i < kLanes; i += 8) {
+      __m256 lo[8], hi[8];
+      for (int64_t j = 0; j < 8; ++j) {
+        lo[j] = rows[i + j].lo;
+        hi[j] = rows[i + j].hi;
+      }
+      transpose8(lo);
+      transpose8(hi);
+      for (int64_t j = 0; j < 8; ++j)
+        rows[i + j] = {lo[j], hi[j]};
+    }
+  }
+
   static float max_of_lanes(Reg a) {
     const __m256 by8 = _mm256_max_ps(a.lo, a.hi);
     const __m128 by4 = _mm_max_ps(_mm256_castps256_ps128(by8), _mm256_extractf128_ps(by8, 1));
@@ -106,6 +127,25 @@ struct Avx2 {
   }
 
  private:
+  static void transpose8(__m256 (&rows)[8]) {
+    __m256 pairs[8], quads[8];
+    for (int i = 0; i < 8; i += 2) {
+      pairs[i] = _mm256_unpacklo_ps(rows[i], rows[i + 1]);
+      pairs[i + 1] = _mm256_unpackhi_ps(rows[i], rows[i + 1]);
+    }
+    for (int i = 0; i < 8; i += 4) {
+      for (int half = 0; half < 2; ++half) {
+        const __m256 a = pairs[i + half];
+        const __m256 b = pairs[i + half + 2];
+        quads[i + 2 * half] = _mm256_shuffle_ps(a, b, _MM_SHUFFLE(1, 0, 1, 0));
+        quads[i + 2 * half + 1] = _mm256_shuffle_ps(a, b, _MM_SHUFFLE(3, 2, 3, 2));
+      }
+    }
+    for (int i = 0; i < 4; ++i) {
+      rows[i] = _mm256_permute2f128_ps(quads[i], quads[i + 4], 0x20);
+      rows[i + 4] = _mm256_permute2f128_ps(quads[i], quads[i + 4], 0x31);
+    }
+  }
   static __m256i as_int(__m256 a) { return _mm256_castps_si256(a); }
   static __m256 as_float(__m256i a) { return _mm256_castsi256_ps(a); }
   static __m256 bf16_to_float8(__m128i halves) {

@@ -16,6 +16,8 @@ struct Avx512 {
   static constexpr int kTileTokens = 6;
   static constexpr int kMaxTileRows = 8;
   static constexpr int kHeadVectors = 2;
+  static constexpr int kProductQueries = 6;
+  static constexpr int kProductVectors = 4;
 
   static Reg zero() { return _mm512_setzero_ps(); }
   static Reg set(float value) { return _mm512_set1_ps(value); }
@@ -71,6 +73,37 @@ struct Avx512 {
         _mm512_setr_epi32(0, 4, 8, 12, 16, 20, 24, 28, 32, 36, 40, 44, 48, 52, 56, 60);
     const __m512i index = _mm512_multishift_epi64_epi8(shifts, _mm512_set1_epi64(group));
     return _mm512_permutexvar_ps(index, levels);
+  }
+
+  static void transpose(Reg (&rows)[kLanes]) {
+    Reg pairs[kLanes], quads[kLanes];
+#pragma GCC unroll 8
+    for (int i = 0; i < kLanes; i += 2) {
+      pairs[i] = _mm512_unpacklo_ps(rows[i], rows[i + 1]);
+      pairs[i + 1] = _mm512_unpackhi_ps(rows[i], rows[i + 1]);
+    }
+#pragma GCC unroll 8
+    for (int i = 0; i < kLanes; i += 4) {
+#pragma GCC unroll 2
+      for (int half = 0; half < 2; ++half) {
+        const Reg a = pairs[i + half];
+        const Reg b = pairs[i + half + 2];
+        quads[i + 2 * half] = _mm512_shuffle_ps(a, b, _MM_SHUFFLE(1, 0, 1, 0));
+        quads[i + 2 * half + 1] = _mm512_shuffle_ps(a, b, _MM_SHUFFLE(3, 2, 3, 2));
+      }
+    }
+    // quads[4i + c], 128-bit lane b: column 4b + c of rows 4i … 4i + 3.
+#pragma GCC unroll 4
+    for (int c = 0; c < 4; ++c) {
+      const Reg low01 = _mm512_shuffle_f32x4(quads[c], quads[4 + c], 0x44);
+      const Reg high01 = _mm512_shuffle_f32x4(quads[c], quads[4 + c], 0xEE);
+      const Reg low23 = _mm512_shuffle_f32x4(quads[8 + c], quads[12 + c], 0x44);
+      const Reg high23 = _mm512_shuffle_f32x4(quads[8 + c], quads[12 + c], 0xEE);
+      rows[c] = _mm512_shuffle_f32x4(low01, low23, 0x88);
+      rows[4 + c] = _mm512_shuffle_f32x4(low01, low23, 0xDD);
+      rows[8 + c] = _mm512_shuffle_f32x4(high01, high23, 0x88);
+      rows[12 + c] = _mm512_shuffle_f32x4(high01, high23, 0xDD);
+    }
   }
 
   static float max_of_lanes(Reg a) { return _mm512_reduce_max_ps(a); }

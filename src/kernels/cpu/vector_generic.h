@@ -19,6 +19,9 @@ struct Generic {
   static constexpr int kTileTokens = 2;
   static constexpr int kMaxTileRows = 4;
   static constexpr int kHeadVectors = 1;
+  /// The tile of a product whose sums are not over lanes (attend_e4m3.h).
+  static constexpr int kProductQueries = 2;
+  static constexpr int kProductVectors = 2;
 
   static Reg zero() { return {}; }
   static Reg set(float value) {
@@ -95,6 +98,17 @@ struct Generic {
   static Reg look_up(const void* codes, const Levels& levels) {
     const auto* bytes = static_cast<const unsigned char*>(codes);
     return map([&](int64_t i) { return levels.value[(bytes[i / 2] >> (i % 2 * 4)) & 15]; });
+  }
+
+  /// Lane i of row j becomes lane j of row i.
+  static void transpose(Reg (&rows)[kLanes]) {
+    for (int64_t i = 0; i < kLanes; ++i) {
+      for (int64_t j = 0; j < i; ++j) {
+        const float value = rows[i].lane[j];
+        rows[i].lane[j] = rows[j].lane[i];
+        rows[j].lane[i] = value;
+      }
+    }
   }
 
   static float max_of_lanes(const Reg& a) {
