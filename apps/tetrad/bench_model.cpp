@@ -70,7 +70,7 @@ Result<ModelBench> create_bench(const BenchModelFlags& flags,
   return ModelBench::create(options);
 }
 
-void run_task(ModelBench& bench, const BenchModelTask& task, json::object* results) {
+void run_task(ModelBench& bench, const BenchModelTask& task, bool profile, json::object* results) {
   if (task.sizes.empty()) return;
   if (results == nullptr) print_bench_model_part(task.part);
   json::array list;
@@ -78,6 +78,7 @@ void run_task(ModelBench& bench, const BenchModelTask& task, json::object* resul
     const ModelFigures figures = (bench.*task.measure)(size);
     if (results == nullptr) {
       print_model_figures(figures);
+      if (profile) print_operation_shares(figures);
     } else {
       list.push_back(model_figures_to_json(task.part, figures));
     }
@@ -96,7 +97,7 @@ int run_bench_model(const CLI::App& verb, const BenchModelFlags& flags) {
   results["repetitions"] = flags.repetitions;
   results["max_num_batched_tokens"] = flags.max_num_batched_tokens;
   for (const BenchModelTask& task : tasks)
-    run_task(*bench, task, flags.json ? &results : nullptr);
+    run_task(*bench, task, flags.profile, flags.json ? &results : nullptr);
   if (flags.json) fmt::print("{}", to_pretty_json(results));
   return kExitOk;
 }

@@ -94,7 +94,9 @@ void add_bench_model_flags(CLI::App& verb, BenchModelFlags& flags) {
       ->option_text("PART ...");
   add_kernels_flag(verb, flags.kernels);
   add_threads_flag(verb, flags.threads);
-  verb.add_flag("--json", flags.json, "figures as JSON");
+  auto* profile = verb.add_flag("--profile", flags.profile,
+                                "below each row, what its operations took; in JSON always");
+  verb.add_flag("--json", flags.json, "figures as JSON")->excludes(profile);
 }
 
 Result<SyntheticShape> parse_synthetic_shape(std::string_view text) {

@@ -21,6 +21,7 @@ struct BenchModelFlags {
   std::vector<std::string> only;  // parts; none: all
   std::string kernels = "auto";
   int threads = 0;
+  bool profile = false;
   bool json = false;
 
   bool wants(std::string_view part) const;

@@ -54,6 +54,14 @@ void print_model_figures(const ModelFigures& figures) {
   std::fflush(stdout);
 }
 
+void print_operation_shares(const ModelFigures& figures) {
+  for (const OperationShare& one : figures.operations) {
+    fmt::print("{:>{}} {:>9.1f} % {:>9.1f} us each, {:g} a step\n", one.operation, kSizeColumn,
+               100 * one.share, one.microseconds, one.calls_per_step);
+  }
+  std::fflush(stdout);
+}
+
 json::object bench_model_to_json(const ModelBench& bench) {
   const ModelConfig& config = bench.model().config();
   return {{"cpu", cpu_model()},
@@ -82,6 +90,14 @@ json::object model_figures_to_json(const BenchModelPart& part, const ModelFigure
                          {"gops_per_second", figures.gops_per_second}};
   if (figures.of_reading) object["read_limit_gb_per_second"] = share_to_json(*figures.of_reading);
   if (figures.of_int8) object["int8_limit_gops_per_second"] = share_to_json(*figures.of_int8);
+  json::array operations;
+  for (const OperationShare& one : figures.operations) {
+    operations.push_back(json::object{{"operation", one.operation},
+                                      {"calls_per_step", one.calls_per_step},
+                                      {"microseconds", one.microseconds},
+                                      {"share", one.share}});
+  }
+  object["operations"] = std::move(operations);
   return object;
 }
 

@@ -24,6 +24,8 @@ inline constexpr BenchModelPart kPrefillPart = {"prefill", "prompt", "prefill: t
 void print_bench_model_header(const ModelBench& bench, int repetitions);
 void print_bench_model_part(const BenchModelPart& part);
 void print_model_figures(const ModelFigures& figures);
+/// Where the time went, a line an operation.
+void print_operation_shares(const ModelFigures& figures);
 
 json::object bench_model_to_json(const ModelBench& bench);
 json::object model_figures_to_json(const BenchModelPart& part, const ModelFigures& figures);

@@ -65,28 +65,31 @@ int64_t working_bytes(const ModelBenchOptions& options) {
 Result<ModelBench> ModelBench::create(const ModelBenchOptions& options) {
   const bool has_one_thread = options.kernels == "reference";
   auto pool = std::make_shared<ThreadPool>(has_one_thread ? 1 : options.threads);
-  TETRAD_ASSIGN(std::shared_ptr<Kernels> kernels,
-                make_named_kernels(options.kernels, pool, ActivationType::int8));
+  TETRAD_ASSIGN(std::shared_ptr<Kernels> untimed, make_named_kernels(options.kernels, pool));
+  auto kernels = std::make_shared<TimedKernels>(std::move(untimed));
   // First, because it takes a part of the memory that is free.
   TETRAD_ASSIGN(CpuLimitProbe probe, CpuLimitProbe::create(pool));
   const int64_t num_blocks = blocks_needed(options);
   const int64_t cache_bytes = num_blocks * KvCache::block_bytes(options.config, DType::f8_e4m3);
   TETRAD_ASSIGN(std::unique_ptr<MiniMaxM2> model,
-                make_synthetic_model(options.config, options.seed, *pool, std::move(kernels),
+                make_synthetic_model(options.config, options.seed, *pool, kernels,
                                      cache_bytes + working_bytes(options)));
   TETRAD_ASSIGN(const std::vector<KvScales> scales,
                 resolve_kv_scales(*model, DType::f8_e4m3, std::nullopt));
   TETRAD_ASSIGN(KvCache cache, KvCache::create(options.config, DType::f8_e4m3, num_blocks, scales));
-  ModelBench bench(options, std::move(pool), std::move(probe), std::move(model), std::move(cache));
+  ModelBench bench(options, std::move(pool), std::move(probe), std::move(kernels), std::move(model),
+                   std::move(cache));
   bench.fill_cache();
   return bench;
 }
 
 ModelBench::ModelBench(ModelBenchOptions options, std::shared_ptr<ThreadPool> pool,
-                       CpuLimitProbe probe, std::unique_ptr<MiniMaxM2> model, KvCache cache)
+                       CpuLimitProbe probe, std::shared_ptr<TimedKernels> kernels,
+                       std::unique_ptr<MiniMaxM2> model, KvCache cache)
     : options_(std::move(options)),
       pool_(std::move(pool)),
       probe_(std::move(probe)),
+      kernels_(std::move(kernels)),
       model_(std::move(model)),
       cache_(std::move(cache)) {}
 
@@ -136,6 +139,7 @@ ModelFigures ModelBench::decode_of(int64_t num_sequences, int64_t context, Measu
   const auto run_steps = [&](int64_t count) {
     Run run;
     StepCostCounter counter(*model_, DType::f8_e4m3);
+    kernels_->clear();
     const Seconds begin = clock.now();
     for (int64_t i = count - 1; i >= 0; --i) {
       const Batch batch = step.next(context - i % positions, 1, true);
@@ -144,6 +148,7 @@ ModelFigures ModelBench::decode_of(int64_t num_sequences, int64_t context, Measu
     }
     run.seconds = (clock.now() - begin).count();
     run.tokens = count * num_sequences;
+    run.steps = count;
     run.cost = counter.total();
     return run;
   };
@@ -174,6 +179,7 @@ ModelFigures ModelBench::prefill(int64_t prompt) {
   ModelFigures figures = measure(
       [&] {
         StepCostCounter counter(*model_, DType::f8_e4m3);
+        kernels_->clear();
         const Seconds begin = clock.now();
         steps = 0;
         for (int64_t done = 0; done < prompt; ++steps) {
@@ -183,13 +189,28 @@ ModelFigures ModelBench::prefill(int64_t prompt) {
           counter.add(batch);
           done += count;
         }
-        return Run{
-            .seconds = (clock.now() - begin).count(), .tokens = prompt, .cost = counter.total()};
+        return Run{.seconds = (clock.now() - begin).count(),
+                   .tokens = prompt,
+                   .steps = steps,
+                   .cost = counter.total()};
       },
       MeasuredLimits::int8);
   figures.size = prompt;
   figures.steps = steps;
   return figures;
+}
+
+std::vector<OperationShare> ModelBench::operations_of(const Run& run) const {
+  std::vector<OperationShare> operations;
+  for (const TimedKernels::Entry& entry : kernels_->entries()) {
+    const auto calls = static_cast<double>(entry.calls);
+    operations.push_back({.operation = entry.operation,
+                          .calls_per_step = calls / static_cast<double>(run.steps),
+                          .microseconds = entry.seconds / calls * 1e6,
+                          .share = entry.seconds / run.seconds});
+  }
+  std::ranges::stable_sort(operations, std::greater<>(), &OperationShare::share);
+  return operations;
 }
 
 ModelFigures ModelBench::measure(const std::function<Run()>& run, MeasuredLimits limits) {
@@ -212,6 +233,7 @@ ModelFigures ModelBench::measure(const std::function<Run()>& run, MeasuredLimits
     giga_operations.push_back(operations / done.seconds / kGiga);
     figures.bytes_per_token = bytes / num_tokens;
     figures.operations_per_token = operations / num_tokens;
+    figures.operations = operations_of(done);
   }
   figures.tokens_per_second = spread_of(tokens);
   figures.gb_per_second = median_of(gigabytes);

@@ -8,10 +8,12 @@
 #include <memory>
 #include <optional>
 #include <string>
+#include <vector>
 
 #include "base/error.h"
 #include "base/thread_pool.h"
 #include "kernels/cpu_limits.h"
+#include "kernels/timed_kernels.h"
 #include "model/kv_cache.h"
 #include "model/minimax_m2.h"
 #include "model/step_cost.h"
@@ -32,6 +34,14 @@ struct LimitShare {
   double share = 0;  // median of each repetition's speed over the mean of its two
 };
 
+/// What one operation took of a run.
+struct OperationShare {
+  std::string operation;  // TimedKernels::Entry
+  double calls_per_step = 0;
+  double microseconds = 0;  // of a call
+  double share = 0;         // of the run's time
+};
+
 struct ModelFigures {
   int64_t size = 0;  // context, prompt or batch
   int64_t steps = 0;
@@ -42,6 +52,7 @@ struct ModelFigures {
   double gops_per_second = 0;
   std::optional<LimitShare> of_reading;
   std::optional<LimitShare> of_int8;
+  std::vector<OperationShare> operations;  // of the last repetition, what took most first
 };
 
 enum class MeasuredLimits : uint8_t { reading, int8, both };
@@ -82,18 +93,22 @@ class ModelBench {
   struct Run {
     double seconds = 0;
     int64_t tokens = 0;
+    int64_t steps = 0;
     StepCost cost;
   };
 
   ModelBench(ModelBenchOptions options, std::shared_ptr<ThreadPool> pool, CpuLimitProbe probe,
-             std::unique_ptr<MiniMaxM2> model, KvCache cache);
+             std::shared_ptr<TimedKernels> kernels, std::unique_ptr<MiniMaxM2> model,
+             KvCache cache);
   void fill_cache();
   ModelFigures decode_of(int64_t num_sequences, int64_t context, MeasuredLimits limits);
+  std::vector<OperationShare> operations_of(const Run& run) const;
   ModelFigures measure(const std::function<Run()>& run, MeasuredLimits limits);
 
   ModelBenchOptions options_;
   std::shared_ptr<ThreadPool> pool_;
   CpuLimitProbe probe_;
+  std::shared_ptr<TimedKernels> kernels_;
   std::unique_ptr<MiniMaxM2> model_;
   KvCache cache_;
 };

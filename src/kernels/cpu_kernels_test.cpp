@@ -78,8 +78,11 @@ void expect_linear(const WeightMatrix& weight, const Matrix& x, const Matrix& ac
   }
 }
 
-TEST_P(CpuKernels, Linear) {
-  for (const WeightFormat format : testing_kernels::kEveryFormat) {
+/// With activations of either type.
+class CpuMatMuls : public CpuKernels {};
+
+TEST_P(CpuMatMuls, Linear) {
+  for (const WeightFormat format : testing_kernels::formats_of(GetParam())) {
     std::vector<Shape> shapes(std::begin(kShapes), std::end(kShapes));
     if (testing_kernels::column_grain(format) == 1) {
       shapes.insert(shapes.end(), std::begin(kOddShapes), std::end(kOddShapes));
@@ -186,13 +189,13 @@ TEST_P(CpuKernels, CachesAreWrittenAlike) {
   }
 }
 
-TEST_P(CpuKernels, Experts) {
+TEST_P(CpuMatMuls, Experts) {
   struct Case {
     int64_t hidden, intermediate, num_experts, top_k, num_tokens;
   };
   for (const Case& c : {Case{384, 128, 16, 4, 1}, Case{384, 128, 16, 4, 70}, Case{48, 32, 3, 3, 5},
                         Case{16, 16, 4, 2, 1100}, Case{256, 784, 8, 2, 9}}) {
-    for (const WeightFormat format : testing_kernels::kEveryFormat) {
+    for (const WeightFormat format : testing_kernels::formats_of(GetParam())) {
       // Expert 1 is a protected one, stored dense.
       const RandomExperts experts(format, WeightFormat::bf16, c.num_experts, c.hidden,
                                   c.intermediate, random_);
@@ -220,7 +223,9 @@ TEST_P(CpuKernels, ExpertsOfDenseFormatsTakeAnySize) {
   }
 }
 
-INSTANTIATE_TEST_SUITE_P(InstructionSets, CpuKernels,
+INSTANTIATE_TEST_SUITE_P(InstructionSets, CpuKernels, testing::Values("generic", "avx2", "avx512"),
+                         [](const auto& test) { return test.param; });
+INSTANTIATE_TEST_SUITE_P(InstructionSets, CpuMatMuls,
                          testing::Values("generic", "avx2", "avx512", "generic_int8", "avx2_int8",
                                          "avx512_int8"),
                          [](const auto& test) { return test.param; });

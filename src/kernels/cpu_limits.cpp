@@ -48,6 +48,10 @@ std::string system_field(const char* file, std::string_view key) {
   return {};
 }
 
+}  // namespace
+
+// Not in the namespace without a name, because CpuLimitProbe::State holds them.
+
 /// Memory of huge pages where the system gives them.
 class ReadBuffer {
  public:
@@ -92,6 +96,8 @@ class ReadBuffer {
   unsigned char* data_ = nullptr;
   int64_t size_ = 0;
 };
+
+namespace {
 
 /// What one thread does `repeats` times over; returns the loop's sum.
 using LimitLoop = std::function<double(int thread, int64_t repeats)>;
@@ -150,6 +156,8 @@ LimitFigure look_up_figure(const LimitKernels& kernels, ThreadPool& pool) {
                         kThorough);
 }
 
+}  // namespace
+
 /// Operands whose sums neither overflow a float nor are all zero.
 struct ProductOperands {
   alignas(64) std::array<unsigned char, kMaxProductRows * kMaxProductBytes> a;
@@ -165,6 +173,8 @@ struct ProductOperands {
     return operands;
   }
 };
+
+namespace {
 
 LimitFigure product_figure(const ProductKernel& kernel, const ProductOperands& operands,
                            int64_t element_bytes, ThreadPool& pool, const LimitEffort& effort) {

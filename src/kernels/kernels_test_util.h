@@ -70,6 +70,12 @@ inline ActivationType activations_of(const std::string& name) {
   return name.ends_with("_int8") ? ActivationType::int8 : ActivationType::f32;
 }
 
+/// Those that the activations of these kernels matter to.
+inline std::vector<WeightFormat> formats_of(const std::string& name) {
+  if (activations_of(name) == ActivationType::int8) return {WeightFormat::mxfp4_16};
+  return {std::begin(kEveryFormat), std::end(kEveryFormat)};
+}
+
 /// "reference" or an instruction set, with "_int8" behind it or not; null where this machine lacks
 /// it.
 inline std::unique_ptr<Kernels> make_kernels(const std::string& name, int num_threads = 2) {

@@ -68,6 +68,16 @@ def check_figures(name, figures, limits):
                    figures)
 
 
+def check_operations(name, figures):
+    operations = figures["operations"]
+    shares = [one["share"] for one in operations]
+    expect(f"{name}: order of operations", shares == sorted(shares, reverse=True), operations)
+    expect(f"{name}: operations", 0.5 < sum(shares) <= 1, operations)
+    calls = {one["operation"]: one["calls_per_step"] for one in operations}
+    projections = f"linear {(HEADS + 2 * KV_HEADS) * HEAD_DIM} x {HIDDEN}"
+    expect(f"{name}: calls", calls["experts"] == calls["attention"] == calls[projections] == LAYERS, calls)
+
+
 def check_counts(result):
     for figures in result["decode"]:
         # Steps stand at the context and a few positions before it.
@@ -110,6 +120,7 @@ def check_json(tetrad):
     for part, limits in (("decode", [reading]), ("batched", [reading, int8]), ("prefill", [int8])):
         for figures in result[part]:
             check_figures(part, figures, limits)
+            check_operations(part, figures)
     check_counts(result)
 
 

@@ -5,7 +5,7 @@
 namespace tetrad {
 
 /// int8_generic.h says what each function means.
-struct Avx2Int8 : Avx2 {
+struct Avx2WithInt8 : Avx2 {
   static constexpr int kInt8Rows = 1;
 
   struct Bytes {

@@ -5,7 +5,7 @@
 namespace tetrad {
 
 /// Needs AVX-512 VNNI too. int8_generic.h says what each function means.
-struct Avx512Int8 : Avx512 {
+struct Avx512WithInt8 : Avx512 {
   /// 16 registers of weights and 4 of scales leave 12 for a token.
   static constexpr int kInt8Rows = 4;
 

@@ -5,7 +5,7 @@
 namespace tetrad {
 
 /// What int8 products need beyond floats; the other int8_*.h do the same on their vectors.
-struct GenericInt8 : Generic {
+struct GenericWithInt8 : Generic {
   /// Rows of weights that are decoded at a time.
   static constexpr int kInt8Rows = 1;
 

@@ -9,7 +9,7 @@
 namespace tetrad {
 
 const SimdKernels* simd_avx2() {
-  static constexpr SimdKernels kKernels = make_simd_kernels<Avx2, Avx2Int8>("avx2");
+  static constexpr SimdKernels kKernels = make_simd_kernels<Avx2, Avx2WithInt8>("avx2");
   return &kKernels;
 }
 

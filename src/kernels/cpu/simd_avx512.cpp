@@ -9,7 +9,7 @@
 namespace tetrad {
 
 const SimdKernels* simd_avx512() {
-  static constexpr SimdKernels kKernels = make_simd_kernels<Avx512, Avx512Int8>("avx512");
+  static constexpr SimdKernels kKernels = make_simd_kernels<Avx512, Avx512WithInt8>("avx512");
   return &kKernels;
 }
 

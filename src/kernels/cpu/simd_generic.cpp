@@ -5,7 +5,7 @@
 namespace tetrad {
 
 const SimdKernels* simd_generic() {
-  static constexpr SimdKernels kKernels = make_simd_kernels<Generic, GenericInt8>("generic");
+  static constexpr SimdKernels kKernels = make_simd_kernels<Generic, GenericWithInt8>("generic");
   return &kKernels;
 }
 
