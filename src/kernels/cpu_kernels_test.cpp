@@ -190,6 +190,10 @@ TEST_P(CpuKernels, CachesAreWrittenAlike) {
 }
 
 TEST_P(CpuMatMuls, Experts) {
+  // Between the two products activations are rounded again, and one in some thousand goes the other
+  // way when the last bits of its sum differ.
+  const bool rounds = testing_kernels::activations_of(GetParam()) == ActivationType::int8;
+  const float tolerance = rounds ? 3e-4f : 3e-6f;
   struct Case {
     int64_t hidden, intermediate, num_experts, top_k, num_tokens;
   };
@@ -204,7 +208,7 @@ TEST_P(CpuMatMuls, Experts) {
       Matrix actual(c.num_tokens, c.hidden), expected(c.num_tokens, c.hidden);
       kernels_->experts(x.all(), experts.view(), choices.routing(), actual.all());
       reference_->experts(x.all(), experts.view(), choices.routing(), expected.all());
-      expect_close(actual, expected, 3e-6f,
+      expect_close(actual, expected, tolerance,
                    format_name(format) + ", " + std::to_string(c.num_tokens) + " tokens");
     }
   }
