@@ -19,6 +19,7 @@
 #include "loaded_model.h"
 #include "sampling_flags.h"
 #include "verbs.h"
+#include "weight_reader.h"
 
 namespace tetrad {
 namespace {
@@ -199,6 +200,7 @@ int run(const ChatFlags& flags) {
   if (!chat_template) return report(chat_template.error());
   EngineOptions options = engine_options(**loaded);
   options.max_num_seqs = 1;
+  const WeightReader weight_reader((*loaded)->checkpoint);
   auto engine = Engine::start(*(*loaded)->model, *(*loaded)->tokenizer, options);
   if (!engine) return report(engine.error());
   return Chat(**loaded, **engine, std::move(*chat_template),

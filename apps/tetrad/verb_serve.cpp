@@ -17,6 +17,7 @@
 #include "serve_flags.h"
 #include "serve_metrics.h"
 #include "verbs.h"
+#include "weight_reader.h"
 
 namespace tetrad {
 namespace {
@@ -103,6 +104,7 @@ int run(ServeFlags flags) {
   if (const auto checked = check_serve_flags(flags); !checked) return report(checked.error());
   const auto loaded = load_model(flags.model);
   if (!loaded) return report(loaded.error());
+  const WeightReader weight_reader((*loaded)->checkpoint);
   log::info("--kv-cache-dtype {}: keys and values are kept in {}", flags.model.kv_cache_dtype,
             dtype_name((*loaded)->kv_cache.dtype));
   const auto messages_template = chat_template(flags, **loaded);

@@ -91,6 +91,14 @@ void MappedFile::release(std::span<const std::byte> part) const {
   ::madvise(const_cast<std::byte*>(data_) + begin, end - begin, MADV_DONTNEED);
 }
 
+void MappedFile::read_ahead(std::span<const std::byte> part) const {
+  if (part.empty()) return;
+  const auto page = static_cast<size_t>(::sysconf(_SC_PAGESIZE));
+  const auto offset = static_cast<size_t>(part.data() - data_);
+  const size_t begin = offset / page * page;
+  ::madvise(const_cast<std::byte*>(data_) + begin, offset + part.size() - begin, MADV_WILLNEED);
+}
+
 Result<std::string> read_text_file(const std::filesystem::path& path, size_t max_bytes) {
   TETRAD_ASSIGN(const OpenedFile opened, open_regular(path));
   const Descriptor descriptor(opened.fd);

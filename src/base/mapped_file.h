@@ -27,6 +27,10 @@ class MappedFile {
   /// now: they no longer count as memory of this process. Reading them again brings them back.
   void release(std::span<const std::byte> part) const;
 
+  /// Has the system read what of `part`, which lies in bytes(), is not in its cache yet. Advice,
+  /// too.
+  void read_ahead(std::span<const std::byte> part) const;
+
  private:
   const std::byte* data_ = nullptr;
   size_t size_ = 0;

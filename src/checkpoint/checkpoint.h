@@ -2,6 +2,7 @@
 
 #include <filesystem>
 #include <map>
+#include <span>
 #include <string>
 #include <string_view>
 #include <vector>
@@ -37,6 +38,8 @@ class Checkpoint {
   const TensorMap& tensors() const { return tensors_; }
   /// File names of the shards, sorted.
   const std::vector<std::string>& shards() const { return shards_; }
+  /// The mapping of each of shards().
+  std::span<const MappedFile> files() const { return files_; }
   /// The file a tensor came from, for error texts; "" for a tensor that does not exist.
   std::string shard_of(std::string_view tensor) const;
   /// Where in its file the data of a tensor of this checkpoint begins, in bytes.

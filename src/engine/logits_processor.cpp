@@ -3,6 +3,8 @@
 #include <algorithm>
 #include <limits>
 
+#include "kernels/vocabulary_scan.h"
+
 namespace tetrad {
 namespace {
 
@@ -51,16 +53,11 @@ void LogitsProcessor::keep_only(std::span<const TokenId> allowed) {
     logits_[static_cast<size_t>(allowed[i])] = kept_[i];
 }
 
-/// Word by word: most sets have long stretches of all and of none.
 void LogitsProcessor::keep_only(const TokenSet& allowed) {
   const auto words = allowed.words();
-  for (size_t begin = 0; begin < logits_.size(); begin += 64) {
-    const size_t end = std::min(begin + 64, logits_.size());
-    const uint64_t bits = begin / 64 < words.size() ? words[begin / 64] : 0;
-    if (bits == ~uint64_t{0}) continue;
-    for (size_t i = begin; i < end; ++i)
-      logits_[i] = (bits >> (i - begin) & 1) != 0 ? logits_[i] : kRuledOut;
-  }
+  const auto covered = std::span(logits_).first(std::min(logits_.size(), words.size() * 64));
+  vocabulary_scan().fill_unset(covered.data(), std::ssize(covered), words.data(), kRuledOut);
+  std::ranges::fill(std::span(logits_).subspan(covered.size()), kRuledOut);
 }
 
 /// The last token of a sequence must not come when the answer ends with all before it.

@@ -10,9 +10,23 @@
 namespace tetrad {
 namespace {
 
-/// The lowest of the ids with the largest logit.
-TokenId best_token(std::span<const float> logits) {
-  return static_cast<TokenId>(std::ranges::max_element(logits) - logits.begin());
+constexpr float kLowestLogit = std::numeric_limits<float>::lowest();
+
+/// min_p says p >= min_p * p_best, which in logits holds whatever the normalisation: the lowest
+/// that passes. Without min_p, the lowest that is not ruled out.
+float lowest_logit(float best_logit, const SamplingParams& params) {
+  if (params.min_p <= 0.0f) return kLowestLogit;
+  const double bound = best_logit + std::log(double{params.min_p}) * params.temperature;
+  const auto rounded = static_cast<float>(std::max(bound, double{kLowestLogit}));
+  return rounded < bound ? std::nextafter(rounded, best_logit) : rounded;
+}
+
+/// How far sums of `num_tokens` weights, and differences from them, are from each other at most,
+/// as a part of the sum, whether the weights are added by and by in double or are block_exp_sums:
+/// 2^-53 for each addition of either, and what the weights differ by, of which most comes of
+/// rounding an exponent of up to 700.
+double sum_tolerance(size_t num_tokens) {
+  return 4 * 0x1p-53 * static_cast<double>(num_tokens) + 0x1p-40;
 }
 
 }  // namespace
@@ -24,91 +38,147 @@ double uniform_at(uint64_t seed, uint64_t index) {
 Result<SampledToken> Sampler::sample(std::span<const float> logits, const SamplingParams& params,
                                      std::span<const TokenId> tokens, int64_t num_prompt_tokens,
                                      const TokenSet* allowed) {
-  if (!std::ranges::all_of(logits, [](float logit) { return std::isfinite(logit); })) {
+  if (!scan_.read(logits)) {
     return fail(
         ErrorCode::corrupt_data,
         "the model computed logits that are not numbers; the checkpoint is damaged or wrong");
   }
   const auto processed = processor_.process(logits, params, tokens, num_prompt_tokens, allowed);
-  SampledToken chosen{.id = best_token(processed)};
-  const float best_logit = processed[static_cast<size_t>(chosen.id)];
-  if (std::isinf(best_logit)) {
+  if (processed.data() != logits.data()) scan_.read(processed);
+  if (std::isinf(scan_.largest())) {
     return fail(ErrorCode::invalid_argument,
                 "no token is left to choose: allowed_token_ids, bad_words, min_tokens, "
                 "stop_token_ids and the answer's grammar rule all of them out");
   }
-  if (params.temperature != 0.0f) {
-    collect_candidates(processed, best_logit, params);
-    keep_top_k(params.top_k);
-    double total = 0;
-    for (const Candidate& candidate : candidates_)
-      total += candidate.weight;
-    if (params.top_p < 1.0f) total = keep_top_p(params.top_p * total);
+  SampledToken chosen;
+  if (params.temperature == 0.0f) {
+    chosen.id = scan_.best();
+  } else {
     const uint64_t index = tokens.size() - static_cast<size_t>(num_prompt_tokens);
-    chosen.id = draw(total, uniform_at(params.seed.value_or(0), index));
+    chosen.id = choose(params, {.temperature = params.temperature,
+                                .top_p = params.top_p,
+                                .uniform = uniform_at(params.seed.value_or(0), index)});
   }
   if (params.logprobs) chosen.logprobs = token_logprobs(logits, chosen.id, *params.logprobs);
   return chosen;
 }
 
-bool Sampler::likelier(const Candidate& a, const Candidate& b) {
-  return a.logit != b.logit ? a.logit > b.logit : a.id < b.id;
-}
-
-/// All that min_p leaves, in the order of their ids.
-void Sampler::collect_candidates(std::span<const float> logits, float best_logit,
-                                 const SamplingParams& params) {
-  const double temperature = params.temperature;
-  // p >= min_p * p_best, said in logits; holds whatever the normalisation. Without min_p, all that
-  // is not ruled out.
-  const double lowest = params.min_p > 0.0f
-                            ? best_logit + std::log(double{params.min_p}) * temperature
-                            : std::numeric_limits<float>::lowest();
-  candidates_.clear();
-  for (size_t i = 0; i < logits.size(); ++i) {
-    if (logits[i] < lowest) continue;
-    const double offset = (double{logits[i]} - best_logit) / temperature;
-    candidates_.push_back(
-        {.weight = std::exp(offset), .logit = logits[i], .id = static_cast<TokenId>(i)});
+/// Whatever the way, the result is that of choose_of_candidates() with all tokens that top_k and
+/// min_p leave, to the bit: the other ways only look at fewer of them.
+TokenId Sampler::choose(const SamplingParams& params, const Choice& choice) {
+  const bool has_top_k = params.top_k > 0 && params.top_k < std::ssize(scan_.logits());
+  if (!has_top_k && params.min_p <= 0.0f) {
+    return choice.top_p < 1 ? choose_by_top_p(choice) : choose_by_temperature(choice);
   }
+  float lowest = lowest_logit(scan_.largest(), params);
+  // One more than asked for, so that it shows whether there are more than these.
+  if (has_top_k) lowest = std::max(lowest, scan_.bound_of(params.top_k + 1));
+  candidates_.clear();
+  scan_.collect(lowest, candidates_);
+  // They get sorted if they are more, and sums over them go by their order.
+  if (has_top_k) keep_first(candidates_, params.top_k);
+  return choose_of_candidates(choice);
 }
 
-/// Sorted afterwards, so that sums over the candidates have one order; without top_k they keep
-/// that of their ids.
-void Sampler::keep_top_k(int64_t top_k) {
-  const auto count = static_cast<size_t>(std::max<int64_t>(top_k, 0));
-  if (count == 0 || count >= candidates_.size()) return;
-  std::nth_element(candidates_.begin(), candidates_.begin() + top_k, candidates_.end(), likelier);
-  candidates_.resize(count);
-  std::sort(candidates_.begin(), candidates_.end(), likelier);
+/// By approximate weights, added up by blocks. If the random number is too close to where the token
+/// would be another one, by the ones that count.
+TokenId Sampler::choose_by_temperature(const Choice& choice) {
+  const double total = approximate_weights(choice.temperature);
+  const auto logits = scan_.logits();
+  const double tolerance = sum_tolerance(logits.size()) * total;
+  const double place = choice.uniform * total;
+  double before = 0;
+  size_t block = 0;
+  while (block + 1 < block_sums_.size() && before + block_sums_[block] <= place)
+    before += block_sums_[block++];
+  const auto begin = block * kVocabularyBlock;
+  const auto within =
+      logits.subspan(begin, std::min<size_t>(kVocabularyBlock, logits.size() - begin));
+  double weights[kVocabularyBlock];
+  vocabulary_scan().exps(within.data(), std::ssize(within), scan_.largest(), 1 / choice.temperature,
+                         weights);
+  for (size_t i = 0; i < within.size(); before += weights[i++]) {
+    if (before + weights[i] <= place) continue;
+    if (place - before < tolerance || before + weights[i] - place < tolerance) break;
+    return static_cast<TokenId>(begin + i);
+  }
+  candidates_.clear();
+  scan_.collect(kLowestLogit, candidates_);
+  return choose_of_candidates(choice);
 }
 
-/// Keeps the likeliest that together have `weight` or more, and returns what they have. Sorts no
-/// more than it needs: of a vocabulary, a few hundred tokens usually hold all but a trace.
-double Sampler::keep_top_p(double weight) {
+/// Only tokens that top_p may keep are candidates: the others, if each of the vocabulary were as
+/// likely as the likeliest of them, would together have half of what top_p leaves out.
+TokenId Sampler::choose_by_top_p(const Choice& choice) {
+  const double total = approximate_weights(choice.temperature);
+  const auto num_tokens = static_cast<double>(scan_.logits().size());
+  const double too_unlikely = (1 - choice.top_p) * total / (2 * num_tokens);
+  const double bound = scan_.largest() + std::log(too_unlikely) * choice.temperature;
+  candidates_.clear();
+  scan_.collect(static_cast<float>(std::max(bound, double{kLowestLogit})), candidates_);
+  const double tolerance = sum_tolerance(scan_.logits().size()) * total;
+  if (const auto kept = keep_top_p(choice, choice.top_p * total, tolerance)) {
+    return draw(*kept, choice.uniform);
+  }
+  candidates_.clear();
+  scan_.collect(kLowestLogit, candidates_);
+  return choose_of_candidates(choice);
+}
+
+TokenId Sampler::choose_of_candidates(const Choice& choice) {
+  weights_.clear();
+  double total = 0;
+  for (const TokenKey& candidate : candidates_)
+    total += weights_.emplace_back(weight(candidate.logit(), choice.temperature));
+  if (choice.top_p < 1) total = *keep_top_p(choice, choice.top_p * total, 0);
+  return draw(total, choice.uniform);
+}
+
+double Sampler::weight(float logit, double temperature) const {
+  return std::exp((double{logit} - scan_.largest()) / temperature);
+}
+
+/// Fills block_sums_ and returns the sum of all.
+double Sampler::approximate_weights(double temperature) {
+  const auto logits = scan_.logits();
+  block_sums_.resize((logits.size() + kVocabularyBlock - 1) / kVocabularyBlock);
+  vocabulary_scan().block_exp_sums(logits.data(), std::ssize(logits), scan_.largest(),
+                                   1 / temperature, block_sums_.data());
+  double total = 0;
+  for (const double sum : block_sums_)
+    total += sum;
+  return total;
+}
+
+/// Keeps the likeliest candidates that together have the weight `least` or more, and returns what
+/// they have; nothing if that depends on less than `tolerance`, or if all do not have it for sure.
+/// Sorts no more than it needs: of a vocabulary, a few hundred tokens usually hold all but a trace.
+std::optional<double> Sampler::keep_top_p(const Choice& choice, double least, double tolerance) {
+  weights_.clear();
   double kept = 0;
   size_t sorted = 0;
   while (sorted < candidates_.size()) {
     const size_t begin = sorted;
     sorted = std::min(candidates_.size(), std::max<size_t>(256, 4 * begin));
     const auto at = [this](size_t i) { return candidates_.begin() + static_cast<ptrdiff_t>(i); };
-    std::partial_sort(at(begin), at(sorted), candidates_.end(), likelier);
+    std::nth_element(at(begin), at(sorted), candidates_.end());
+    std::sort(at(begin), at(sorted));
     for (size_t i = begin; i < sorted; ++i) {
-      kept += candidates_[i].weight;
-      if (kept < weight) continue;
-      candidates_.resize(i + 1);
+      kept += weights_.emplace_back(weight(candidates_[i].logit(), choice.temperature));
+      if (kept <= least - tolerance && kept < least) continue;
+      if (kept < least + tolerance) return std::nullopt;
       return kept;
     }
   }
-  return kept;
+  return tolerance > 0 ? std::nullopt : std::optional(kept);
 }
 
 TokenId Sampler::draw(double total, double uniform) const {
   double left = uniform * total;
   size_t chosen = 0;
-  while (chosen + 1 < candidates_.size() && left >= candidates_[chosen].weight)
-    left -= candidates_[chosen++].weight;
-  return candidates_[chosen].id;
+  while (chosen + 1 < weights_.size() && left >= weights_[chosen])
+    left -= weights_[chosen++];
+  return candidates_[chosen].id();
 }
 
 }  // namespace tetrad

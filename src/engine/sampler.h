@@ -6,6 +6,7 @@
 #include <vector>
 
 #include "base/error.h"
+#include "engine/logit_scan.h"
 #include "engine/logits_processor.h"
 #include "engine/request.h"
 
@@ -39,21 +40,29 @@ class Sampler {
                               const TokenSet* allowed = nullptr);
 
  private:
-  struct Candidate {
-    double weight;  // of the best: 1
-    float logit;
-    TokenId id;
+  /// What is asked of a choice at a temperature above 0.
+  struct Choice {
+    double temperature;
+    double top_p;
+    double uniform;  // the random number
   };
-  static bool likelier(const Candidate& a, const Candidate& b);
 
-  void collect_candidates(std::span<const float> logits, float best_logit,
-                          const SamplingParams& params);
-  void keep_top_k(int64_t top_k);
-  double keep_top_p(double weight);
+  TokenId choose(const SamplingParams& params, const Choice& choice);
+  TokenId choose_by_temperature(const Choice& choice);
+  TokenId choose_by_top_p(const Choice& choice);
+  TokenId choose_of_candidates(const Choice& choice);
+
+  double weight(float logit, double temperature) const;
+  double approximate_weights(double temperature);
+  std::optional<double> keep_top_p(const Choice& choice, double least, double tolerance);
   TokenId draw(double total, double uniform) const;
 
   LogitsProcessor processor_;
-  std::vector<Candidate> candidates_;  // kept for its memory: a vocabulary is large
+  LogitScan scan_;
+  // Kept for their memory.
+  std::vector<TokenKey> candidates_;
+  std::vector<double> weights_;     // of the candidates; the best token's is 1
+  std::vector<double> block_sums_;  // of weights, for each block of the scan
 };
 
 /// A uniform number in [0, 1) that belongs to (seed, index): SplitMix64's output function over a

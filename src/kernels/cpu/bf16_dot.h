@@ -119,13 +119,14 @@ struct Bf16Dot {
     }
   }
 
-  /// Few queries leave the registers to multiply what is expanded at once: with one to six vectors
-  /// of sums in each half, the units that look up and those that multiply work side by side.
+  /// Few queries leave registers free to multiply at once what is expanded, so that the units that
+  /// look up and those that multiply work side by side. With fewer than four queries there are too
+  /// few sums to keep the latter busy.
   static constexpr int kMinDirectQueries = 4;
   static constexpr int kMaxDirectQueries = 6;
 
-  /// scores[q][16b + i] = queries[q] · key i of block b, for four blocks: what expand_keys and
-  /// the product make, in the same order.
+  /// scores[q][16b + i] = queries[q] · key i of block b, for the four blocks of a chunk: what
+  /// expand_keys and the product make, in the same order.
   template <int Q>
   static void weigh_directly(const unsigned char* const* blocks, int64_t head_dim,
                              const float* queries, float* scores, BlockPrefetch prefetch) {
@@ -154,7 +155,7 @@ struct Bf16Dot {
     }
   }
 
-  /// sums[q] += Σ shares[q][key] * value of `key` over the keys of four blocks: what expand_values
+  /// sums[q] += Σ shares[q][key] * value of `key` over the keys of a chunk: what expand_values
   /// and the product make, in the same order.
   template <int Q>
   static void add_values_directly(const unsigned char* const* blocks, int64_t head_dim,
