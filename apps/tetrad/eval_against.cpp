@@ -131,6 +131,7 @@ Result<ReportedModel> described(const LoadedModel& loaded, const std::string& na
   TETRAD_ASSIGN(std::vector<ModelPart> parts, model_parts(*loaded.checkpoint));
   return ReportedModel{.name = as_utf8(name),
                        .kv_cache = std::string(dtype_name(loaded.kv_cache.dtype)),
+                       .kernels = std::string(loaded.model->kernels().name()),
                        .parts = std::move(parts)};
 }
 

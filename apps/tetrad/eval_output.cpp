@@ -17,8 +17,8 @@ double bits_per_weight(const ReportedModel& model) {
 }
 
 void print_model(std::string_view role, const ReportedModel& model) {
-  fmt::print("{:<10} {}: {:.3f} bits a weight, KV cache {}\n", role, model.name,
-             bits_per_weight(model), model.kv_cache);
+  fmt::print("{:<10} {}: {:.3f} bits a weight, KV cache {}, kernels {}\n", role, model.name,
+             bits_per_weight(model), model.kv_cache, model.kernels);
 }
 
 /// Calls row(name, statistics) for each text, and for all if there are several.
@@ -113,6 +113,7 @@ json::object model_to_json(const ReportedModel& model) {
   }
   return {{"folder", model.name},
           {"kv_cache_dtype", model.kv_cache},
+          {"kernels", model.kernels},
           {"bits_per_weight", bits_per_weight(model)},
           {"parts", std::move(parts)}};
 }

@@ -54,7 +54,8 @@ Result<json::object> evaluate(const EvalFlags& flags) {
   json::object line{{"mean_nll", all.mean_nll},
                     {"tokens", all.num_tokens},
                     {"perplexity", all.perplexity()},
-                    {"kv_cache_dtype", dtype_name(loaded->kv_cache.dtype)}};
+                    {"kv_cache_dtype", dtype_name(loaded->kv_cache.dtype)},
+                    {"kernels", loaded->model->kernels().name()}};
   if (texts.size() > 1) line["texts"] = std::move(of_each);
   return line;
 }

@@ -89,6 +89,10 @@ std::string models_section(const EvalReport& report) {
       "<tr><th scope=\"row\">KV cache</th><td></td><td>{}</td><td></td>"
       "<td>{}</td><td></td></tr>\n",
       html_text(report.model.kv_cache), html_text(report.reference.kv_cache));
+  rows += fmt::format(
+      "<tr><th scope=\"row\">Kernels</th><td></td><td>{}</td><td></td>"
+      "<td>{}</td><td></td></tr>\n",
+      html_text(report.model.kernels), html_text(report.reference.kernels));
   return "<section>\n<h2>The models</h2>\n" +
          scrolling_table("Formats of the weights, with their scales, in bits a weight",
                          {"part", "weights", "model", "bits", "reference", "bits"}, rows) +

@@ -17,6 +17,7 @@ namespace tetrad {
 struct ReportedModel {
   std::string name;      // as the command line had it
   std::string kv_cache;  // "fp8_e4m3"
+  std::string kernels;   // Kernels::name()
   std::vector<ModelPart> parts;
 };
 

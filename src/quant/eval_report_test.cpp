@@ -64,9 +64,12 @@ EvalReport small_report() {
   EvalReport report;
   report.model = {"models/<b>four</b>",
                   "F8_E4M3",
+                  "cpu <int8>",
                   {{"experts", "mxfp4_16", 1000, 625}, {"all", "mxfp4_16", 1000, 625}}};
-  report.reference = {
-      "ref & \"co\"", "F32", {{"experts", "bf16", 1000, 2000}, {"all", "bf16", 1000, 2000}}};
+  report.reference = {"ref & \"co\"",
+                      "F32",
+                      "reference",
+                      {{"experts", "bf16", 1000, 2000}, {"all", "bf16", 1000, 2000}}};
   report.texts = {"a<script>.txt", "b.txt"};
   report.window = 1024;
   ModelComparison& comparison = report.comparison;
