@@ -1,15 +1,27 @@
 #include "engine/logit_scan.h"
 
+#include <array>
 #include <limits>
+#include <numeric>
 
 namespace tetrad {
+namespace {
+
+constexpr float kLowest = std::numeric_limits<float>::lowest();
+
+/// Returns if all are finite.
+bool block_maxima(std::span<const float> values, std::vector<float>& maxima) {
+  maxima.resize((values.size() + kVocabularyBlock - 1) / kVocabularyBlock);
+  return vocabulary_scan().block_maxima(values.data(), std::ssize(values), maxima.data());
+}
+
+}  // namespace
 
 bool LogitScan::read(std::span<const float> logits) {
   logits_ = logits;
-  maxima_.resize((logits.size() + kVocabularyBlock - 1) / kVocabularyBlock);
-  const bool finite = vocabulary_scan().block_maxima(
-      logits.data(), static_cast<int64_t>(logits.size()), maxima_.data());
-  largest_ = *std::ranges::max_element(maxima_);
+  const bool finite = block_maxima(logits, maxima_);
+  block_maxima(maxima_, maxima_of_blocks_);
+  largest_ = *std::ranges::max_element(maxima_of_blocks_);
   return finite;
 }
 
@@ -22,15 +34,21 @@ TokenId LogitScan::best() const {
 }
 
 float LogitScan::bound_of(int64_t count) {
-  constexpr float kLowest = std::numeric_limits<float>::lowest();
-  if (count < 1 || count > std::ssize(maxima_)) return kLowest;
-  // As many blocks have such a token each.
+  // As many blocks have a token each that is no less than the last of their maxima.
+  return nth_largest(maxima_, count, nth_largest(maxima_of_blocks_, count, kLowest));
+}
+
+/// The last of the `count` largest, all of which are `lowest` or more if there are so many.
+float LogitScan::nth_largest(std::span<const float> values, int64_t count, float lowest) {
+  if (count < 1 || count > std::ssize(values)) return lowest;
   sorted_.clear();
-  for (const float maximum : maxima_)
-    sorted_.emplace_back(maximum, 0);
+  for (const float value : values) {
+    if (value >= lowest) sorted_.emplace_back(value, 0);
+  }
+  if (count > std::ssize(sorted_)) return lowest;
   const auto last = sorted_.begin() + static_cast<ptrdiff_t>(count - 1);
   std::nth_element(sorted_.begin(), last, sorted_.end());
-  return std::max(last->logit(), kLowest);
+  return last->logit();
 }
 
 void LogitScan::collect(float bound, std::vector<TokenKey>& keys) const {
@@ -40,6 +58,27 @@ void LogitScan::collect(float bound, std::vector<TokenKey>& keys) const {
     for (size_t i = block * kVocabularyBlock; i < end; ++i) {
       if (logits_[i] >= bound) keys.emplace_back(logits_[i], static_cast<TokenId>(i));
     }
+  }
+}
+
+void sort_keys(std::vector<TokenKey>& keys) {
+  // From so many on it is faster to deal them out by 11 bits, the lowest first, and three times.
+  constexpr size_t kMany = 4096;
+  constexpr int kDigitBits = 11;
+  constexpr uint32_t kMask = (1 << kDigitBits) - 1;
+  if (keys.size() < kMany) {
+    std::ranges::sort(keys);
+    return;
+  }
+  std::vector<TokenKey> dealt(keys.size());
+  for (int shift = 0; shift < 32; shift += kDigitBits) {
+    std::array<size_t, kMask + 1> place{};
+    for (const TokenKey& key : keys)
+      ++place[key.rank() >> shift & kMask];
+    std::exclusive_scan(place.begin(), place.end(), place.begin(), size_t{0});
+    for (const TokenKey& key : keys)
+      dealt[place[key.rank() >> shift & kMask]++] = key;
+    keys.swap(dealt);
   }
 }
 

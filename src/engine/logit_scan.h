@@ -15,15 +15,19 @@ namespace tetrad {
 /// lower id.
 class TokenKey {
  public:
+  TokenKey() = default;
   TokenKey(float logit, TokenId id)
       : bits_(uint64_t{~ascending(logit)} << 32 | static_cast<uint32_t>(id)) {}
 
   /// Of -0 it has become 0.
   float logit() const {
-    const auto order = ~static_cast<uint32_t>(bits_ >> 32);
+    const uint32_t order = ~rank();
     return std::bit_cast<float>((order & kSign) != 0 ? order ^ kSign : ~order);
   }
   TokenId id() const { return static_cast<TokenId>(static_cast<uint32_t>(bits_)); }
+
+  /// The part that orders the logits.
+  uint32_t rank() const { return static_cast<uint32_t>(bits_ >> 32); }
 
   auto operator<=>(const TokenKey&) const = default;
 
@@ -36,7 +40,7 @@ class TokenKey {
     return (bits & kSign) != 0 ? ~bits : bits | kSign;
   }
 
-  uint64_t bits_;
+  uint64_t bits_ = 0;
 };
 
 /// Finds what is large among the logits of a vocabulary without looking at each of them twice: it
@@ -60,11 +64,17 @@ class LogitScan {
   void collect(float bound, std::vector<TokenKey>& keys) const;
 
  private:
+  float nth_largest(std::span<const float> values, int64_t count, float lowest);
+
   std::span<const float> logits_;
-  std::vector<float> maxima_;
+  std::vector<float> maxima_;            // of the blocks
+  std::vector<float> maxima_of_blocks_;  // of 64 of these
   float largest_ = 0;
-  std::vector<TokenKey> sorted_;  // kept for its memory
+  std::vector<TokenKey> sorted_;  // kept for its memory, as the others are
 };
+
+/// In order; equal logits must come in the order of their ids.
+void sort_keys(std::vector<TokenKey>& keys);
 
 /// Keeps the first `count` in order, and leaves no more than these as they are.
 void keep_first(std::vector<TokenKey>& keys, int64_t count);

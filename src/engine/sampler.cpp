@@ -107,18 +107,21 @@ TokenId Sampler::choose_by_temperature(const Choice& choice) {
   return choose_of_candidates(choice);
 }
 
-/// Only tokens that top_p may keep are candidates: the others, if each of the vocabulary were as
-/// likely as the likeliest of them, would together have half of what top_p leaves out.
+/// The candidates are the likeliest tokens, more of them if those before did not do.
 TokenId Sampler::choose_by_top_p(const Choice& choice) {
   const double total = approximate_weights(choice.temperature);
   const auto num_tokens = static_cast<double>(scan_.logits().size());
-  const double too_unlikely = (1 - choice.top_p) * total / (2 * num_tokens);
-  const double bound = scan_.largest() + std::log(too_unlikely) * choice.temperature;
-  candidates_.clear();
-  scan_.collect(static_cast<float>(std::max(bound, double{kLowestLogit})), candidates_);
   const double tolerance = sum_tolerance(scan_.logits().size()) * total;
-  if (const auto kept = keep_top_p(choice, choice.top_p * total, tolerance)) {
-    return draw(*kept, choice.uniform);
+  // If all were as likely as the first of those that are less likely than this, they would have
+  // half of what top_p leaves out.
+  const double unlikely = (1 - choice.top_p) * total / (2 * num_tokens);
+  const double lowest = scan_.largest() + std::log(unlikely) * choice.temperature;
+  for (const float bound : {scan_.bound_of(256), static_cast<float>(lowest)}) {
+    candidates_.clear();
+    scan_.collect(std::max(bound, kLowestLogit), candidates_);
+    if (const auto kept = keep_top_p(choice, choice.top_p * total, tolerance)) {
+      return draw(*kept, choice.uniform);
+    }
   }
   candidates_.clear();
   scan_.collect(kLowestLogit, candidates_);
@@ -130,7 +133,8 @@ TokenId Sampler::choose_of_candidates(const Choice& choice) {
   double total = 0;
   for (const TokenKey& candidate : candidates_)
     total += weights_.emplace_back(weight(candidate.logit(), choice.temperature));
-  if (choice.top_p < 1) total = *keep_top_p(choice, choice.top_p * total, 0);
+  // With no tolerance there is always something.
+  if (choice.top_p < 1) total = keep_top_p(choice, choice.top_p * total, 0).value_or(total);
   return draw(total, choice.uniform);
 }
 
@@ -152,23 +156,14 @@ double Sampler::approximate_weights(double temperature) {
 
 /// Keeps the likeliest candidates that together have the weight `least` or more, and returns what
 /// they have; nothing if that depends on less than `tolerance`, or if all do not have it for sure.
-/// Sorts no more than it needs: of a vocabulary, a few hundred tokens usually hold all but a trace.
 std::optional<double> Sampler::keep_top_p(const Choice& choice, double least, double tolerance) {
+  sort_keys(candidates_);
   weights_.clear();
   double kept = 0;
-  size_t sorted = 0;
-  while (sorted < candidates_.size()) {
-    const size_t begin = sorted;
-    sorted = std::min(candidates_.size(), std::max<size_t>(256, 4 * begin));
-    const auto at = [this](size_t i) { return candidates_.begin() + static_cast<ptrdiff_t>(i); };
-    std::nth_element(at(begin), at(sorted), candidates_.end());
-    std::sort(at(begin), at(sorted));
-    for (size_t i = begin; i < sorted; ++i) {
-      kept += weights_.emplace_back(weight(candidates_[i].logit(), choice.temperature));
-      if (kept <= least - tolerance && kept < least) continue;
-      if (kept < least + tolerance) return std::nullopt;
-      return kept;
-    }
+  for (const TokenKey& candidate : candidates_) {
+    kept += weights_.emplace_back(weight(candidate.logit(), choice.temperature));
+    if (kept < least - tolerance) continue;
+    return kept < least + tolerance ? std::nullopt : std::optional(kept);
   }
   return tolerance > 0 ? std::nullopt : std::optional(kept);
 }

@@ -24,7 +24,7 @@ inline constexpr int64_t kScanDoubles = kScanBytes / 8;
 using ScanFloats = float __attribute__((vector_size(kScanBytes)));
 using ScanMask = int32_t __attribute__((vector_size(kScanBytes)));
 using ScanDoubles = double __attribute__((vector_size(kScanBytes)));
-using ScanBits = int64_t __attribute__((vector_size(kScanBytes)));
+using ScanBits = uint64_t __attribute__((vector_size(kScanBytes)));
 using ScanNarrowFloats = float __attribute__((vector_size(kScanBytes / 2)));
 
 /// Calls body(block's logits, index of the block) for each; the last one filled up with `fill`.
