@@ -1,7 +1,8 @@
 #pragma once
 
-// Threads for the kernels: a fixed set of workers and a static partition, so that which thread
-// computes which rows, and in which order sums are made, never depends on timing.
+// Threads for the kernels: a fixed set of workers, each of which is told its number. The order of
+// sums must not depend on timing: parallel_for() splits statically, and who takes work as it comes
+// joins the results in an order of their own.
 
 #include <condition_variable>
 #include <cstddef>
