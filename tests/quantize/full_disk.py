@@ -29,17 +29,17 @@ class FullDisk:
         self.log = options.work / "log"
         self.wrong = 0
 
-    def quantize(self, destination, **more):
-        return Run([self.options.tetrad, "quantize", self.options.source, str(destination), *self.flags],
+    def quantize(self, destination, *more_flags, **more):
+        return Run([self.options.tetrad, "quantize", self.options.source, str(destination), *self.flags, *more_flags],
                    self.log, **more)
 
     def check(self, what, condition):
         print(f"{'ok' if condition else 'WRONG'}: {what}")
         self.wrong += not condition
 
-    def undisturbed(self):
+    def undisturbed(self, *more_flags):
         destination = self.options.work / "undisturbed"
-        run = self.quantize(destination)
+        run = self.quantize(destination, *more_flags)
         if run.exit_status != 0:
             sys.exit(f"an undisturbed run ended with status {run.exit_status}:\n{run.last_lines()}")
         wanted = digests(destination)
@@ -54,8 +54,8 @@ class FullDisk:
         self.check("says where", str(destination).lower() in message)
         self.check("left no index", INDEX not in sizes(destination))
 
-    def check_resumed(self, destination, wanted):
-        run = self.quantize(destination)
+    def check_resumed(self, destination, wanted, *more_flags):
+        run = self.quantize(destination, *more_flags)
         if run.exit_status != 0:
             print(run.last_lines())
         different = differences(wanted, digests(destination)) if run.exit_status == 0 else ["no result"]
@@ -70,23 +70,28 @@ class FullDisk:
         self.check_resumed(disk / "out", wanted)
         subprocess.run(["umount", disk], check=True)
 
-    def filled_in_the_middle(self, disk, total, wanted):
-        """Another program takes all room that is left once some of the weights are written."""
+    def filled_in_the_middle(self, disk, total):
+        """Another program takes all room that is left once the first of many shards is whole.
+
+        A shard's room is taken when it is begun, so it is the next one that finds none. One thread and the slow
+        search leave half a second for that; the program looks every 20 ms.
+        """
+        flags = ["--max-shard-size", f"{total // 12 >> 10}KiB", "--scale-search", "exact", "--threads", "1"]
+        wanted = self.undisturbed(*flags)
         mount(disk, int(total * 1.1) + (16 << 20))
         out, ballast = disk / "out", disk / "ballast"
 
         def fill():
-            done = sum(size for name, size in sizes(out).items() if name.endswith(".safetensors"))
-            if done > total // 4 and not ballast.exists():
+            if any(name.endswith(".safetensors") for name in sizes(out)) and not ballast.exists():
                 take_all_room(ballast)
 
-        run = self.quantize(out, meanwhile=fill)
+        run = self.quantize(out, *flags, meanwhile=fill)
         self.check("the disk was filled in time", ballast.exists())
         self.check_failed("a disk filled in the middle", run, out)
         kept = sum(sizes(out).values())
         print(f"kept {mib(kept)} of {mib(total)}")
         ballast.unlink(missing_ok=True)
-        self.check_resumed(out, wanted)
+        self.check_resumed(out, wanted, *flags)
         subprocess.run(["umount", disk], check=True)
 
     def files_may_not_grow(self, wanted):
@@ -138,7 +143,7 @@ def main():
         disk = options.work / "disk"
         try:
             trial.too_small_from_the_start(disk, total, wanted)
-            trial.filled_in_the_middle(disk, total, wanted)
+            trial.filled_in_the_middle(disk, total)
         finally:
             if os.path.ismount(disk):
                 subprocess.run(["umount", disk], check=False)
