@@ -29,17 +29,16 @@ class FullDisk:
         self.log = options.work / "log"
         self.wrong = 0
 
-    def quantize(self, destination, *more_flags, **more):
-        return Run([self.options.tetrad, "quantize", self.options.source, str(destination), *self.flags, *more_flags],
-                   self.log, **more)
+    def quantize(self, destination, flags, **more):
+        return Run([self.options.tetrad, "quantize", self.options.source, str(destination), *flags], self.log, **more)
 
     def check(self, what, condition):
         print(f"{'ok' if condition else 'WRONG'}: {what}")
         self.wrong += not condition
 
-    def undisturbed(self, *more_flags):
+    def undisturbed(self, flags):
         destination = self.options.work / "undisturbed"
-        run = self.quantize(destination, *more_flags)
+        run = self.quantize(destination, flags)
         if run.exit_status != 0:
             sys.exit(f"an undisturbed run ended with status {run.exit_status}:\n{run.last_lines()}")
         wanted = digests(destination)
@@ -54,8 +53,8 @@ class FullDisk:
         self.check("says where", str(destination).lower() in message)
         self.check("left no index", INDEX not in sizes(destination))
 
-    def check_resumed(self, destination, wanted, *more_flags):
-        run = self.quantize(destination, *more_flags)
+    def check_resumed(self, destination, wanted, flags):
+        run = self.quantize(destination, flags)
         if run.exit_status != 0:
             print(run.last_lines())
         different = differences(wanted, digests(destination)) if run.exit_status == 0 else ["no result"]
@@ -64,10 +63,10 @@ class FullDisk:
 
     def too_small_from_the_start(self, disk, total, wanted):
         mount(disk, total // 2)
-        run = self.quantize(disk / "out")
+        run = self.quantize(disk / "out", self.flags)
         self.check_failed("a disk of half the size", run, disk / "out")
         subprocess.run(["mount", "-o", f"remount,size={total * 2}", disk], check=True)
-        self.check_resumed(disk / "out", wanted)
+        self.check_resumed(disk / "out", wanted, self.flags)
         subprocess.run(["umount", disk], check=True)
 
     def filled_in_the_middle(self, disk, total):
@@ -77,7 +76,7 @@ class FullDisk:
         search leave half a second for that; the program looks every 20 ms.
         """
         flags = ["--max-shard-size", f"{total // 12 >> 10}KiB", "--scale-search", "exact", "--threads", "1"]
-        wanted = self.undisturbed(*flags)
+        wanted = self.undisturbed(flags)
         mount(disk, int(total * 1.1) + (16 << 20))
         out, ballast = disk / "out", disk / "ballast"
 
@@ -85,13 +84,13 @@ class FullDisk:
             if any(name.endswith(".safetensors") for name in sizes(out)) and not ballast.exists():
                 take_all_room(ballast)
 
-        run = self.quantize(out, *flags, meanwhile=fill)
+        run = self.quantize(out, flags, meanwhile=fill)
         self.check("the disk was filled in time", ballast.exists())
         self.check_failed("a disk filled in the middle", run, out)
         kept = sum(sizes(out).values())
         print(f"kept {mib(kept)} of {mib(total)}")
         ballast.unlink(missing_ok=True)
-        self.check_resumed(out, wanted, *flags)
+        self.check_resumed(out, wanted, flags)
         subprocess.run(["umount", disk], check=True)
 
     def files_may_not_grow(self, wanted):
@@ -102,9 +101,9 @@ class FullDisk:
             resource.setrlimit(resource.RLIMIT_FSIZE, (limit, limit))
 
         # Python ignores SIGXFSZ; so does the child, which then gets EFBIG.
-        run = self.quantize(destination, preexec_fn=limit_files, restore_signals=False)
+        run = self.quantize(destination, self.flags, preexec_fn=limit_files, restore_signals=False)
         self.check_failed("files of half the size of the largest", run, destination)
-        self.check_resumed(destination, wanted)
+        self.check_resumed(destination, wanted, self.flags)
 
 
 def mount(folder, size):
@@ -137,7 +136,7 @@ def main():
     if any(options.work.iterdir()):
         parser.error(f"{options.work} is not empty")
     trial = FullDisk(options, flags)
-    wanted = trial.undisturbed()
+    wanted = trial.undisturbed(flags)
     total = sum(size for size, _ in wanted.values())
     if may_mount():
         disk = options.work / "disk"
