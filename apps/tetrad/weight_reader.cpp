@@ -14,7 +14,7 @@ namespace {
 /// Between two of these the thread looks whether it shall stop.
 constexpr size_t kBytesAtOnce = size_t{64} << 20;
 
-void read_all(std::stop_token stop, const Checkpoint& checkpoint) {
+void read_all(const std::stop_token& stop, const Checkpoint& checkpoint) {
   for (const MappedFile& file : checkpoint.files()) {
     for (size_t begin = 0; begin < file.bytes().size() && !stop.stop_requested();
          begin += kBytesAtOnce) {
@@ -36,8 +36,8 @@ WeightReader::WeightReader(std::shared_ptr<const Checkpoint> checkpoint) {
         static_cast<double>(needed) / 1e9, static_cast<double>(free) / 1e9);
     return;
   }
-  thread_ = std::jthread([checkpoint = std::move(checkpoint)](std::stop_token stop) {
-    read_all(std::move(stop), *checkpoint);
+  thread_ = std::jthread([checkpoint = std::move(checkpoint)](const std::stop_token& stop) {
+    read_all(stop, *checkpoint);
   });
 }
 

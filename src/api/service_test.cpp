@@ -100,7 +100,8 @@ class HoldingSink final : public EventSink {
 TEST_F(ServiceTest, AnEngineThatDoesNotAnswerInTimeIsNotHealthy) {
   HealthProbe probe;
   const auto holder = std::make_shared<HoldingSink>();
-  ASSERT_TRUE(running_->engine().submit({.prompt_ids = {5}, .sampling = {.max_tokens = 1}}, holder));
+  ASSERT_TRUE(
+      running_->engine().submit({.prompt_ids = {5}, .sampling = {.max_tokens = 1}}, holder));
   holder->wait_until_held();
   auto late = std::make_shared<EventWriter>();
   probe.answer(running_->engine(), bundled_tokenizer(), late, Seconds(0));
