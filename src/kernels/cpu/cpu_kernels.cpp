@@ -10,6 +10,7 @@
 #include <utility>
 #include <vector>
 
+#include "base/cpu_features.h"
 #include "kernels/cpu/any_matmul.h"
 #include "kernels/cpu/attention_tiles.h"
 #include "kernels/cpu/expert_layer.h"
@@ -131,8 +132,7 @@ class CpuKernels final : public Kernels {
 
 bool machine_has_avx2() {
 #if defined(__x86_64__)
-  return __builtin_cpu_supports("avx2") && __builtin_cpu_supports("fma") &&
-         __builtin_cpu_supports("f16c");
+  return processor_has_avx2() && __builtin_cpu_supports("f16c");
 #else
   return false;
 #endif
@@ -140,9 +140,7 @@ bool machine_has_avx2() {
 
 bool machine_has_avx512() {
 #if defined(__x86_64__)
-  return machine_has_avx2() && __builtin_cpu_supports("avx512f") &&
-         __builtin_cpu_supports("avx512bw") && __builtin_cpu_supports("avx512dq") &&
-         __builtin_cpu_supports("avx512vl") && __builtin_cpu_supports("avx512vbmi") &&
+  return machine_has_avx2() && processor_has_avx512() && __builtin_cpu_supports("avx512vbmi") &&
          __builtin_cpu_supports("avx512vnni");
 #else
   return false;

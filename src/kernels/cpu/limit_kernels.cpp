@@ -3,6 +3,8 @@
 #include <array>
 #include <cstddef>
 
+#include "base/cpu_features.h"
+
 namespace tetrad {
 namespace {
 
@@ -16,9 +18,7 @@ struct AvailableLimits {
 AvailableLimits::AvailableLimits() {
   size_t count = 0;
 #if defined(__x86_64__)
-  if (__builtin_cpu_supports("avx512f") && __builtin_cpu_supports("avx512bw") &&
-      __builtin_cpu_supports("avx512dq") && __builtin_cpu_supports("avx512vl") &&
-      __builtin_cpu_supports("avx512vbmi")) {
+  if (processor_has_avx512() && __builtin_cpu_supports("avx512vbmi")) {
     const bool vnni = __builtin_cpu_supports("avx512vnni");
     const bool bf16 = __builtin_cpu_supports("avx512bf16");
     extended = *limit_kernels_avx512();
@@ -27,10 +27,8 @@ AvailableLimits::AvailableLimits() {
     if (vnni || bf16) found[count++] = &extended;
     found[count++] = limit_kernels_avx512();
   }
-  if (__builtin_cpu_supports("avx2") && __builtin_cpu_supports("fma")) {
-    found[count++] = limit_kernels_avx2();
-  }
 #endif
+  if (processor_has_avx2()) found[count++] = limit_kernels_avx2();
   found[count] = limit_kernels_generic();
 }
 
