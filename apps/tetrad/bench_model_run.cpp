@@ -9,6 +9,7 @@
 
 #include "base/clock.h"
 #include "base/splitmix.h"
+#include "bench/statistics.h"
 #include "bench_model_step.h"
 #include "loaded_model.h"
 
@@ -23,8 +24,7 @@ constexpr double kGiga = 1e9;
 
 double median_of(std::vector<double> values) {
   std::sort(values.begin(), values.end());
-  const size_t middle = values.size() / 2;
-  return values.size() % 2 != 0 ? values[middle] : (values[middle - 1] + values[middle]) / 2;
+  return bench::percentile(values, 50);
 }
 
 BenchSpread spread_of(const std::vector<double>& values) {

@@ -8,12 +8,10 @@
 #include <utility>
 
 #include "base/integer_math.h"
+#include "kernels/cpu/shares.h"
 
 namespace tetrad {
 namespace {
-
-/// Fewer multiplications than this are done before another thread is awake.
-constexpr int64_t kAttentionWorthThreads = 1 << 17;
 
 /// So many tiles for each thread are enough to give all about the same work.
 constexpr int64_t kTilesPerThread = 4;
@@ -152,7 +150,7 @@ void TiledAttention::run(Activations q, const Batch& batch, const KvCacheLayer& 
 /// Who takes which piece depends on the time they take; what comes of a piece does not.
 template <class Body>
 void TiledAttention::deal(size_t count, int64_t multiplications, const Body& body) {
-  if (multiplications < kAttentionWorthThreads || count == 1) {
+  if (multiplications < kWorthThreads || count == 1) {
     for (size_t i = 0; i < count; ++i)
       body(i);
     return;

@@ -4,9 +4,9 @@
 #include <vector>
 
 #include "base/thread_pool.h"
-#include "kernels/int8_block.h"
 #include "kernels/cpu/shares.h"
 #include "kernels/cpu/simd_kernels.h"
+#include "kernels/int8_block.h"
 #include "kernels/kernels.h"
 
 namespace tetrad {
@@ -26,14 +26,12 @@ struct MatMulRows {
 class Int8Rows {
  public:
   void resize(int64_t rows, int64_t cols) {
-    cols_ = cols;
     blocks_per_row_ = int8_blocks_for(cols);
     const auto needed = static_cast<size_t>(rows * blocks_per_row_);
     if (blocks_.size() < needed) blocks_.resize(needed);
   }
 
   Int8Block* row(int64_t i) { return blocks_.data() + i * blocks_per_row_; }
-  int64_t cols() const { return cols_; }
 
   /// Rows as they are in x.
   void quantize(const Activations& x, ThreadPool& pool, const SimdKernels& simd) {
@@ -47,7 +45,6 @@ class Int8Rows {
  private:
   std::vector<Int8Block> blocks_;
   int64_t blocks_per_row_ = 0;
-  int64_t cols_ = 0;
 };
 
 }  // namespace tetrad
