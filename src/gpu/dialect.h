@@ -1,0 +1,101 @@
+#pragma once
+
+// The language kernels are written in: what a thread of a GPU can do, under one name for each of
+// the three machines that run it.
+//
+//   clang --cuda-device-only    NVIDIA GPUs, sm_90 and up   dialect_nvptx.h
+//   clang -x hip                AMD GPUs, gfx12             dialect_amdgcn.h
+//   the C++ compiler of tetrad  the CPU, emulated           dialect_emulated.h
+//
+// Kernels take one struct by value, run in warps of 32 threads (wave32 on AMD) and share memory
+// within a block. All threads of a warp must come to a warp's operation, and all threads of a block
+// to sync_block(): the emulation reports where they do not.
+//
+//   TETRAD_DEVICE float twice(float x) { return 2 * x; }
+//   TETRAD_KERNEL(double_all, DoubleAllArgs, 256) {  // 256 threads a block
+//     const int64_t i = block_x() * 256 + thread_index();
+//     if (i < args.n) args.x[i] = twice(args.x[i]);
+//   }
+
+#include <cstdint>
+
+#if defined(__NVPTX__)
+#include "gpu/dialect_nvptx.h"
+#elif defined(__AMDGCN__)
+#include "gpu/dialect_amdgcn.h"
+#else
+#include "gpu/dialect_emulated.h"
+#endif
+
+namespace tetrad::gpu {
+
+inline constexpr uint32_t kWarpSize = 32;
+
+TETRAD_DEVICE uint32_t lane() {
+  return thread_index() % kWarpSize;
+}
+TETRAD_DEVICE uint32_t warp() {
+  return thread_index() / kWarpSize;
+}
+
+/// 16 bytes, the most that one instruction loads.
+struct alignas(16) Words4 {
+  uint32_t word[4];
+};
+
+struct alignas(8) Words2 {
+  uint32_t word[2];
+};
+
+/// Two binary16 numbers in a register, the first in the low half.
+struct Half2 {
+  uint32_t bits;
+};
+
+TETRAD_DEVICE Half2 both(uint16_t half) {
+  return {half * 0x10001u};
+}
+
+TETRAD_DEVICE float bfloat_to_float(uint16_t bits) {
+  return __builtin_bit_cast(float, static_cast<uint32_t>(bits) << 16);
+}
+
+/// The sum over the warp's threads, by a tree whose shape is fixed; every thread gets it.
+TETRAD_DEVICE float warp_sum(float value) {
+  for (uint32_t step = kWarpSize / 2; step > 0; step /= 2)
+    value += shuffle_xor(value, step);
+  return value;
+}
+
+TETRAD_DEVICE float warp_max(float value) {
+  for (uint32_t step = kWarpSize / 2; step > 0; step /= 2)
+    value = larger(value, shuffle_xor(value, step));
+  return value;
+}
+
+#if !defined(__NVPTX__)
+TETRAD_DEVICE uint32_t warp_max(uint32_t value) {
+  for (uint32_t step = kWarpSize / 2; step > 0; step /= 2) {
+    const uint32_t other = shuffle_xor(value, step);
+    value = other > value ? other : value;
+  }
+  return value;
+}
+TETRAD_DEVICE uint32_t warp_min(uint32_t value) {
+  return ~warp_max(~value);
+}
+#endif
+
+/// The sum over the block's threads in a fixed order. `scratch`: a float for each warp, which may
+/// be used again after the next sync_block().
+TETRAD_DEVICE float block_sum(float value, float* scratch, uint32_t num_warps) {
+  const float mine = warp_sum(value);
+  if (lane() == 0) scratch[warp()] = mine;
+  sync_block();
+  float sum = 0;
+  for (uint32_t w = 0; w < num_warps; ++w)
+    sum += scratch[w];
+  return sum;
+}
+
+}  // namespace tetrad::gpu

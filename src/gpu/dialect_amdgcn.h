@@ -1,0 +1,173 @@
+#pragma once
+
+// The dialect on AMD GPUs of the gfx12 family (wave32), by clang's builtins; no header of ROCm.
+// Compiled for gfx1200 and gfx1201; never run on the hardware.
+
+#include <cstdint>
+
+#define TETRAD_DEVICE __attribute__((device, always_inline)) inline
+// The second bound: at least one wave a SIMD, so that the compiler may use all registers.
+#define TETRAD_KERNEL(name, Args, threads)                                       \
+  extern "C" __attribute__((global, launch_bounds(threads),                      \
+                            amdgpu_flat_work_group_size(threads, threads))) void \
+  name(const Args args)
+// Of a lambda: what is not inlined keeps its registers in memory.
+#define TETRAD_INLINE __attribute__((always_inline))
+#define TETRAD_UNROLL _Pragma("unroll")
+
+namespace tetrad::gpu {
+
+TETRAD_DEVICE uint32_t thread_index() {
+  return __builtin_amdgcn_workitem_id_x();
+}
+TETRAD_DEVICE uint32_t block_x() {
+  return __builtin_amdgcn_workgroup_id_x();
+}
+TETRAD_DEVICE uint32_t block_y() {
+  return __builtin_amdgcn_workgroup_id_y();
+}
+TETRAD_DEVICE uint32_t block_z() {
+  return __builtin_amdgcn_workgroup_id_z();
+}
+TETRAD_DEVICE uint32_t grid_x() {
+  // Code object version 5: block counts stand first among the implicit arguments.
+  return *(const __attribute__((address_space(4))) uint32_t*)__builtin_amdgcn_implicitarg_ptr();
+}
+
+TETRAD_DEVICE void sync_block() {
+  __builtin_amdgcn_fence(__ATOMIC_RELEASE, "workgroup");
+  __builtin_amdgcn_s_barrier();
+  __builtin_amdgcn_fence(__ATOMIC_ACQUIRE, "workgroup");
+}
+TETRAD_DEVICE void sync_warp() {
+  __builtin_amdgcn_fence(__ATOMIC_ACQ_REL, "wavefront");
+  __builtin_amdgcn_wave_barrier();
+}
+
+extern __attribute__((shared, aligned(128))) char dynamic_shared_memory[];
+TETRAD_DEVICE char* shared_memory() {
+  return dynamic_shared_memory;
+}
+
+// A launch begins when those before it are done.
+TETRAD_DEVICE void wait_for_launches_before() {}
+TETRAD_DEVICE void let_next_launch_begin() {}
+
+TETRAD_DEVICE uint32_t shuffle(uint32_t value, uint32_t from_lane) {
+  return static_cast<uint32_t>(
+      __builtin_amdgcn_ds_bpermute(static_cast<int>(from_lane * 4), static_cast<int>(value)));
+}
+TETRAD_DEVICE float shuffle(float value, uint32_t from_lane) {
+  return __builtin_bit_cast(float, shuffle(__builtin_bit_cast(uint32_t, value), from_lane));
+}
+TETRAD_DEVICE uint32_t shuffle_xor(uint32_t value, uint32_t mask) {
+  return shuffle(value, (thread_index() % 32) ^ mask);
+}
+TETRAD_DEVICE float shuffle_xor(float value, uint32_t mask) {
+  return shuffle(value, (thread_index() % 32) ^ mask);
+}
+
+TETRAD_DEVICE float larger(float a, float b) {
+  return __builtin_fmaxf(a, b);
+}
+TETRAD_DEVICE float smaller(float a, float b) {
+  return __builtin_fminf(a, b);
+}
+TETRAD_DEVICE float fused_multiply_add(float a, float b, float c) {
+  return __builtin_fmaf(a, b, c);
+}
+TETRAD_DEVICE float square_root(float x) {
+  return __builtin_sqrtf(x);
+}
+TETRAD_DEVICE float divide(float a, float b) {
+  return a / b;
+}
+TETRAD_DEVICE float power_of_two(float x) {
+  return __builtin_amdgcn_exp2f(x);
+}
+TETRAD_DEVICE float round_up(float x) {
+  return __builtin_ceilf(x);
+}
+
+typedef _Float16 NativeHalf2 __attribute__((ext_vector_type(2)));
+TETRAD_DEVICE uint32_t multiply_halves(uint32_t a, uint32_t b) {
+  return __builtin_bit_cast(
+      uint32_t, __builtin_bit_cast(NativeHalf2, a) * __builtin_bit_cast(NativeHalf2, b));
+}
+template <uint32_t kWhich>
+TETRAD_DEVICE uint32_t double_half(uint32_t word) {
+  const NativeHalf2 halves = __builtin_bit_cast(NativeHalf2, word);
+  const NativeHalf2 both_halves = {halves[kWhich], halves[kWhich]};
+  return __builtin_bit_cast(uint32_t, both_halves);
+}
+
+TETRAD_DEVICE float half_to_float(uint16_t bits) {
+  return static_cast<float>(__builtin_bit_cast(_Float16, bits));
+}
+TETRAD_DEVICE uint16_t float_to_half(float x) {
+  return __builtin_bit_cast(uint16_t,
+                            static_cast<_Float16>(smaller(larger(x, -65504.0f), 65504.0f)));
+}
+TETRAD_DEVICE uint32_t floats_to_halves(float low, float high) {
+  return float_to_half(low) | static_cast<uint32_t>(float_to_half(high)) << 16;
+}
+
+typedef float NativeFloat2 __attribute__((ext_vector_type(2)));
+TETRAD_DEVICE uint32_t e4m3_to_halves(uint32_t two) {
+  const NativeFloat2 floats = __builtin_amdgcn_cvt_pk_f32_fp8(static_cast<int>(two), false);
+  const NativeHalf2 halves = {static_cast<_Float16>(floats.x), static_cast<_Float16>(floats.y)};
+  return __builtin_bit_cast(uint32_t, halves);
+}
+TETRAD_DEVICE uint32_t floats_to_e4m3(float low, float high) {
+  const float a = smaller(larger(low, -448.0f), 448.0f);
+  const float b = smaller(larger(high, -448.0f), 448.0f);
+  return static_cast<uint32_t>(__builtin_amdgcn_cvt_pk_fp8_f32(a, b, 0, false)) & 0xFFFFu;
+}
+
+template <uint32_t kSelector>
+TETRAD_DEVICE uint32_t select_bytes(uint32_t low, uint32_t high) {
+  constexpr uint32_t kBytes = (kSelector & 7u) | (kSelector >> 4 & 7u) << 8 |
+                              (kSelector >> 8 & 7u) << 16 | (kSelector >> 12 & 7u) << 24;
+  return __builtin_amdgcn_perm(high, low, kBytes);
+}
+
+typedef uint32_t NativeWords4 __attribute__((ext_vector_type(4)));
+TETRAD_DEVICE void load_once(uint32_t (&to)[4], const void* from) {
+  const NativeWords4 words = __builtin_nontemporal_load(static_cast<const NativeWords4*>(from));
+  to[0] = words.x;
+  to[1] = words.y;
+  to[2] = words.z;
+  to[3] = words.w;
+}
+TETRAD_DEVICE void prefetch_l2(const void*) {}
+
+// gfx12 has no copy from global to shared memory that runs by itself.
+TETRAD_DEVICE void copy_16_async(void* shared, const void* global) {
+  *static_cast<NativeWords4*>(shared) = *static_cast<const NativeWords4*>(global);
+}
+TETRAD_DEVICE void end_copy_group() {}
+template <int kPending>
+TETRAD_DEVICE void wait_for_copy_groups() {}
+
+TETRAD_DEVICE void fence_device() {
+  __builtin_amdgcn_fence(__ATOMIC_ACQ_REL, "agent");
+}
+TETRAD_DEVICE float load_fresh(const float* from) {
+  return __hip_atomic_load(from, __ATOMIC_RELAXED, __HIP_MEMORY_SCOPE_AGENT);
+}
+TETRAD_DEVICE uint32_t load_fresh(const uint32_t* from) {
+  return __hip_atomic_load(from, __ATOMIC_RELAXED, __HIP_MEMORY_SCOPE_AGENT);
+}
+TETRAD_DEVICE uint32_t atomic_increment(uint32_t* counter) {
+  return __hip_atomic_fetch_add(counter, 1u, __ATOMIC_ACQ_REL, __HIP_MEMORY_SCOPE_AGENT);
+}
+
+TETRAD_DEVICE uint32_t ballot(bool mine) {
+  return __builtin_amdgcn_ballot_w32(mine);
+}
+
+TETRAD_DEVICE uint32_t zip_bytes(uint32_t a, uint32_t b, uint32_t which) {
+  return __builtin_amdgcn_perm(b, a, which | (which + 4) << 8) & 0xFFFFu;
+}
+
+}  // namespace tetrad::gpu

@@ -1,0 +1,241 @@
+#pragma once
+
+// The dialect on the CPU: every thread of a block is a fiber, which really waits at barriers and
+// really exchanges values with its warp (gpu/emulated_threads.h). For tests: what it computes is
+// checked, how fast it is does not matter.
+
+#include <algorithm>
+#include <bit>
+#include <cmath>
+#include <cstdint>
+#include <cstring>
+
+#include "base/dtype.h"
+#include "gpu/emulated_threads.h"
+
+#define TETRAD_DEVICE inline
+#define TETRAD_KERNEL(name, Args, threads) inline void name(const Args& args)
+#define TETRAD_INLINE
+#define TETRAD_UNROLL
+
+namespace tetrad::gpu {
+
+inline uint32_t thread_index() {
+  return emulated_thread().index;
+}
+inline uint32_t block_x() {
+  return emulated_thread().block[0];
+}
+inline uint32_t block_y() {
+  return emulated_thread().block[1];
+}
+inline uint32_t block_z() {
+  return emulated_thread().block[2];
+}
+inline uint32_t grid_x() {
+  return emulated_thread().grid_x;
+}
+
+inline void sync_block() {
+  emulated_thread().wait_for_block();
+}
+inline void sync_warp() {
+  emulated_thread().wait_for_warp("sync_warp", nullptr, nullptr);
+}
+
+inline char* shared_memory() {
+  return emulated_thread().shared_memory;
+}
+
+inline void wait_for_launches_before() {}
+inline void let_next_launch_begin() {}
+
+struct EmulatedShuffle {
+  uint32_t value;
+  uint32_t from_lane;
+  uint32_t result;
+};
+inline uint32_t shuffle(uint32_t value, uint32_t from_lane) {
+  EmulatedShuffle mine{value, from_lane % 32, 0};
+  emulated_thread().wait_for_warp("shuffle", &mine, [](void* const(&lanes)[32]) {
+    for (void* const lane : lanes) {
+      auto& to = *static_cast<EmulatedShuffle*>(lane);
+      to.result = static_cast<EmulatedShuffle*>(lanes[to.from_lane])->value;
+    }
+  });
+  return mine.result;
+}
+inline float shuffle(float value, uint32_t from_lane) {
+  return std::bit_cast<float>(shuffle(std::bit_cast<uint32_t>(value), from_lane));
+}
+inline uint32_t shuffle_xor(uint32_t value, uint32_t mask) {
+  return shuffle(value, (thread_index() % 32) ^ mask);
+}
+inline float shuffle_xor(float value, uint32_t mask) {
+  return shuffle(value, (thread_index() % 32) ^ mask);
+}
+
+inline float larger(float a, float b) {
+  return std::fmax(a, b);
+}
+inline float smaller(float a, float b) {
+  return std::fmin(a, b);
+}
+inline float fused_multiply_add(float a, float b, float c) {
+  return std::fma(a, b, c);
+}
+inline float square_root(float x) {
+  return std::sqrt(x);
+}
+inline float divide(float a, float b) {
+  return a / b;
+}
+inline float power_of_two(float x) {
+  return std::exp2(x);
+}
+inline float round_up(float x) {
+  return std::ceil(x);
+}
+
+template <uint32_t kWhich>
+uint32_t double_half(uint32_t word) {
+  return (word >> 16 * kWhich & 0xFFFFu) * 0x10001u;
+}
+
+inline float half_to_float(uint16_t bits) {
+  return f16_to_float(bits);
+}
+inline uint16_t float_to_half(float x) {
+  return float_to_f16(std::fmin(std::fmax(x, -65504.0f), 65504.0f));
+}
+inline uint32_t floats_to_halves(float low, float high) {
+  return float_to_half(low) | static_cast<uint32_t>(float_to_half(high)) << 16;
+}
+/// The product of two halves is exact in float, so it is rounded once.
+inline uint32_t multiply_halves(uint32_t a, uint32_t b) {
+  const auto product = [&](uint32_t shift) {
+    return static_cast<uint32_t>(float_to_f16(f16_to_float(static_cast<uint16_t>(a >> shift)) *
+                                              f16_to_float(static_cast<uint16_t>(b >> shift))))
+           << shift;
+  };
+  return product(0) | product(16);
+}
+
+inline uint32_t e4m3_to_halves(uint32_t two) {
+  return floats_to_halves(f8_e4m3_to_float(static_cast<uint8_t>(two)),
+                          f8_e4m3_to_float(static_cast<uint8_t>(two >> 8)));
+}
+inline uint32_t floats_to_e4m3(float low, float high) {
+  return float_to_f8_e4m3(low) | static_cast<uint32_t>(float_to_f8_e4m3(high)) << 8;
+}
+
+template <uint32_t kSelector>
+uint32_t select_bytes(uint32_t low, uint32_t high) {
+  const uint64_t pool = low | static_cast<uint64_t>(high) << 32;
+  uint32_t result = 0;
+  for (uint32_t i = 0; i < 4; ++i)
+    result |= static_cast<uint32_t>(pool >> (kSelector >> 4 * i & 7u) * 8 & 0xFFu) << 8 * i;
+  return result;
+}
+
+inline void load_once(uint32_t (&to)[4], const void* from) {
+  std::memcpy(to, from, 16);
+}
+inline void prefetch_l2(const void*) {}
+
+inline void copy_16_async(void* shared, const void* global) {
+  std::memcpy(shared, global, 16);
+}
+inline void end_copy_group() {}
+template <int kPending>
+void wait_for_copy_groups() {}
+
+inline void fence_device() {}
+inline float load_fresh(const float* from) {
+  return *from;
+}
+inline uint32_t load_fresh(const uint32_t* from) {
+  return *from;
+}
+inline uint32_t atomic_increment(uint32_t* counter) {
+  return (*counter)++;
+}
+
+/// D += A B by the definition, A and B put together from what the lanes hold.
+template <class F>
+void emulate_multiply_add(float (&d)[F::kD], const uint32_t (&a)[F::kA],
+                          const uint32_t (&b)[F::kB]) {
+  struct Lane {
+    float* d;
+    const uint32_t* a;
+    const uint32_t* b;
+  } mine{d, a, b};
+  emulated_thread().wait_for_warp("multiply_add", &mine, [](void* const(&lanes)[32]) {
+    const auto half = [](const uint32_t* words, uint32_t i) {
+      return f16_to_float(static_cast<uint16_t>(words[i / 2] >> 16 * (i % 2)));
+    };
+    float a_matrix[16][16];
+    float b_matrix[16][F::kTokens];
+    for (uint32_t l = 0; l < 32; ++l) {
+      const Lane& lane = *static_cast<const Lane*>(lanes[l]);
+      for (uint32_t i = 0; i < F::kRowsOfLane; ++i) {
+        for (uint32_t k = 0; k < F::kColumnsOfLane; ++k)
+          a_matrix[F::a_row(l, i)][F::first_k(l) + k] =
+              half(lane.a, 2 * F::a_register(i, k / 2) + k % 2);
+      }
+      for (uint32_t k = 0; k < F::kColumnsOfLane; ++k)
+        b_matrix[F::first_k(l) + k][F::b_token(l)] = half(lane.b, k);
+    }
+    for (uint32_t l = 0; l < 32; ++l) {
+      const Lane& lane = *static_cast<const Lane*>(lanes[l]);
+      for (uint32_t i = 0; i < F::kD; ++i) {
+        double sum = lane.d[i];
+        for (uint32_t k = 0; k < 16; ++k)
+          sum += static_cast<double>(a_matrix[F::d_row(l, i)][k]) *
+                 static_cast<double>(b_matrix[k][F::d_token(l, i)]);
+        lane.d[i] = static_cast<float>(sum);
+      }
+    }
+  });
+}
+
+/// The transpose of an 8 x 8 matrix of halves of which lane 4 g + c holds (g, 2c) and (g, 2c + 1).
+inline uint32_t emulate_transpose_8x8(uint32_t mine) {
+  struct Lane {
+    uint32_t in;
+    uint32_t out;
+  } lane{mine, 0};
+  emulated_thread().wait_for_warp("transpose", &lane, [](void* const(&lanes)[32]) {
+    uint32_t matrix[8][8];
+    for (uint32_t l = 0; l < 32; ++l) {
+      const uint32_t in = static_cast<Lane*>(lanes[l])->in;
+      matrix[l / 4][l % 4 * 2] = in & 0xFFFFu;
+      matrix[l / 4][l % 4 * 2 + 1] = in >> 16;
+    }
+    for (uint32_t l = 0; l < 32; ++l)
+      static_cast<Lane*>(lanes[l])->out = matrix[l % 4 * 2][l / 4] | matrix[l % 4 * 2 + 1][l / 4]
+                                                                         << 16;
+  });
+  return lane.out;
+}
+
+inline uint32_t ballot(bool mine) {
+  struct Lane {
+    bool in;
+    uint32_t out;
+  } lane{mine, 0};
+  emulated_thread().wait_for_warp("ballot", &lane, [](void* const(&lanes)[32]) {
+    uint32_t all = 0;
+    for (uint32_t l = 0; l < 32; ++l)
+      all |= static_cast<uint32_t>(static_cast<Lane*>(lanes[l])->in) << l;
+    for (void* const l : lanes)
+      static_cast<Lane*>(l)->out = all;
+  });
+  return lane.out;
+}
+
+inline uint32_t zip_bytes(uint32_t a, uint32_t b, uint32_t which) {
+  return (a >> 8 * which & 0xFFu) | (b >> 8 * which & 0xFFu) << 8;
+}
+
+}  // namespace tetrad::gpu

@@ -1,0 +1,232 @@
+#pragma once
+
+// The dialect on NVIDIA GPUs, by clang's builtins and PTX; no header of the CUDA toolkit.
+
+#include <cstdint>
+
+#define TETRAD_DEVICE __attribute__((device, always_inline)) inline
+#define TETRAD_KERNEL(name, Args, threads) \
+  extern "C" __attribute__((global, launch_bounds(threads))) void name(const Args args)
+// Of a lambda: what is not inlined keeps its registers in memory.
+#define TETRAD_INLINE __attribute__((always_inline))
+#define TETRAD_UNROLL _Pragma("unroll")
+
+namespace tetrad::gpu {
+
+TETRAD_DEVICE uint32_t thread_index() {
+  return __nvvm_read_ptx_sreg_tid_x();
+}
+TETRAD_DEVICE uint32_t block_x() {
+  return __nvvm_read_ptx_sreg_ctaid_x();
+}
+TETRAD_DEVICE uint32_t block_y() {
+  return __nvvm_read_ptx_sreg_ctaid_y();
+}
+TETRAD_DEVICE uint32_t block_z() {
+  return __nvvm_read_ptx_sreg_ctaid_z();
+}
+TETRAD_DEVICE uint32_t grid_x() {
+  return __nvvm_read_ptx_sreg_nctaid_x();
+}
+
+TETRAD_DEVICE void sync_block() {
+  __nvvm_bar_sync(0);
+}
+TETRAD_DEVICE void sync_warp() {
+  __nvvm_bar_warp_sync(0xFFFFFFFFu);
+}
+
+extern __attribute__((shared, aligned(128))) char dynamic_shared_memory[];
+TETRAD_DEVICE char* shared_memory() {
+  return dynamic_shared_memory;
+}
+
+/// Until all launches before this one are done and what they wrote can be read. Before it a kernel
+/// may touch only what no kernel of the same stream writes.
+TETRAD_DEVICE void wait_for_launches_before() {
+  asm volatile("griddepcontrol.wait;" ::: "memory");
+}
+/// The next launch may begin, as far as its own wait.
+TETRAD_DEVICE void let_next_launch_begin() {
+  asm volatile("griddepcontrol.launch_dependents;" ::: "memory");
+}
+
+TETRAD_DEVICE float shuffle_xor(float value, uint32_t mask) {
+  float other;
+  asm volatile("shfl.sync.bfly.b32 %0, %1, %2, 0x1f, 0xffffffff;"
+               : "=f"(other)
+               : "f"(value), "r"(mask));
+  return other;
+}
+TETRAD_DEVICE uint32_t shuffle_xor(uint32_t value, uint32_t mask) {
+  uint32_t other;
+  asm volatile("shfl.sync.bfly.b32 %0, %1, %2, 0x1f, 0xffffffff;"
+               : "=r"(other)
+               : "r"(value), "r"(mask));
+  return other;
+}
+TETRAD_DEVICE uint32_t shuffle(uint32_t value, uint32_t from_lane) {
+  uint32_t other;
+  asm volatile("shfl.sync.idx.b32 %0, %1, %2, 0x1f, 0xffffffff;"
+               : "=r"(other)
+               : "r"(value), "r"(from_lane));
+  return other;
+}
+TETRAD_DEVICE float shuffle(float value, uint32_t from_lane) {
+  return __builtin_bit_cast(float, shuffle(__builtin_bit_cast(uint32_t, value), from_lane));
+}
+
+/// One instruction here, five steps elsewhere (dialect.h).
+TETRAD_DEVICE uint32_t warp_max(uint32_t value) {
+  uint32_t largest;
+  asm volatile("redux.sync.max.u32 %0, %1, 0xffffffff;" : "=r"(largest) : "r"(value));
+  return largest;
+}
+TETRAD_DEVICE uint32_t warp_min(uint32_t value) {
+  uint32_t least;
+  asm volatile("redux.sync.min.u32 %0, %1, 0xffffffff;" : "=r"(least) : "r"(value));
+  return least;
+}
+
+TETRAD_DEVICE float larger(float a, float b) {
+  return __builtin_fmaxf(a, b);
+}
+TETRAD_DEVICE float smaller(float a, float b) {
+  return __builtin_fminf(a, b);
+}
+TETRAD_DEVICE float fused_multiply_add(float a, float b, float c) {
+  return __builtin_fmaf(a, b, c);
+}
+TETRAD_DEVICE float square_root(float x) {
+  return __nvvm_sqrt_rn_f(x);
+}
+TETRAD_DEVICE float divide(float a, float b) {
+  return __nvvm_div_rn_f(a, b);
+}
+/// 2^x, nearly: within 2 units in the last place.
+TETRAD_DEVICE float power_of_two(float x) {
+  return __nvvm_ex2_approx_f(x);
+}
+TETRAD_DEVICE float round_up(float x) {
+  return __builtin_ceilf(x);
+}
+
+// Half2 is defined by dialect.h; these work on its bits.
+typedef _Float16 NativeHalf2 __attribute__((ext_vector_type(2)));
+/// Products, each rounded once.
+TETRAD_DEVICE uint32_t multiply_halves(uint32_t a, uint32_t b) {
+  return __builtin_bit_cast(
+      uint32_t, __builtin_bit_cast(NativeHalf2, a) * __builtin_bit_cast(NativeHalf2, b));
+}
+TETRAD_DEVICE float half_to_float(uint16_t bits) {
+  return static_cast<float>(__builtin_bit_cast(_Float16, bits));
+}
+/// The low (0) or high (1) half of a word in both halves: an operand's modifier, no instruction.
+template <uint32_t kWhich>
+TETRAD_DEVICE uint32_t double_half(uint32_t word) {
+  uint32_t both_halves;
+  if constexpr (kWhich == 0) {
+    asm("{ .reg .b16 l, h; mov.b32 {l, h}, %1; mov.b32 %0, {l, l}; }"
+        : "=r"(both_halves)
+        : "r"(word));
+  } else {
+    asm("{ .reg .b16 l, h; mov.b32 {l, h}, %1; mov.b32 %0, {h, h}; }"
+        : "=r"(both_halves)
+        : "r"(word));
+  }
+  return both_halves;
+}
+
+/// Nearest; beyond ±65504 it is that.
+TETRAD_DEVICE uint16_t float_to_half(float x) {
+  return __builtin_bit_cast(uint16_t,
+                            static_cast<_Float16>(smaller(larger(x, -65504.0f), 65504.0f)));
+}
+/// `low` in the low half.
+TETRAD_DEVICE uint32_t floats_to_halves(float low, float high) {
+  return float_to_half(low) | static_cast<uint32_t>(float_to_half(high)) << 16;
+}
+
+/// The two e4m3 numbers in the low 16 bits, exactly, as halves.
+TETRAD_DEVICE uint32_t e4m3_to_halves(uint32_t two) {
+  uint32_t halves;
+  asm("{ .reg .b16 t; cvt.u16.u32 t, %1; cvt.rn.f16x2.e4m3x2 %0, t; }" : "=r"(halves) : "r"(two));
+  return halves;
+}
+/// Nearest even, saturated at ±448; `low` in the low byte.
+TETRAD_DEVICE uint32_t floats_to_e4m3(float low, float high) {
+  uint32_t two;
+  asm("{ .reg .b16 t; cvt.rn.satfinite.e4m3x2.f32 t, %2, %1; cvt.u32.u16 %0, t; }"
+      : "=r"(two)
+      : "f"(low), "f"(high));
+  return two;
+}
+
+/// Bytes selected from {low, high}: nibble i of the selector, 0 to 7, names byte i of the result.
+template <uint32_t kSelector>
+TETRAD_DEVICE uint32_t select_bytes(uint32_t low, uint32_t high) {
+  return __nvvm_prmt(low, high, kSelector);
+}
+
+/// 16 bytes that are read once and will not be needed in the L1 cache. `from`: a multiple of 16,
+/// memory that no running kernel writes.
+TETRAD_DEVICE void load_once(uint32_t (&to)[4], const void* from) {
+  asm volatile("ld.global.nc.L1::no_allocate.L2::128B.v4.u32 {%0, %1, %2, %3}, [%4];"
+               : "=r"(to[0]), "=r"(to[1]), "=r"(to[2]), "=r"(to[3])
+               : "l"(from));
+}
+/// Asks for the 128 bytes around an address to come into the L2 cache.
+TETRAD_DEVICE void prefetch_l2(const void* address) {
+  asm volatile("prefetch.global.L2 [%0];" ::"l"(address));
+}
+
+/// 16 bytes from global to shared memory while the thread goes on.
+TETRAD_DEVICE void copy_16_async(void* shared, const void* global) {
+  const auto address = static_cast<uint32_t>(
+      reinterpret_cast<uint64_t>((__attribute__((address_space(3))) void*)shared));
+  asm volatile("cp.async.cg.shared.global [%0], [%1], 16;" ::"r"(address), "l"(global) : "memory");
+}
+TETRAD_DEVICE void end_copy_group() {
+  asm volatile("cp.async.commit_group;" ::: "memory");
+}
+/// Until at most kPending of this thread's groups are still on their way.
+template <int kPending>
+TETRAD_DEVICE void wait_for_copy_groups() {
+  asm volatile("cp.async.wait_group %0;" ::"n"(kPending) : "memory");
+}
+
+/// What this thread wrote to global memory before is seen by whoever sees what it writes after.
+TETRAD_DEVICE void fence_device() {
+  asm volatile("fence.acq_rel.gpu;" ::: "memory");
+}
+/// What other blocks of this launch wrote, after they said so by a counter.
+TETRAD_DEVICE float load_fresh(const float* from) {
+  float value;
+  asm volatile("ld.relaxed.gpu.global.f32 %0, [%1];" : "=f"(value) : "l"(from) : "memory");
+  return value;
+}
+/// *counter += 1 for all threads of the device; the value before.
+TETRAD_DEVICE uint32_t load_fresh(const uint32_t* from) {
+  uint32_t value;
+  asm volatile("ld.relaxed.gpu.global.u32 %0, [%1];" : "=r"(value) : "l"(from) : "memory");
+  return value;
+}
+TETRAD_DEVICE uint32_t atomic_increment(uint32_t* counter) {
+  return __atomic_fetch_add(counter, 1u, __ATOMIC_ACQ_REL);
+}
+
+/// Bit i of the result: what lane i brings.
+TETRAD_DEVICE uint32_t ballot(bool mine) {
+  uint32_t lanes;
+  asm volatile("{ .reg .pred p; setp.ne.u32 p, %1, 0; vote.sync.ballot.b32 %0, p, 0xffffffff; }"
+               : "=r"(lanes)
+               : "r"(static_cast<uint32_t>(mine)));
+  return lanes;
+}
+
+/// Byte `which` of `a` in the low byte, that of `b` above it.
+TETRAD_DEVICE uint32_t zip_bytes(uint32_t a, uint32_t b, uint32_t which) {
+  return __nvvm_prmt(a, b, which | (which + 4) << 4) & 0xFFFFu;
+}
+
+}  // namespace tetrad::gpu

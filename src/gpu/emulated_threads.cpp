@@ -1,0 +1,238 @@
+#include "gpu/emulated_threads.h"
+
+#include <fmt/core.h>
+#include <sys/mman.h>
+
+#include <algorithm>
+#include <boost/context/fiber.hpp>
+#include <boost/context/preallocated.hpp>
+#include <numeric>
+#include <random>
+#include <vector>
+
+#if defined(__SANITIZE_ADDRESS__)
+#define TETRAD_ADDRESS_SANITIZER 1
+#elif defined(__has_feature)
+#if __has_feature(address_sanitizer)
+#define TETRAD_ADDRESS_SANITIZER 1
+#endif
+#endif
+#if defined(TETRAD_ADDRESS_SANITIZER)
+#include <sanitizer/common_interface_defs.h>
+#endif
+
+namespace tetrad::gpu {
+namespace {
+
+namespace context = boost::context;
+
+constexpr size_t kStackBytes = size_t{128} << 10;
+
+/// The stacks of all fibers of a block, never given back one by one.
+class FiberStacks {
+ public:
+  ~FiberStacks() {
+    if (memory_ != nullptr) munmap(memory_, bytes_);
+  }
+  FiberStacks() = default;
+  FiberStacks(const FiberStacks&) = delete;
+  FiberStacks& operator=(const FiberStacks&) = delete;
+
+  bool reserve(uint32_t count) {
+    if (count * kStackBytes <= bytes_) return true;
+    if (memory_ != nullptr) munmap(memory_, bytes_);
+    bytes_ = count * kStackBytes;
+    memory_ = mmap(nullptr, bytes_, PROT_READ | PROT_WRITE, MAP_PRIVATE | MAP_ANONYMOUS, -1, 0);
+    if (memory_ != MAP_FAILED) return true;
+    memory_ = nullptr;
+    bytes_ = 0;
+    return false;
+  }
+  char* bottom(uint32_t index) const { return static_cast<char*>(memory_) + index * kStackBytes; }
+
+ private:
+  void* memory_ = nullptr;
+  size_t bytes_ = 0;
+};
+
+struct KeepStack {
+  void deallocate(context::stack_context&) const {}
+};
+
+/// The address sanitizer must know on which stack the code runs.
+struct SanitizedSwitch {
+  void* fake_stack = nullptr;
+  const void* other_bottom = nullptr;
+  size_t other_size = 0;
+
+  void leave_for([[maybe_unused]] const void* bottom, [[maybe_unused]] size_t size,
+                 [[maybe_unused]] bool for_good = false) {
+#if defined(TETRAD_ADDRESS_SANITIZER)
+    __sanitizer_start_switch_fiber(for_good ? nullptr : &fake_stack, bottom, size);
+#endif
+  }
+  void arrived() {
+#if defined(TETRAD_ADDRESS_SANITIZER)
+    __sanitizer_finish_switch_fiber(fake_stack, &other_bottom, &other_size);
+#endif
+  }
+};
+
+thread_local EmulatedThread* running_thread = nullptr;
+
+enum class Turn : uint8_t { ready, waits_for_warp, waits_for_block, done };
+
+struct Fiber {
+  EmulatedThread thread;
+  context::fiber continuation;
+  SanitizedSwitch inside;
+  Turn turn = Turn::ready;
+};
+
+struct WarpMeeting {
+  uint32_t arrived = 0;
+  const char* operation = nullptr;
+  void* lanes[32] = {};
+};
+
+}  // namespace
+
+EmulatedThread& emulated_thread() {
+  return *running_thread;
+}
+
+struct EmulatedBlock::State {
+  FiberStacks stacks;
+  std::vector<Fiber> fibers;
+  std::vector<WarpMeeting> warps;
+  uint32_t arrived_at_block = 0;
+  context::fiber scheduler;  // of the fiber that runs: whom to go back to
+  SanitizedSwitch outside;
+  std::string error;
+
+  /// From a fiber back to run().
+  void give_way() {
+    Fiber& mine = fibers[running_thread->index];
+    mine.inside.leave_for(outside_bottom, outside_size);
+    scheduler = std::move(scheduler).resume();
+    mine.inside.arrived();
+  }
+  void resume(Fiber& fiber, uint32_t index) {
+    running_thread = &fiber.thread;
+    outside.leave_for(stacks.bottom(index), kStackBytes);
+    fiber.continuation = std::move(fiber.continuation).resume();
+    outside.arrived();
+  }
+  const void* outside_bottom = nullptr;
+  size_t outside_size = 0;
+};
+
+EmulatedBlock::EmulatedBlock() : state_(std::make_unique<State>()) {}
+EmulatedBlock::~EmulatedBlock() = default;
+
+void EmulatedThread::wait_for_block() {
+  EmulatedBlock::State& state = *threads->state_;
+  if (++state.arrived_at_block == state.fibers.size()) {
+    state.arrived_at_block = 0;
+    for (Fiber& fiber : state.fibers)
+      fiber.turn = Turn::ready;
+    return;
+  }
+  state.fibers[index].turn = Turn::waits_for_block;
+  state.give_way();
+}
+
+void EmulatedThread::wait_for_warp(const char* operation, void* mine, Together together) {
+  EmulatedBlock::State& state = *threads->state_;
+  WarpMeeting& meeting = state.warps[index / 32];
+  if (meeting.arrived > 0 && meeting.operation != operation && state.error.empty()) {
+    state.error = fmt::format("warp {}: lane {} comes to {} while others are at {}", index / 32,
+                              index % 32, operation, meeting.operation);
+  }
+  meeting.operation = operation;
+  meeting.lanes[index % 32] = mine;
+  if (++meeting.arrived == 32) {
+    meeting.arrived = 0;
+    if (together != nullptr && state.error.empty()) together(meeting.lanes);
+    for (uint32_t lane = 0; lane < 32; ++lane)
+      state.fibers[index / 32 * 32 + lane].turn = Turn::ready;
+    return;
+  }
+  state.fibers[index].turn = Turn::waits_for_warp;
+  state.give_way();
+}
+
+std::string EmulatedBlock::run(Kernel kernel, const void* arguments, const Position& position,
+                               uint32_t num_threads, char* shared_memory, ThreadOrder order) {
+  State& state = *state_;
+  if (num_threads == 0 || num_threads % 32 != 0)
+    return fmt::format("{} threads a block are not whole warps", num_threads);
+  if (!state.stacks.reserve(num_threads)) return "no memory for the stacks of the threads";
+  state.error.clear();
+  state.arrived_at_block = 0;
+  state.warps.assign(num_threads / 32, {});
+  state.fibers.clear();
+  state.fibers.resize(num_threads);
+
+  std::vector<uint32_t> turns(num_threads);
+  std::iota(turns.begin(), turns.end(), 0u);
+  if (order == ThreadOrder::descending) std::ranges::reverse(turns);
+  if (order == ThreadOrder::shuffled) {
+    std::mt19937 random(position.block[0] * 31 + position.block[1] * 7 + position.block[2] + 1);
+    std::ranges::shuffle(turns, random);
+  }
+
+  for (uint32_t i = 0; i < num_threads; ++i) {
+    Fiber& fiber = state.fibers[i];
+    fiber.thread = {
+        .index = i, .grid_x = position.grid_x, .shared_memory = shared_memory, .threads = this};
+    std::copy_n(position.block, 3, fiber.thread.block);
+    context::stack_context stack;
+    stack.size = kStackBytes;
+    stack.sp = state.stacks.bottom(i) + kStackBytes;
+    fiber.continuation =
+        context::fiber(std::allocator_arg, context::preallocated(stack.sp, stack.size, stack),
+                       KeepStack{}, [&state, &fiber, kernel, arguments](context::fiber&& back) {
+                         fiber.inside.arrived();
+                         state.outside_bottom = fiber.inside.other_bottom;
+                         state.outside_size = fiber.inside.other_size;
+                         state.scheduler = std::move(back);
+                         kernel(arguments);
+                         fiber.turn = Turn::done;
+                         fiber.inside.leave_for(state.outside_bottom, state.outside_size, true);
+                         return std::move(state.scheduler);
+                       });
+  }
+
+  uint32_t num_done = 0;
+  bool moved = true;
+  while (moved && num_done < num_threads && state.error.empty()) {
+    moved = false;
+    for (const uint32_t i : turns) {
+      Fiber& fiber = state.fibers[i];
+      if (fiber.turn != Turn::ready) continue;
+      moved = true;
+      state.resume(fiber, i);
+      if (fiber.turn == Turn::done) ++num_done;
+    }
+  }
+  if (num_done < num_threads && state.error.empty()) {
+    const auto count = [&](Turn turn) {
+      return std::ranges::count(state.fibers, turn, &Fiber::turn);
+    };
+    const auto waiting = std::ranges::find(state.fibers, Turn::waits_for_warp, &Fiber::turn);
+    state.error = fmt::format(
+        "block ({}, {}, {}): {} threads wait for their warp{}, {} for their block, {} have "
+        "returned",
+        position.block[0], position.block[1], position.block[2], count(Turn::waits_for_warp),
+        waiting == state.fibers.end()
+            ? ""
+            : fmt::format(" (warp {} at {})", waiting->thread.index / 32,
+                          state.warps[waiting->thread.index / 32].operation),
+        count(Turn::waits_for_block), num_done);
+  }
+  running_thread = nullptr;
+  return state.error;
+}
+
+}  // namespace tetrad::gpu

@@ -1,0 +1,58 @@
+#pragma once
+
+// The threads of one block as fibers on one CPU thread. A fiber runs until it waits for its warp or
+// its block; then the next one runs. Which comes first is up to a seed: a kernel whose result
+// depends on it has a race.
+
+#include <cstddef>
+#include <cstdint>
+#include <memory>
+#include <string>
+
+namespace tetrad::gpu {
+
+class EmulatedBlock;
+
+/// What a running fiber knows of itself.
+struct EmulatedThread {
+  uint32_t index = 0;
+  uint32_t block[3] = {};
+  uint32_t grid_x = 1;
+  char* shared_memory = nullptr;
+  EmulatedBlock* threads = nullptr;
+
+  void wait_for_block();
+  /// All lanes come here with the same `operation`; the last one to come runs `together`, if any,
+  /// on what each brought, lane by lane.
+  using Together = void (*)(void* const (&lanes)[32]);
+  void wait_for_warp(const char* operation, void* mine, Together together);
+};
+
+/// Of the fiber that runs.
+EmulatedThread& emulated_thread();
+
+/// In which order the threads of a block get their turns.
+enum class ThreadOrder : uint8_t { ascending, descending, shuffled };
+
+/// Runs blocks one after the other and keeps the fibers' stacks between them.
+class EmulatedBlock {
+ public:
+  EmulatedBlock();
+  ~EmulatedBlock();
+
+  using Kernel = void (*)(const void* arguments);
+  struct Position {
+    uint32_t block[3] = {};
+    uint32_t grid_x = 1;
+  };
+  /// Returns "" or what went wrong: threads that wait for what never comes.
+  std::string run(Kernel kernel, const void* arguments, const Position& position,
+                  uint32_t num_threads, char* shared_memory, ThreadOrder order);
+
+ private:
+  friend struct EmulatedThread;
+  struct State;
+  std::unique_ptr<State> state_;
+};
+
+}  // namespace tetrad::gpu

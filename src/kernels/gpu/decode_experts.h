@@ -1,0 +1,342 @@
+#pragma once
+
+// The experts for a few tokens: as decode_product.h, over the experts that have tokens. Two
+// launches: w1 and w3 with SwiGLU, then w2, whose last block for some columns adds up what the
+// experts gave each token and adds that to the residual.
+
+#include "kernels/gpu/decode_product.h"
+#include "kernels/gpu/route.h"
+#include "kernels/gpu/swiglu.h"
+
+namespace tetrad::gpu {
+
+/// hidden[pair] = silu(w1 x) * (w3 x) * kHiddenScale of the pair's expert and token.
+struct ExpertsUpArgs {
+  PackedMatrix w1;  // of expert 0: [intermediate_size, hidden_size]; expert e's tiles follow at
+  PackedMatrix w3;  // e * expert_stride bytes
+  uint64_t expert_stride = 0;
+  int8_t codebook[16] = {};
+  const uint16_t* x = nullptr;  // [T, x_stride] halves in activation_offset order
+  uint32_t x_stride = 0;
+  uint32_t num_experts_per_tok = 0;
+  uint32_t num_tokens = 0;
+  ExpertLists lists;
+  uint16_t* hidden = nullptr;  // [pairs, hidden_stride] halves in activation_offset order
+  uint32_t hidden_stride = 0;
+  uint32_t job_tiles = 1;  // tiles of rows a warp takes before its block meets
+};
+
+/// residual[t] += sum over picks, in order, of weight * (w2 hidden[pair] / kHiddenScale).
+struct ExpertsDownArgs {
+  PackedMatrix w2;  // of expert 0: [hidden_size, intermediate_size]
+  uint64_t expert_stride = 0;
+  int8_t codebook[16] = {};
+  const uint16_t* hidden = nullptr;
+  uint32_t hidden_stride = 0;
+  uint32_t num_experts_per_tok = 0;
+  uint32_t num_tokens = 0;
+  ExpertLists lists;
+  float* products = nullptr;            // [pairs, w2.rows]
+  const float* weights = nullptr;       // [T, num_experts_per_tok]
+  const int32_t* expert_ids = nullptr;  // likewise; read for one token alone
+  float* residual = nullptr;            // [T, w2.rows]
+  uint32_t* finished = nullptr;         // [jobs of an expert], 0 before and after
+  uint32_t job_tiles = 1;
+};
+
+namespace TETRAD_MACHINE {
+
+/// Some row tiles of one expert. Jobs go through the active experts one after the other.
+struct ExpertJob {
+  ActiveExpert of;
+  uint32_t part = 0;  // which row tiles
+
+  TETRAD_DEVICE ExpertJob(const ExpertLists& lists, uint32_t job, uint32_t num_jobs,
+                          uint32_t jobs_per_expert) {
+    if (job >= num_jobs) return;
+    const Words4 words = *reinterpret_cast<const Words4*>(lists.active + job / jobs_per_expert);
+    of = {words.word[0], words.word[1], words.word[2], 0};
+    part = job % jobs_per_expert;
+  }
+};
+
+/// The tokens of a job, Fragment::kTokens at a time.
+struct PairChunk {
+  const uint32_t* pairs;
+  uint32_t count;
+  bool is_last;
+  TETRAD_DEVICE PairChunk(const ExpertLists& lists, const ActiveExpert& of, uint32_t done) {
+    const uint32_t left = of.num_pairs - done;
+    count = left < Fragment::kTokens ? left : Fragment::kTokens;
+    pairs = lists.sorted_pairs + of.first_pair + done;
+    is_last = count == left;
+  }
+};
+
+/// Jobs of a launch. One token has as many experts as it picks: nothing of this waits for the
+/// lists.
+TETRAD_DEVICE uint32_t num_active_experts(const ExpertLists& lists, uint32_t num_tokens,
+                                          uint32_t num_experts_per_tok) {
+  if (num_tokens == 1) return num_experts_per_tok;
+  return load_fresh(lists.num_active);
+}
+
+/// Where a warp's segment of one of a job's tiles of rows begins; null where there is none.
+template <class Tile>
+TETRAD_DEVICE const char* segment_of(const char* tiles, uint64_t expert_stride,
+                                     const ExpertJob& job, uint32_t job_tiles, uint32_t job_tile,
+                                     const WarpShare& share, uint32_t row_tiles) {
+  const uint32_t row_tile = (job.part * job_tiles + job_tile) * share.tiles_per_block + share.tile;
+  if (!share.works || row_tile >= row_tiles) return nullptr;
+  return tiles + job.of.expert * expert_stride +
+         (static_cast<uint64_t>(row_tile) * share.column_tiles + share.segment * kSegmentTiles) *
+             Tile::kBytes;
+}
+
+/// The products of one job's tiles of rows with a chunk of its tokens, into shared.partial. Starts
+/// what comes `after`, if it is not null.
+template <class Tile>
+TETRAD_DEVICE void multiply_job(SegmentReader<Tile>& reader, const char* tiles,
+                                uint64_t expert_stride, const ExpertJob& job, uint32_t job_tiles,
+                                const WarpShare& share, uint32_t row_tiles, DecodeShared& shared,
+                                uint32_t num_tokens, const char* after) {
+  const uint32_t num_tiles = share.works ? share.tiles_of_segment() : 0;
+  const uint16_t* x = shared.of_lane(num_tokens, share.segment * kSegmentColumns);
+  const char* mine = segment_of<Tile>(tiles, expert_stride, job, job_tiles, 0, share, row_tiles);
+  for (uint32_t job_tile = 0; job_tile < job_tiles; ++job_tile) {
+    const char* next = after;
+    if (job_tile + 1 < job_tiles)
+      next = segment_of<Tile>(tiles, expert_stride, job, job_tiles, job_tile + 1, share, row_tiles);
+    float sums[Fragment::kD] = {};
+    reader.multiply(mine, next, num_tiles, x, shared.table, sums);
+    shared.store_partial(job_tile, sums);
+    mine = next;
+  }
+}
+
+template <class Tile>
+TETRAD_DEVICE void experts_up(const ExpertsUpArgs& args) {
+  DecodeShared shared(args.w1.cols, args.job_tiles);
+  // The first half of the warps takes w1, the second the same rows of w3.
+  const WarpShare share(args.w1.cols, kDecodeWarps / 2);
+  // Not a choice between two members: it would put the arguments into memory.
+  const int64_t from_w1_to_w3 = args.w3.tiles - args.w1.tiles;
+  const char* tiles = args.w1.tiles + (warp() < kDecodeWarps / 2 ? 0 : from_w1_to_w3);
+  const uint32_t row_tiles = tiles_for(args.w1.rows, kTileRows);
+  const uint32_t rows = args.job_tiles * share.tiles_per_block * kTileRows;
+  const uint32_t jobs_per_expert = tiles_for(args.w1.rows, rows);
+  if constexpr (Tile::kBytes == kCodeTileBytes)
+    fill_level_table(shared.table, args.codebook, kDecodeThreads);
+  wait_for_launches_before();
+  let_next_launch_begin();
+  const bool is_one = args.num_tokens == 1;
+  const uint32_t num_jobs =
+      num_active_experts(args.lists, args.num_tokens, args.num_experts_per_tok) * jobs_per_expert;
+
+  SegmentReader<Tile> reader;
+  const auto first_of = [&](const ExpertJob& job, uint32_t index) TETRAD_INLINE -> const char* {
+    if (index >= num_jobs) return nullptr;
+    return segment_of<Tile>(tiles, args.expert_stride, job, args.job_tiles, 0, share, row_tiles);
+  };
+  ExpertJob job(args.lists, block_x(), num_jobs, jobs_per_expert);
+  if (is_one) shared.copy_row(0, args.x, args.w1.cols);
+  reader.start(first_of(job, block_x()), share.tiles_of_segment());
+
+  for (uint32_t index = block_x(); index < num_jobs; index += grid_x()) {
+    const ExpertJob next(args.lists, index + grid_x(), num_jobs, jobs_per_expert);
+    for (uint32_t done = 0; done < job.of.num_pairs; done += Fragment::kTokens) {
+      const PairChunk chunk(args.lists, job.of, done);
+      for (uint32_t i = 0; i < chunk.count && !is_one; ++i)
+        shared.copy_row(i,
+                        args.x + static_cast<uint64_t>(chunk.pairs[i] / args.num_experts_per_tok) *
+                                     args.x_stride,
+                        args.w1.cols);
+      shared.wait_for_rows();
+      sync_block();
+      multiply_job(reader, tiles, args.expert_stride, job, args.job_tiles, share, row_tiles, shared,
+                   chunk.count,
+                   chunk.is_last ? first_of(next, index + grid_x()) : first_of(job, index));
+      sync_block();
+      for (uint32_t i = thread_index(); i < rows * chunk.count; i += kDecodeThreads) {
+        const uint32_t token = i / rows;
+        const uint32_t row = job.part * rows + i % rows;
+        if (row >= args.w1.rows) continue;
+        const uint32_t tile = i % rows / kTileRows;
+        const uint32_t job_tile = tile / share.tiles_per_block;
+        const uint32_t first_warp = tile % share.tiles_per_block * share.num_segments;
+        const float gate =
+            shared.total(job_tile, first_warp, share.num_segments, i % kTileRows, token) *
+            args.w1.scale;
+        const float up = shared.total(job_tile, first_warp + kDecodeWarps / 2, share.num_segments,
+                                      i % kTileRows, token) *
+                         args.w3.scale;
+        args.hidden[static_cast<uint64_t>(chunk.pairs[token]) * args.hidden_stride +
+                    activation_offset<Fragment>(row)] = swiglu_to_half(gate, up);
+      }
+      sync_block();
+    }
+    job = next;
+  }
+}
+
+/// residual += the picks' products of the rows of one part, by the last block to finish with it.
+TETRAD_DEVICE void add_picks(const ExpertsDownArgs& args, uint32_t first_row, uint32_t rows) {
+  for (uint32_t i = thread_index(); i < rows * args.num_tokens; i += kDecodeThreads) {
+    const uint32_t token = i / rows;
+    const uint32_t row = first_row + i % rows;
+    if (row >= args.w2.rows) continue;
+    const uint64_t first = static_cast<uint64_t>(token) * args.num_experts_per_tok;
+    float sum = 0;
+    for (uint32_t pick = 0; pick < args.num_experts_per_tok; ++pick)
+      sum =
+          fused_multiply_add(args.weights[first + pick],
+                             load_fresh(args.products + (first + pick) * args.w2.rows + row), sum);
+    args.residual[static_cast<uint64_t>(token) * args.w2.rows + row] += sum;
+  }
+}
+
+template <class Tile>
+TETRAD_DEVICE void experts_down(const ExpertsDownArgs& args) {
+  DecodeShared shared(args.w2.cols, args.job_tiles);
+  const WarpShare share(args.w2.cols, kDecodeWarps);
+  const uint32_t row_tiles = tiles_for(args.w2.rows, kTileRows);
+  const uint32_t rows = args.job_tiles * share.tiles_per_block * kTileRows;
+  const uint32_t jobs_per_expert = tiles_for(args.w2.rows, rows);
+  uint32_t* is_last = reinterpret_cast<uint32_t*>(shared.scratch);
+  if constexpr (Tile::kBytes == kCodeTileBytes)
+    fill_level_table(shared.table, args.codebook, kDecodeThreads);
+  wait_for_launches_before();
+  let_next_launch_begin();
+  const uint32_t num_active =
+      num_active_experts(args.lists, args.num_tokens, args.num_experts_per_tok);
+  const uint32_t num_jobs = num_active * jobs_per_expert;
+
+  SegmentReader<Tile> reader;
+  const auto first_of = [&](const ExpertJob& job, uint32_t index) TETRAD_INLINE -> const char* {
+    if (index >= num_jobs) return nullptr;
+    return segment_of<Tile>(args.w2.tiles, args.expert_stride, job, args.job_tiles, 0, share,
+                            row_tiles);
+  };
+  ExpertJob job(args.lists, block_x(), num_jobs, jobs_per_expert);
+  reader.start(first_of(job, block_x()), share.tiles_of_segment());
+
+  for (uint32_t index = block_x(); index < num_jobs; index += grid_x()) {
+    const ExpertJob next(args.lists, index + grid_x(), num_jobs, jobs_per_expert);
+    for (uint32_t done = 0; done < job.of.num_pairs; done += Fragment::kTokens) {
+      const PairChunk chunk(args.lists, job.of, done);
+      for (uint32_t i = 0; i < chunk.count; ++i)
+        shared.copy_row(i, args.hidden + static_cast<uint64_t>(chunk.pairs[i]) * args.hidden_stride,
+                        args.w2.cols);
+      shared.wait_for_rows();
+      sync_block();
+      multiply_job(reader, args.w2.tiles, args.expert_stride, job, args.job_tiles, share, row_tiles,
+                   shared, chunk.count,
+                   chunk.is_last ? first_of(next, index + grid_x()) : first_of(job, index));
+      sync_block();
+      for (uint32_t i = thread_index(); i < rows * chunk.count; i += kDecodeThreads) {
+        const uint32_t token = i / rows;
+        const uint32_t row = job.part * rows + i % rows;
+        if (row >= args.w2.rows) continue;
+        const uint32_t tile = i % rows / kTileRows;
+        args.products[static_cast<uint64_t>(chunk.pairs[token]) * args.w2.rows + row] =
+            shared.total(tile / share.tiles_per_block,
+                         tile % share.tiles_per_block * share.num_segments, share.num_segments,
+                         i % kTileRows, token) *
+            (args.w2.scale / kHiddenScale);
+      }
+      sync_block();
+    }
+
+    if (thread_index() == 0) {
+      fence_device();
+      *is_last = atomic_increment(args.finished + job.part) + 1 == num_active ? 1 : 0;
+      if (*is_last != 0) args.finished[job.part] = 0;
+    }
+    sync_block();
+    if (*is_last != 0) add_picks(args, job.part * rows, rows);
+    sync_block();
+    job = next;
+  }
+}
+
+/// One token: a block takes a tile of rows of all picked experts, a warp an expert with all its
+/// segments, so that nothing has to be added up between blocks.
+template <class Tile>
+TETRAD_DEVICE void experts_down_one(const ExpertsDownArgs& args) {
+  const uint32_t cols = args.w2.cols;
+  const uint32_t column_tiles = tiles_for(cols, kTileColumns);
+  const uint32_t num_segments = tiles_for(cols, kSegmentColumns);
+  const uint32_t row_tile = block_x();
+  DecodeShared shared(cols);
+  if constexpr (Tile::kBytes == kCodeTileBytes)
+    fill_level_table(shared.table, args.codebook, kDecodeThreads);
+  wait_for_launches_before();
+  let_next_launch_begin();
+
+  const bool works = warp() < args.num_experts_per_tok;
+  const auto tiles_of = [&](uint32_t segment) TETRAD_INLINE {
+    const uint32_t left = column_tiles - segment * kSegmentTiles;
+    return left < kSegmentTiles ? left : kSegmentTiles;
+  };
+  SegmentReader<Tile> reader;
+  const char* tiles = args.w2.tiles;
+  if (works) {
+    tiles += static_cast<uint64_t>(args.expert_ids[warp()]) * args.expert_stride +
+             static_cast<uint64_t>(row_tile) * column_tiles * Tile::kBytes;
+    reader.start(tiles, tiles_of(0));
+  }
+  for (uint32_t i = 0; i < args.num_experts_per_tok; ++i)
+    shared.copy_row(i, args.hidden + static_cast<uint64_t>(i) * args.hidden_stride, cols);
+  shared.wait_for_rows();
+  sync_block();
+  if (works) {
+    float total[Fragment::kD] = {};
+    for (uint32_t segment = 0; segment < num_segments; ++segment) {
+      float sums[Fragment::kD] = {};
+      const char* mine = tiles + segment * kSegmentTiles * Tile::kBytes;
+      // The next one may be shorter: then it is started when its turn comes.
+      const bool is_like_this =
+          segment + 1 < num_segments && tiles_of(segment + 1) == tiles_of(segment);
+      reader.multiply(
+          mine, is_like_this ? mine + kSegmentTiles * Tile::kBytes : nullptr, tiles_of(segment),
+          shared.x + warp() * shared.stride + segment * kSegmentColumns, shared.table, sums);
+      if (segment + 1 < num_segments && !is_like_this)
+        reader.start(mine + kSegmentTiles * Tile::kBytes, tiles_of(segment + 1));
+      TETRAD_UNROLL
+      for (uint32_t i = 0; i < Fragment::kD; ++i)
+        total[i] = segment == 0 ? sums[i] : total[i] + sums[i];
+    }
+    shared.store_partial(0, total);
+  }
+  sync_block();
+  const uint32_t row = row_tile * kTileRows + thread_index();
+  if (thread_index() >= kTileRows || row >= args.w2.rows) return;
+  float sum = 0;
+  for (uint32_t pick = 0; pick < args.num_experts_per_tok; ++pick)
+    sum = fused_multiply_add(
+        args.weights[pick],
+        shared.total(0, pick, 1, thread_index(), 0) * (args.w2.scale / kHiddenScale), sum);
+  args.residual[row] += sum;
+}
+
+TETRAD_KERNEL(experts_down_one_codes, ExpertsDownArgs, 256) {
+  experts_down_one<CodeTile<Fragment>>(args);
+}
+TETRAD_KERNEL(experts_down_one_halves, ExpertsDownArgs, 256) {
+  experts_down_one<HalfTile<Fragment>>(args);
+}
+TETRAD_KERNEL(experts_up_codes, ExpertsUpArgs, 256) {
+  experts_up<CodeTile<Fragment>>(args);
+}
+TETRAD_KERNEL(experts_up_halves, ExpertsUpArgs, 256) {
+  experts_up<HalfTile<Fragment>>(args);
+}
+TETRAD_KERNEL(experts_down_codes, ExpertsDownArgs, 256) {
+  experts_down<CodeTile<Fragment>>(args);
+}
+TETRAD_KERNEL(experts_down_halves, ExpertsDownArgs, 256) {
+  experts_down<HalfTile<Fragment>>(args);
+}
+
+}  // namespace TETRAD_MACHINE
+}  // namespace tetrad::gpu

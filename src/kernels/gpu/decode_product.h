@@ -1,0 +1,274 @@
+#pragma once
+
+// Products for a few tokens, up to one tile of a fragment: reading the weights is what takes time.
+// A warp takes one segment of the columns of one tile of rows and always has the next kTilesAhead
+// tiles of it on their way; the partial sums of the segments meet in shared memory. Blocks go over
+// the tiles of rows in turn, so that the table of levels is made once a block.
+
+#include "kernels/gpu/packed_matrix.h"
+#include "kernels/gpu/rms_norm.h"
+
+namespace tetrad::gpu {
+
+inline constexpr uint32_t kDecodeThreads = 256;
+inline constexpr uint32_t kDecodeWarps = kDecodeThreads / 32;
+
+/// x = norm(residual) when norm_weight is there, which is for one token, and x = halves otherwise.
+/// out[t] = W x[t]: f32 rows, or added to them.
+struct DecodeProductArgs {
+  PackedMatrix weight;
+  int8_t codebook[16] = {};
+  const float* residual = nullptr;     // [cols]
+  const float* norm_weight = nullptr;  // [cols]
+  float eps = 0;
+  const uint16_t* halves = nullptr;  // [T, halves_stride] in activation_offset order
+  uint32_t halves_stride = 0;
+  uint32_t num_tokens = 0;  // at most F::kTokens
+  float* out = nullptr;     // [T, out_stride]
+  uint32_t out_stride = 0;
+  uint32_t add = 0;        // 1: out += W x
+  uint32_t job_tiles = 1;  // tiles of rows a warp takes before its block meets
+};
+
+/// Tiles of rows a warp takes before the block meets, at most.
+inline constexpr uint32_t kMaxJobTiles = 4;
+
+/// Bytes of shared memory a decode kernel's block asks for.
+template <class F>
+constexpr uint32_t decode_shared_bytes(uint32_t cols, uint32_t num_tokens, uint32_t job_tiles = 1) {
+  return kLevelTableBytes + job_tiles * kDecodeWarps * kTileRows * F::kTokens * 4 +
+         F::kTokens * 8 * 4 + activation_stride(cols) * num_tokens * 2;
+}
+
+namespace TETRAD_MACHINE {
+
+/// One warp's way through the same segment of several tiles of rows, one after the other.
+template <class Tile>
+struct SegmentReader {
+  /// 16 warps a multiprocessor times this many tiles are on their way: 61 KB, where 4.5 TB/s times
+  /// 1 us of latency ask for 34 KB of each of 132.
+  static constexpr uint32_t kTilesAhead = Tile::kBytes == kCodeTileBytes ? 6 : 3;
+  static_assert(kSegmentTiles % kTilesAhead == 0);
+  Tile ahead[kTilesAhead];
+
+  /// Asks for the first tiles of a segment of num_tiles, none if `tiles` is null.
+  TETRAD_DEVICE void start(const char* tiles, uint32_t num_tiles) {
+    if (tiles == nullptr) return;
+    TETRAD_UNROLL
+    for (uint32_t i = 0; i < kTilesAhead; ++i) {
+      if (i < num_tiles) ahead[i].load(tiles + i * Tile::kBytes);
+    }
+  }
+
+  /// sums += W x of the segment that was started, if `tiles` is not null, and starts `next`. `x`:
+  /// the lane's token at the segment's beginning.
+  TETRAD_DEVICE void multiply(const char* tiles, const char* next, uint32_t num_tiles,
+                              const uint16_t* x, const uint32_t* table,
+                              float (&sums)[Fragment::kD]) {
+    if (tiles == nullptr) return start(next, num_tiles);
+    if (num_tiles == kSegmentTiles) {
+      // All segments but a matrix's last: without a question, all addresses are constants.
+      TETRAD_UNROLL
+      for (uint32_t i = 0; i < kSegmentTiles; ++i) {
+        multiply_tile(ahead[i % kTilesAhead], x + i * kTileColumns, table, sums);
+        if (i + kTilesAhead < kSegmentTiles) {
+          ahead[i % kTilesAhead].load(tiles + (i + kTilesAhead) * Tile::kBytes);
+        } else if (next != nullptr) {
+          ahead[i % kTilesAhead].load(next + (i + kTilesAhead - kSegmentTiles) * Tile::kBytes);
+        }
+      }
+      return;
+    }
+    for (uint32_t first = 0; first < num_tiles; first += kTilesAhead) {
+      TETRAD_UNROLL
+      for (uint32_t i = 0; i < kTilesAhead; ++i) {
+        if (first + i >= num_tiles) break;
+        multiply_tile(ahead[i], x + (first + i) * kTileColumns, table, sums);
+        if (first + i + kTilesAhead < num_tiles)
+          ahead[i].load(tiles + (first + i + kTilesAhead) * Tile::kBytes);
+      }
+    }
+    start(next, num_tiles);
+  }
+
+ private:
+  TETRAD_DEVICE static void multiply_tile(const Tile& tile, const uint16_t* x,
+                                          const uint32_t* table, float (&sums)[Fragment::kD]) {
+    uint32_t a[Fragment::kA];
+    uint32_t b[2][Fragment::kB];
+    load_b<Fragment>(x, 0, b);
+    tile.template unpack<0>(table, a);
+    Fragment::multiply_add(sums, a, b[0]);
+    tile.template unpack<1>(table, a);
+    Fragment::multiply_add(sums, a, b[1]);
+    load_b<Fragment>(x, 1, b);
+    tile.template unpack<2>(table, a);
+    Fragment::multiply_add(sums, a, b[0]);
+    tile.template unpack<3>(table, a);
+    Fragment::multiply_add(sums, a, b[1]);
+  }
+};
+
+/// Shared memory of a decode kernel's block.
+struct DecodeShared {
+  uint32_t* table;  // [256][32]
+  float* partial;   // [row tiles of a job][warps][kTileRows][kTokens]
+  float* scratch;   // [kTokens][8]
+  uint16_t* x;      // [num_tokens][stride]
+  uint32_t stride;
+
+  TETRAD_DEVICE explicit DecodeShared(uint32_t cols, uint32_t job_tiles = 1) {
+    char* memory = shared_memory();
+    table = reinterpret_cast<uint32_t*>(memory);
+    partial = reinterpret_cast<float*>(memory + kLevelTableBytes);
+    scratch = partial + job_tiles * kDecodeWarps * kTileRows * Fragment::kTokens;
+    x = reinterpret_cast<uint16_t*>(scratch + Fragment::kTokens * 8);
+    stride = activation_stride(cols);
+  }
+
+  /// The lane's token at column `first`. Lanes without a token take the first one's: what they
+  /// compute is not looked at.
+  TETRAD_DEVICE const uint16_t* of_lane(uint32_t num_tokens, uint32_t first) const {
+    const uint32_t token = Fragment::b_token(lane());
+    return x + (token < num_tokens ? token : 0) * stride + first;
+  }
+
+  TETRAD_DEVICE void store_partial(uint32_t job_tile, const float (&sums)[Fragment::kD]) {
+    float* mine = partial + (job_tile * kDecodeWarps + warp()) * kTileRows * Fragment::kTokens;
+    TETRAD_UNROLL
+    for (uint32_t i = 0; i < Fragment::kD; ++i)
+      mine[Fragment::d_row(lane(), i) * Fragment::kTokens + Fragment::d_token(lane(), i)] = sums[i];
+  }
+  /// The sum over the segments that warps first … first + count - 1 computed, in order.
+  TETRAD_DEVICE float total(uint32_t job_tile, uint32_t first, uint32_t count, uint32_t row,
+                            uint32_t token) const {
+    const float* at =
+        partial + ((job_tile * kDecodeWarps + first) * kTileRows + row) * Fragment::kTokens + token;
+    float sum = *at;
+    for (uint32_t s = 1; s < count; ++s)
+      sum += at[s * kTileRows * Fragment::kTokens];
+    return sum;
+  }
+
+  /// Columns of x from `cols` to the next multiple of 64, which meet weights that are zero: they
+  /// must be numbers.
+  TETRAD_DEVICE void clear_padding(uint32_t num_tokens, uint32_t cols) {
+    const uint32_t padded = tiles_for(cols, kTileColumns) * kTileColumns;
+    for (uint32_t token = 0; token < num_tokens; ++token) {
+      for (uint32_t k = cols + thread_index(); k < padded; k += kDecodeThreads)
+        x[token * stride + activation_offset<Fragment>(k)] = 0;
+    }
+  }
+  /// One row of halves that are in activation_offset order already; wait_for_rows() before the
+  /// block meets.
+  TETRAD_DEVICE void copy_row(uint32_t token, const uint16_t* from, uint32_t cols,
+                              uint32_t num_threads = kDecodeThreads) {
+    const uint32_t pieces = tiles_for(cols, kTileColumns) * kTileColumns / 8;
+    for (uint32_t i = thread_index(); i < pieces; i += num_threads)
+      copy_16_async(x + token * stride + i * 8, from + i * 8);
+  }
+  TETRAD_DEVICE static void wait_for_rows() {
+    end_copy_group();
+    wait_for_copy_groups<0>();
+  }
+};
+
+/// How the warps of a block share the tiles of rows of a matrix: each tile has num_segments warps.
+struct WarpShare {
+  uint32_t num_segments;
+  uint32_t tiles_per_block;
+  uint32_t tile;     // of this warp, in the block
+  uint32_t segment;  // of this warp
+  uint32_t column_tiles;
+  bool works;
+
+  TETRAD_DEVICE WarpShare(uint32_t cols, uint32_t warps) {
+    column_tiles = tiles_for(cols, kTileColumns);
+    num_segments = tiles_for(cols, kSegmentColumns);
+    tiles_per_block = warps / num_segments;
+    tile = warp() % warps / num_segments;
+    segment = warp() % warps % num_segments;
+    works = tile < tiles_per_block;
+  }
+  TETRAD_DEVICE uint32_t tiles_of_segment() const {
+    const uint32_t left = column_tiles - segment * kSegmentTiles;
+    return left < kSegmentTiles ? left : kSegmentTiles;
+  }
+};
+
+template <class Tile>
+TETRAD_DEVICE void decode_product(const DecodeProductArgs& args) {
+  DecodeShared shared(args.weight.cols, args.job_tiles);
+  const WarpShare share(args.weight.cols, kDecodeWarps);
+  const uint32_t row_tiles = tiles_for(args.weight.rows, kTileRows);
+  const uint32_t tiles_of_job = share.tiles_per_block * args.job_tiles;
+  const uint32_t num_jobs = tiles_for(row_tiles, tiles_of_job);
+  const uint32_t num_tiles = share.works ? share.tiles_of_segment() : 0;
+
+  SegmentReader<Tile> reader;
+  // Of this warp in a job: every tiles_per_block-th tile of rows.
+  const auto segment_at = [&](uint32_t job, uint32_t job_tile) TETRAD_INLINE -> const char* {
+    const uint32_t row_tile = job * tiles_of_job + job_tile * share.tiles_per_block + share.tile;
+    if (!share.works || row_tile >= row_tiles) return nullptr;
+    return args.weight.tiles +
+           (static_cast<uint64_t>(row_tile) * share.column_tiles + share.segment * kSegmentTiles) *
+               Tile::kBytes;
+  };
+  const char* tiles = segment_at(block_x(), 0);
+  reader.start(tiles, num_tiles);
+  if constexpr (Tile::kBytes == kCodeTileBytes)
+    fill_level_table(shared.table, args.codebook, kDecodeThreads);
+  NormColumns norm_weight;
+  if (args.norm_weight != nullptr) norm_weight.load(args.norm_weight, args.weight.cols);
+  wait_for_launches_before();
+  let_next_launch_begin();
+
+  if (args.norm_weight != nullptr) {
+    norm_to<1>(args.residual, 1, norm_weight, args.weight.cols, args.eps, shared.scratch,
+               StoreHalves{shared.x, shared.stride});
+    shared.clear_padding(1, args.weight.cols);
+  } else {
+    for (uint32_t token = 0; token < args.num_tokens; ++token)
+      shared.copy_row(token, args.halves + static_cast<uint64_t>(token) * args.halves_stride,
+                      args.weight.cols);
+    shared.wait_for_rows();
+  }
+  sync_block();
+
+  const uint16_t* x = shared.of_lane(args.num_tokens, share.segment * kSegmentColumns);
+  for (uint32_t job = block_x(); job < num_jobs; job += grid_x()) {
+    for (uint32_t job_tile = 0; job_tile < args.job_tiles; ++job_tile) {
+      const bool is_last = job_tile + 1 == args.job_tiles;
+      const char* next = segment_at(is_last ? job + grid_x() : job, is_last ? 0 : job_tile + 1);
+      float sums[Fragment::kD] = {};
+      reader.multiply(tiles, next, num_tiles, x, shared.table, sums);
+      shared.store_partial(job_tile, sums);
+      tiles = next;
+    }
+    sync_block();
+    const uint32_t rows = tiles_of_job * kTileRows;
+    for (uint32_t i = thread_index(); i < rows * args.num_tokens; i += kDecodeThreads) {
+      const uint32_t token = i / rows;
+      const uint32_t tile = i % rows / kTileRows;
+      const uint32_t row = job * rows + i % rows;
+      if (row >= args.weight.rows) continue;
+      const float value = shared.total(tile / share.tiles_per_block,
+                                       tile % share.tiles_per_block * share.num_segments,
+                                       share.num_segments, i % kTileRows, token) *
+                          args.weight.scale;
+      float* out = args.out + static_cast<uint64_t>(token) * args.out_stride + row;
+      *out = args.add != 0 ? *out + value : value;
+    }
+    sync_block();
+  }
+}
+
+TETRAD_KERNEL(decode_product_codes, DecodeProductArgs, 256) {
+  decode_product<CodeTile<Fragment>>(args);
+}
+TETRAD_KERNEL(decode_product_halves, DecodeProductArgs, 256) {
+  decode_product<HalfTile<Fragment>>(args);
+}
+
+}  // namespace TETRAD_MACHINE
+}  // namespace tetrad::gpu

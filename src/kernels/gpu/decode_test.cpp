@@ -1,0 +1,318 @@
+// The kernels for a few tokens, on the emulation: against sums in double, bit for bit over the
+// orders of threads, and each token as if it were alone.
+
+#include <gtest/gtest.h>
+
+#include <cmath>
+#include <random>
+
+#include "kernels/gpu/decode_experts.h"
+#include "kernels/gpu/decode_product.h"
+#include "kernels/gpu/gpu_test_util.h"
+#include "kernels/gpu/pack_weights.h"
+#include "kernels/gpu/route.h"
+
+namespace tetrad::gpu {
+namespace {
+
+using testing_gpu::Emulation;
+using testing_gpu::kEmulations;
+using testing_gpu::random_floats;
+using testing_gpu::RandomCodes;
+
+/// W of codes, as the device has it and as numbers.
+struct PackedCodes {
+  PackedCodes(Emulation& gpu, uint32_t rows, uint32_t cols, uint32_t seed)
+      : random(rows, cols, seed), tiles(gpu.allocate(packed_bytes(TileFormat::codes, rows, cols))) {
+    pack(gpu, tiles);
+  }
+  void pack(Emulation& gpu, DeviceAddress to) const {
+    const PackCodesArgs args{.codes = gpu.copy(random.codes),
+                             .scales = gpu.copy(random.scales),
+                             .tiles = reinterpret_cast<char*>(to),
+                             .rows = random.rows,
+                             .cols = random.cols};
+    gpu.kernels().pack_codes(args);
+  }
+  PackedMatrix matrix() const {
+    return {
+        .tiles = reinterpret_cast<const char*>(tiles), .rows = random.rows, .cols = random.cols};
+  }
+  RandomCodes random;
+  DeviceAddress tiles;
+};
+
+class DecodeTest : public testing::TestWithParam<testing_gpu::EmulationKind> {};
+
+void set_codebook(int8_t (&to)[16]) {
+  std::copy(kIq4NlCodebook.begin(), kIq4NlCodebook.end(), to);
+}
+
+/// One token's norm is part of the product, those of several are a launch of their own.
+std::vector<float> product(Emulation& gpu, const PackedCodes& w, const std::vector<float>& x,
+                           const std::vector<float>& norm, uint32_t num_tokens) {
+  const uint32_t cols = w.random.cols;
+  const uint32_t stride = tiles_for(cols, kTileColumns) * kTileColumns;
+  float* out = gpu.zeros<float>(num_tokens * w.random.rows);
+  const float* residual = gpu.copy(x);
+  const float* norm_weight = gpu.copy(norm);
+  DecodeProductArgs args{
+      .weight = w.matrix(), .num_tokens = num_tokens, .out = out, .out_stride = w.random.rows};
+  set_codebook(args.codebook);
+  if (num_tokens == 1) {
+    args.residual = residual;
+    args.norm_weight = norm_weight;
+    args.eps = 1e-6f;
+  } else {
+    uint16_t* halves = gpu.zeros<uint16_t>(num_tokens * stride);
+    gpu.kernels().norm_rows({.x = residual,
+                             .weight = norm_weight,
+                             .out = halves,
+                             .cols = cols,
+                             .stride = stride,
+                             .eps = 1e-6f},
+                            num_tokens);
+    args.halves = halves;
+    args.halves_stride = stride;
+  }
+  gpu.kernels().decode_product(args);
+  gpu.check();
+  return gpu.read(out, num_tokens * w.random.rows);
+}
+
+TEST_P(DecodeTest, ProductOfANormIsWhatDoublesGive) {
+  for (const auto& [rows, cols] : {std::pair{48u, 1600u}, {40u, 384u}, {16u, 3072u}}) {
+    Emulation gpu(GetParam());
+    const PackedCodes w(gpu, rows, cols, 7);
+    const uint32_t num_tokens = 3;
+    const std::vector<float> x = random_floats(num_tokens * cols, 3.0f, 1);
+    const std::vector<float> norm = random_floats(cols, 1.0f, 2);
+    const std::vector<float> out = product(gpu, w, x, norm, num_tokens);
+    for (uint32_t t = 0; t < num_tokens; ++t) {
+      const std::vector<double> h = testing_gpu::normed(x, norm, t, cols);
+      for (uint32_t n = 0; n < rows; ++n) {
+        double sum = 0;
+        double size = 0;
+        for (uint32_t k = 0; k < cols; ++k) {
+          sum += w.random.weight(n, k) * h[k];
+          size += std::abs(w.random.weight(n, k) * h[k]);
+        }
+        // Weights and activations are each rounded to 11 bits.
+        ASSERT_NEAR(out[t * rows + n], sum, size * 0x1p-10 / std::sqrt(cols) * 4)
+            << rows << " x " << cols << ", row " << n << " of token " << t;
+      }
+    }
+  }
+}
+
+TEST_P(DecodeTest, TokensGridAndOrderOfThreadsDoNotChangeBits) {
+  const uint32_t rows = 48;
+  const uint32_t cols = 1600;
+  const std::vector<float> x = random_floats(8 * cols, 3.0f, 1);
+  const std::vector<float> norm = random_floats(cols, 1.0f, 2);
+  std::vector<float> expected;
+  for (const ThreadOrder order :
+       {ThreadOrder::ascending, ThreadOrder::descending, ThreadOrder::shuffled}) {
+    Emulation gpu(GetParam(), order);
+    const PackedCodes w(gpu, rows, cols, 7);
+    const std::vector<float> out = product(gpu, w, x, norm, 8);
+    if (expected.empty()) expected = out;
+    EXPECT_EQ(out, expected);
+    const std::vector<float> alone =
+        product(gpu, w, std::vector<float>(x.begin() + 5 * cols, x.begin() + 6 * cols), norm, 1);
+    EXPECT_TRUE(std::equal(alone.begin(), alone.end(), expected.begin() + 5 * rows));
+  }
+}
+
+TEST_P(DecodeTest, HalvesAreMultipliedAndAdded) {
+  Emulation gpu(GetParam());
+  const uint32_t rows = 33;
+  const uint32_t cols = 208;
+  const uint32_t num_tokens = 2;
+  const uint32_t stride = tiles_for(cols, kTileColumns) * kTileColumns;
+  const std::vector<float> w = random_floats(rows * cols, 0.1f, 3);
+  std::vector<uint16_t> bf16(w.size());
+  std::transform(w.begin(), w.end(), bf16.begin(), float_to_bf16);
+  const DeviceAddress tiles = gpu.allocate(packed_bytes(TileFormat::halves, rows, cols));
+  gpu.kernels().pack_halves({.weights = gpu.copy(bf16),
+                             .tiles = reinterpret_cast<char*>(tiles),
+                             .rows = rows,
+                             .cols = cols});
+  const std::vector<float> x = random_floats(num_tokens * cols, 1.0f, 4);
+  const std::vector<float> before = random_floats(num_tokens * rows, 1.0f, 5);
+  float* out = gpu.copy(before);
+  const DecodeProductArgs args{.weight = {.tiles = reinterpret_cast<const char*>(tiles),
+                                          .rows = rows,
+                                          .cols = cols,
+                                          .format = TileFormat::halves},
+                               .halves = gpu.copy(gpu.activations(x, num_tokens, cols)),
+                               .halves_stride = stride,
+                               .num_tokens = num_tokens,
+                               .out = out,
+                               .out_stride = rows,
+                               .add = 1};
+  gpu.kernels().decode_product(args);
+  gpu.check();
+  const std::vector<float> after = gpu.read(out, num_tokens * rows);
+  for (uint32_t t = 0; t < num_tokens; ++t) {
+    for (uint32_t n = 0; n < rows; ++n) {
+      double sum = before[t * rows + n];
+      for (uint32_t k = 0; k < cols; ++k)
+        sum += static_cast<double>(bf16_to_float(bf16[n * cols + k])) *
+               f16_to_float(float_to_f16(x[t * cols + k]));
+      ASSERT_NEAR(after[t * rows + n], sum, 1e-5) << "row " << n << " of token " << t;
+    }
+  }
+}
+
+/// Router and experts of one layer against the definition in double.
+struct ExpertCase {
+  uint32_t hidden;
+  uint32_t intermediate;
+  uint32_t num_experts;
+  uint32_t top_k;
+  uint32_t num_tokens;
+};
+
+TEST_P(DecodeTest, RouterAndExpertsAreWhatDoublesGive) {
+  for (const ExpertCase c : {ExpertCase{128, 80, 12, 3, 1}, ExpertCase{256, 64, 9, 2, 8}}) {
+    std::vector<float> expected_bits;
+    for (const ThreadOrder order : {ThreadOrder::ascending, ThreadOrder::shuffled}) {
+      Emulation gpu(GetParam(), order);
+      const uint32_t pairs = c.num_tokens * c.top_k;
+      const uint32_t stride = tiles_for(c.hidden, 64) * 64;
+      const uint32_t hidden_stride = tiles_for(c.intermediate, 64) * 64;
+      const std::vector<float> x = random_floats(c.num_tokens * c.hidden, 2.0f, 11);
+      const std::vector<float> norm = random_floats(c.hidden, 1.0f, 12);
+      const std::vector<float> router = random_floats(c.num_experts * c.hidden, 0.3f, 13);
+      const std::vector<float> bias = random_floats(c.num_experts, 0.2f, 14);
+      const ExpertLists lists{
+          .expert_offsets = gpu.zeros<uint32_t>(c.num_experts + 1),
+          .sorted_pairs = gpu.zeros<uint32_t>(pairs),
+          .active = reinterpret_cast<ActiveExpert*>(gpu.zeros<uint32_t>(4 * c.num_experts)),
+          .num_active = gpu.zeros<uint32_t>(1)};
+      float* residual = gpu.copy(x);
+      const RouteArgs route{.residual = residual,
+                            .norm_weight = gpu.copy(norm),
+                            .eps = 1e-6f,
+                            .router = gpu.copy(router),
+                            .bias = gpu.copy(bias),
+                            .hidden_size = c.hidden,
+                            .num_experts = c.num_experts,
+                            .num_experts_per_tok = c.top_k,
+                            .num_tokens = c.num_tokens,
+                            .normed = gpu.zeros<uint16_t>(c.num_tokens * stride),
+                            .normed_stride = stride,
+                            .logits = gpu.zeros<float>(c.num_tokens * c.num_experts),
+                            .expert_ids = gpu.zeros<int32_t>(pairs),
+                            .weights = gpu.zeros<float>(pairs),
+                            .finished = gpu.zeros<uint32_t>(1),
+                            .lists = lists};
+      gpu.kernels().route(route);
+      const std::vector<int32_t> ids = gpu.read(route.expert_ids, pairs);
+      const std::vector<float> weights = gpu.read(route.weights, pairs);
+      for (uint32_t t = 0; t < c.num_tokens; ++t) {
+        const std::vector<double> h = testing_gpu::normed(x, norm, t, c.hidden);
+        std::vector<std::pair<double, int32_t>> order_of_experts;
+        std::vector<double> scores;
+        for (uint32_t e = 0; e < c.num_experts; ++e) {
+          double logit = 0;
+          for (uint32_t k = 0; k < c.hidden; ++k)
+            logit += static_cast<double>(router[e * c.hidden + k]) * h[k];
+          scores.push_back(1 / (1 + std::exp(-logit)));
+          order_of_experts.emplace_back(-scores[e] - bias[e], static_cast<int32_t>(e));
+        }
+        std::sort(order_of_experts.begin(), order_of_experts.end());
+        double sum = 0;
+        for (uint32_t i = 0; i < c.top_k; ++i)
+          sum += scores[static_cast<size_t>(order_of_experts[i].second)];
+        for (uint32_t i = 0; i < c.top_k; ++i) {
+          ASSERT_EQ(ids[t * c.top_k + i], order_of_experts[i].second) << "token " << t;
+          ASSERT_NEAR(weights[t * c.top_k + i],
+                      scores[static_cast<size_t>(order_of_experts[i].second)] / sum, 1e-5);
+        }
+      }
+
+      // All experts' matrices, one after the other.
+      const uint64_t up_bytes = packed_bytes(TileFormat::codes, c.intermediate, c.hidden);
+      const uint64_t down_bytes = packed_bytes(TileFormat::codes, c.hidden, c.intermediate);
+      const DeviceAddress w1 = gpu.allocate(up_bytes * c.num_experts);
+      const DeviceAddress w3 = gpu.allocate(up_bytes * c.num_experts);
+      const DeviceAddress w2 = gpu.allocate(down_bytes * c.num_experts);
+      std::vector<PackedCodes> gates, ups, downs;
+      for (uint32_t e = 0; e < c.num_experts; ++e) {
+        gates.emplace_back(gpu, c.intermediate, c.hidden, 100 + e).pack(gpu, w1 + e * up_bytes);
+        ups.emplace_back(gpu, c.intermediate, c.hidden, 200 + e).pack(gpu, w3 + e * up_bytes);
+        downs.emplace_back(gpu, c.hidden, c.intermediate, 300 + e).pack(gpu, w2 + e * down_bytes);
+      }
+      ExpertsUpArgs up{
+          .w1 = {.tiles = reinterpret_cast<char*>(w1), .rows = c.intermediate, .cols = c.hidden},
+          .w3 = {.tiles = reinterpret_cast<char*>(w3), .rows = c.intermediate, .cols = c.hidden},
+          .expert_stride = up_bytes,
+          .x = route.normed,
+          .x_stride = stride,
+          .num_experts_per_tok = c.top_k,
+          .num_tokens = c.num_tokens,
+          .lists = lists,
+          .hidden = gpu.zeros<uint16_t>(pairs * hidden_stride),
+          .hidden_stride = hidden_stride};
+      set_codebook(up.codebook);
+      gpu.kernels().experts_up(up);
+      ExpertsDownArgs down{
+          .w2 = {.tiles = reinterpret_cast<char*>(w2), .rows = c.hidden, .cols = c.intermediate},
+          .expert_stride = down_bytes,
+          .hidden = up.hidden,
+          .hidden_stride = hidden_stride,
+          .num_experts_per_tok = c.top_k,
+          .num_tokens = c.num_tokens,
+          .lists = lists,
+          .products = gpu.zeros<float>(pairs * c.hidden),
+          .weights = route.weights,
+          .expert_ids = route.expert_ids,
+          .residual = residual,
+          .finished = gpu.zeros<uint32_t>(64)};
+      set_codebook(down.codebook);
+      gpu.kernels().experts_down(down);
+      gpu.check();
+      const std::vector<float> out = gpu.read(residual, c.num_tokens * c.hidden);
+      for (const uint32_t counter : gpu.read(down.finished, 64))
+        ASSERT_EQ(counter, 0u);
+      if (expected_bits.empty()) expected_bits = out;
+      EXPECT_EQ(out, expected_bits);
+
+      for (uint32_t t = 0; t < c.num_tokens; ++t) {
+        const std::vector<double> h = testing_gpu::normed(x, norm, t, c.hidden);
+        std::vector<double> sum(x.begin() + t * c.hidden, x.begin() + (t + 1) * c.hidden);
+        double largest = 0;
+        for (uint32_t i = 0; i < c.top_k; ++i) {
+          const auto e = static_cast<size_t>(ids[t * c.top_k + i]);
+          std::vector<double> between(c.intermediate);
+          for (uint32_t n = 0; n < c.intermediate; ++n) {
+            double gate = 0;
+            double above = 0;
+            for (uint32_t k = 0; k < c.hidden; ++k) {
+              gate += gates[e].random.weight(n, k) * h[k];
+              above += ups[e].random.weight(n, k) * h[k];
+            }
+            between[n] = gate / (1 + std::exp(-gate)) * above;
+          }
+          for (uint32_t n = 0; n < c.hidden; ++n) {
+            double value = 0;
+            for (uint32_t k = 0; k < c.intermediate; ++k)
+              value += downs[e].random.weight(n, k) * between[k];
+            sum[n] += static_cast<double>(weights[t * c.top_k + i]) * value;
+            largest = std::max(largest, std::abs(sum[n]));
+          }
+        }
+        for (uint32_t n = 0; n < c.hidden; ++n)
+          ASSERT_NEAR(out[t * c.hidden + n], sum[n], largest * 2e-3) << "column " << n;
+      }
+    }
+  }
+}
+
+INSTANTIATE_TEST_SUITE_P(Fragments, DecodeTest, testing::ValuesIn(kEmulations),
+                         [](const auto& kind) { return std::string(kind.param.name); });
+
+}  // namespace
+}  // namespace tetrad::gpu

@@ -1,0 +1,109 @@
+#pragma once
+
+// The product of one matrix for many tokens (gemm_block.h).
+
+#include "kernels/gpu/gemm_block.h"
+
+namespace tetrad::gpu {
+
+/// out[t] = W x[t]: f32 rows, or added to them. Grid: (rows / kGemmRows, T / token_tile), both
+/// rounded up.
+struct GemmArgs {
+  PackedMatrix weight;
+  int8_t codebook[16] = {};
+  const uint16_t* x = nullptr;  // [T, x_stride] halves in activation_offset order, zero from cols
+  uint32_t x_stride = 0;        // on to the next multiple of 64; the stride is one as well
+  uint32_t num_tokens = 0;
+  uint32_t token_tile = 0;  // a block's, at most gemm_tokens()
+  float* out = nullptr;     // [T, out_stride]
+  uint32_t out_stride = 0;
+  uint32_t add = 0;  // 1: out += W x
+};
+
+namespace TETRAD_MACHINE {
+
+/// Rows of floats, by token.
+struct StoreFloats {
+  float* out;
+  uint32_t stride;
+  uint32_t num_rows;
+  float scale;
+  bool add;
+  const uint32_t* tokens;  // [tokens of the block's size]
+  uint32_t num_tokens;
+
+  template <uint32_t kRowTiles, uint32_t kTokenTiles>
+  TETRAD_DEVICE void store(const float (&sums)[kRowTiles][kTokenTiles][Fragment::kD],
+                           uint32_t first_row_tile, uint32_t first_token) const {
+    TETRAD_UNROLL
+    for (uint32_t n = 0; n < kTokenTiles; ++n) {
+      float* to[Fragment::kD];
+      bool there[Fragment::kD];
+      TETRAD_UNROLL
+      for (uint32_t i = 0; i < Fragment::kD; ++i) {
+        const uint32_t token = first_token + n * Fragment::kTokens + Fragment::d_token(lane(), i);
+        to[i] = out + static_cast<uint64_t>(tokens[token]) * stride;
+        there[i] = token < num_tokens;
+      }
+      // All are loaded before any is stored, so that one wait serves them all.
+      float before[kRowTiles][Fragment::kD] = {};
+      TETRAD_UNROLL
+      for (uint32_t j = 0; j < kRowTiles * Fragment::kD; ++j) {
+        const uint32_t row = row_of(first_row_tile, j);
+        if (add)
+          before[j / Fragment::kD][j % Fragment::kD] =
+              to[j % Fragment::kD][row < num_rows ? row : num_rows - 1];
+      }
+      TETRAD_UNROLL
+      for (uint32_t j = 0; j < kRowTiles * Fragment::kD; ++j) {
+        const uint32_t r = j / Fragment::kD;
+        const uint32_t i = j % Fragment::kD;
+        const uint32_t row = row_of(first_row_tile, j);
+        const float value = sums[r][n][i] * scale;
+        if (there[i] && row < num_rows) to[i][row] = add ? before[r][i] + value : value;
+      }
+    }
+  }
+
+  TETRAD_DEVICE static uint32_t row_of(uint32_t first_row_tile, uint32_t j) {
+    return (first_row_tile + j / Fragment::kD) * kTileRows +
+           Fragment::d_row(lane(), j % Fragment::kD);
+  }
+};
+
+template <class Tile, GemmSize kSize>
+TETRAD_DEVICE void gemm(const GemmArgs& args) {
+  const GemmShared<Tile, kSize> shared;
+  if constexpr (Tile::kBytes == kCodeTileBytes)
+    fill_level_table(shared.table, args.codebook, kGemmThreads);
+  wait_for_launches_before();
+  let_next_launch_begin();
+  const uint32_t first = block_y() * args.token_tile;
+  const uint32_t left = args.num_tokens - first;
+  const GemmWork<1> work{{args.weight.tiles},
+                         tiles_for(args.weight.cols, kTileColumns),
+                         tiles_for(args.weight.rows, kTileRows),
+                         block_x() * kGemmRowTiles,
+                         left < args.token_tile ? left : args.token_tile};
+  if (thread_index() < shared.kTokens)
+    shared.tokens[thread_index()] = first + shared.token_of_thread(work.num_tokens);
+  multiply_block(shared, work, args.x, args.x_stride, 1,
+                 StoreFloats{args.out, args.out_stride, args.weight.rows, args.weight.scale,
+                             args.add != 0, shared.tokens, work.num_tokens});
+}
+
+TETRAD_KERNEL(gemm_codes, GemmArgs, 256) {
+  gemm<CodeTile<Fragment>, GemmSize::large>(args);
+}
+TETRAD_KERNEL(gemm_codes_small, GemmArgs, 256) {
+  gemm<CodeTile<Fragment>, GemmSize::small>(args);
+}
+TETRAD_KERNEL(gemm_halves, GemmArgs, 256) {
+  gemm<HalfTile<Fragment>, GemmSize::large>(args);
+}
+TETRAD_KERNEL(gemm_halves_small, GemmArgs, 256) {
+  gemm<HalfTile<Fragment>, GemmSize::small>(args);
+}
+
+}  // namespace TETRAD_MACHINE
+}  // namespace tetrad::gpu

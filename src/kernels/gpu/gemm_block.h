@@ -1,0 +1,241 @@
+#pragma once
+
+// Products for many tokens: out[t] = W x[t], bit for bit what decode_product.h computes. A block of
+// 8 warps takes 256 rows of W and a tile of tokens. Activations come through shared memory, 64
+// columns a stage, several stages ahead; weights go from global memory straight to the registers of
+// the warp that needs them, which unpacks them once for all tokens of its own.
+//
+// What the choices cost on an H200, by counting: an m16n8k16 takes about 1.55 cycles of a
+// multiprocessor (some 620 TFLOP/s in all), and shared memory moves 128 bytes, a wavefront, a
+// cycle. For 16 columns, 64 rows by 64 tokens a warp, 32 multiply_adds:
+//
+//   levels by the table   16 wavefronts (4 row tiles x 4 registers)
+//   load_b                16 wavefronts (8 token tiles x 256 bytes)
+//   stages written         4 wavefronts (128 tokens x 32 bytes, shared by 8 warps)
+//   totals                 5 wavefronts (256 for both ways, once in a segment of 48 such steps)
+//
+// 41 for 32, so 1.3 a multiply_add: less than the 1.55 the matrix unit needs. With 32 rows by 128
+// tokens a warp it would be 8 + 32 + 4 + 5 = 1.5. Levels by byte permutes instead (6 for the bytes
+// of 4 codes, 2 to widen, 2 subtractions, against 4 instructions and 2 loads) would free 16
+// wavefronts for 60 more instructions a warp, each 2 cycles of the integer unit: 136 of the 198
+// cycles in which a quarter of the multiprocessor does its 32 multiply_adds. The table it is.
+
+#include "kernels/gpu/gemm_shared.h"
+
+namespace tetrad::gpu {
+namespace TETRAD_MACHINE {
+
+/// What a block computes: rows of kParts equal-sized matrices times the same tokens.
+template <uint32_t kParts>
+struct GemmWork {
+  const char* tiles[kParts] = {};
+  uint32_t column_tiles = 0;
+  uint32_t row_tiles = 0;       // of a matrix
+  uint32_t first_row_tile = 0;  // of the block, in each matrix
+  uint32_t num_tokens = 0;      // of the block
+};
+
+/// How the warps of a block share its rows and kTokens tokens.
+template <class Tile, uint32_t kTokens>
+struct WarpTile {
+  static constexpr uint32_t kTokenWarps = kTokens > 64 ? 2 : 1;
+  static constexpr uint32_t kRowTiles = kGemmRowTiles / kGemmWarps * kTokenWarps;
+  static constexpr uint32_t kTokensOfWarp = kTokens / kTokenWarps;
+  static constexpr uint32_t kTokenTiles = kTokensOfWarp / Fragment::kTokens;
+  /// Column tiles of weights in registers or on their way there; divides kSegmentTiles. Where only
+  /// one fits, it is asked for when the one before is unpacked, half a step before it is needed,
+  /// and to the L2 cache kPrefetch steps before.
+  static constexpr bool kOnlyOneFits = kTokens > 64 || (kTokens == 64 && Fragment::kTokens == 16);
+  static constexpr uint32_t kAhead = kOnlyOneFits ? 1 : 2;
+  static constexpr uint32_t kPrefetch = kOnlyOneFits ? 3 : 0;
+};
+
+/// sums += two groups of columns of the warp's row tiles times those of its tokens.
+template <uint32_t kPair, class Tile, uint32_t kRowTiles, uint32_t kTokenTiles>
+TETRAD_DEVICE void multiply_pair(const Tile (&tiles)[kRowTiles], const uint32_t* table,
+                                 const char* stage,
+                                 float (&sums)[kRowTiles][kTokenTiles][Fragment::kD]) {
+  uint32_t a[2][kRowTiles][Fragment::kA];
+  TETRAD_UNROLL
+  for (uint32_t r = 0; r < kRowTiles; ++r) {
+    tiles[r].template unpack<2 * kPair>(table, a[0][r]);
+    tiles[r].template unpack<2 * kPair + 1>(table, a[1][r]);
+  }
+  // With two row tiles two token tiles go together: a sum's next multiply_add comes after three
+  // others.
+  constexpr uint32_t kTogether = kRowTiles < 4 && kTokenTiles % 2 == 0 ? 2 : 1;
+  TETRAD_UNROLL
+  for (uint32_t first = 0; first < kTokenTiles; first += kTogether) {
+    uint32_t b[kTogether][2][Fragment::kB];
+    TETRAD_UNROLL
+    for (uint32_t n = 0; n < kTogether; ++n)
+      load_staged_b(stage + (first + n) * Fragment::kTokens * kTileColumns * 2, kPair, b[n]);
+    TETRAD_UNROLL
+    for (uint32_t g = 0; g < 2; ++g) {
+      TETRAD_UNROLL
+      for (uint32_t n = 0; n < kTogether; ++n) {
+        TETRAD_UNROLL
+        for (uint32_t r = 0; r < kRowTiles; ++r)
+          Fragment::multiply_add(sums[r][first + n], a[g][r], b[n][g]);
+      }
+    }
+  }
+}
+
+/// The product of a block that has at most kTokens tokens. `store` gets what each warp has.
+template <class Tile, uint32_t kTokens, uint32_t kParts, class Store>
+TETRAD_DEVICE void multiply_tokens(const GemmWork<kParts>& work, const StageCopier<kTokens>& copier,
+                                   const uint32_t* table, Words4* totals_memory,
+                                   const Store& store) {
+  using Warp = WarpTile<Tile, kTokens>;
+  using Copier = StageCopier<kTokens>;
+  constexpr uint32_t kRowTiles = Warp::kRowTiles;
+  constexpr uint32_t kStages = GemmLayout<Fragment>::kStages;
+  constexpr uint32_t kAhead = Warp::kAhead;
+  static_assert(kSegmentTiles % kAhead == 0);
+  // The warp's row tiles: kRowTiles / kParts consecutive ones of each matrix.
+  constexpr uint32_t kTilesOfPart = kRowTiles / kParts;
+  const uint32_t column_tiles = work.column_tiles;
+  const uint32_t first_row_tile = work.first_row_tile + warp() / Warp::kTokenWarps * kTilesOfPart;
+  const uint32_t first_token = warp() % Warp::kTokenWarps * Warp::kTokensOfWarp;
+
+  // A row tile beyond the matrix stands for its last one, and is not stored.
+  uint32_t rows[kRowTiles];  // bytes from the matrix on, which has less than 4 GiB
+  TETRAD_UNROLL
+  for (uint32_t r = 0; r < kRowTiles; ++r) {
+    const uint32_t wanted = first_row_tile + r % kTilesOfPart;
+    const uint32_t row_tile = wanted < work.row_tiles ? wanted : work.row_tiles - 1;
+    rows[r] = row_tile * column_tiles * Tile::kBytes;
+  }
+  // This lane's 128 bytes of the warp's tiles of a step, of those warps that have the same tiles
+  // one asks for them.
+  constexpr uint32_t kLines = Tile::kBytes / 128;
+  static_assert(kRowTiles * kLines <= kWarpSize || Warp::kPrefetch == 0);
+  const uint32_t row_of_line = first_row_tile + lane() / kLines % kTilesOfPart;
+  const char* of_line = work.tiles[0];
+  if constexpr (kParts == 2) of_line = lane() / kLines < kTilesOfPart ? of_line : work.tiles[1];
+  const char* line = of_line + static_cast<uint64_t>(row_of_line) * column_tiles * Tile::kBytes +
+                     lane() % kLines * 128;
+  const uint32_t prefetch_end =
+      lane() < kRowTiles * kLines && row_of_line < work.row_tiles && warp() % Warp::kTokenWarps == 0
+          ? column_tiles
+          : 0;
+
+  if constexpr (Warp::kPrefetch != 0) {
+    TETRAD_UNROLL
+    for (uint32_t i = kAhead; i < Warp::kPrefetch; ++i) {
+      if (i < prefetch_end) prefetch_l2(line + i * Tile::kBytes);
+    }
+  }
+  Tile ahead[kAhead][kRowTiles];
+  TETRAD_UNROLL
+  for (uint32_t i = 0; i < kAhead; ++i) {
+    TETRAD_UNROLL
+    for (uint32_t r = 0; r < kRowTiles; ++r) {
+      if (i < column_tiles)
+        ahead[i][r].load(work.tiles[r / kTilesOfPart] + (rows[r] + i * Tile::kBytes));
+    }
+  }
+  TETRAD_UNROLL
+  for (uint32_t i = 0; i < kStages - 1; ++i) {
+    if (i < column_tiles) copier.copy(i, i);
+    end_copy_group();
+  }
+
+  GemmTotals<kRowTiles, Warp::kTokenTiles, GemmLayout<Fragment>::kSharedTotals> totals(
+      totals_memory);
+  float sums[kRowTiles][Warp::kTokenTiles][Fragment::kD];
+  uint32_t stage = 0;
+  uint32_t begin = 0;
+  for (;;) {
+    TETRAD_UNROLL
+    for (uint32_t r = 0; r < kRowTiles; ++r) {
+      TETRAD_UNROLL
+      for (uint32_t n = 0; n < Warp::kTokenTiles; ++n) {
+        TETRAD_UNROLL
+        for (uint32_t i = 0; i < Fragment::kD; ++i)
+          sums[r][n][i] = 0;
+      }
+    }
+    const uint32_t left = column_tiles - begin;
+    const uint32_t end = begin + (left < kSegmentTiles ? left : kSegmentTiles);
+    for (uint32_t first = begin; first < end; first += kAhead) {
+      TETRAD_UNROLL
+      for (uint32_t i = 0; i < kAhead; ++i) {
+        const uint32_t column_tile = first + i;
+        if (column_tile >= end) break;
+        // This thread's part of the stage is here; after the barrier all of it is, and nobody
+        // reads the stage before any more, which the new copies overwrite.
+        wait_for_copy_groups<kStages - 2>();
+        sync_block();
+        const uint32_t before = stage == 0 ? kStages - 1 : stage - 1;
+        if (column_tile + kStages - 1 < column_tiles)
+          copier.copy(column_tile + kStages - 1, before);
+        end_copy_group();
+
+        const char* x =
+            copier.stages + stage * Copier::kStageBytes + first_token * (kTileColumns * 2);
+        if constexpr (Warp::kPrefetch != 0) {
+          if (column_tile + Warp::kPrefetch < prefetch_end)
+            prefetch_l2(line + (column_tile + Warp::kPrefetch) * Tile::kBytes);
+        }
+        multiply_pair<0>(ahead[i], table, x, sums);
+        multiply_pair<1>(ahead[i], table, x, sums);
+        if (column_tile + kAhead < column_tiles) {
+          TETRAD_UNROLL
+          for (uint32_t r = 0; r < kRowTiles; ++r)
+            ahead[i][r].load(work.tiles[r / kTilesOfPart] +
+                             (rows[r] + (column_tile + kAhead) * Tile::kBytes));
+        }
+        stage = stage == kStages - 1 ? 0 : stage + 1;
+      }
+    }
+    if (begin > 0) totals.add_to(sums);
+    if (end == column_tiles) break;
+    totals.store(sums);
+    begin = end;
+  }
+  store.store(sums, first_row_tile, first_token);
+}
+
+/// The product by the smallest loop that has room for the block's tokens. shared.tokens and the
+/// table have been written; no sync_block() yet.
+template <class Tile, GemmSize kSize, uint32_t kParts, class Store>
+TETRAD_DEVICE void multiply_block(const GemmShared<Tile, kSize>& shared,
+                                  const GemmWork<kParts>& work, const uint16_t* x,
+                                  uint32_t x_stride, uint32_t divisor, const Store& store) {
+  constexpr uint32_t kMost = GemmShared<Tile, kSize>::kTokens;
+  const uint32_t num_tokens = work.num_tokens;
+  sync_block();
+  if constexpr (kMost >= 128) {
+    if (num_tokens > 96) {
+      const StageCopier<128> copier(x, x_stride, shared.stages, shared.tokens, divisor);
+      multiply_tokens<Tile, 128>(work, copier, shared.table, shared.totals, store);
+      return;
+    }
+  }
+  if constexpr (kMost >= 128) {
+    if (num_tokens > 64) {
+      const StageCopier<96> copier(x, x_stride, shared.stages, shared.tokens, divisor);
+      multiply_tokens<Tile, 96>(work, copier, shared.table, shared.totals, store);
+      return;
+    }
+  }
+  if constexpr (kMost >= 64) {
+    if (num_tokens > 32) {
+      const StageCopier<64> copier(x, x_stride, shared.stages, shared.tokens, divisor);
+      multiply_tokens<Tile, 64>(work, copier, shared.table, shared.totals, store);
+      return;
+    }
+  }
+  if (num_tokens > 16) {
+    const StageCopier<32> copier(x, x_stride, shared.stages, shared.tokens, divisor);
+    multiply_tokens<Tile, 32>(work, copier, shared.table, shared.totals, store);
+  } else {
+    const StageCopier<16> copier(x, x_stride, shared.stages, shared.tokens, divisor);
+    multiply_tokens<Tile, 16>(work, copier, shared.table, shared.totals, store);
+  }
+}
+
+}  // namespace TETRAD_MACHINE
+}  // namespace tetrad::gpu

@@ -1,0 +1,162 @@
+#pragma once
+
+// The experts for many tokens: as gemm.h, over the tiles of tokens that group_by_expert lists. The
+// grid has a row of blocks for each tile there may be; those for which there is none end at once,
+// and come last.
+
+#include "kernels/gpu/gemm.h"
+#include "kernels/gpu/group_by_expert.h"
+#include "kernels/gpu/swiglu.h"
+
+namespace tetrad::gpu {
+
+/// Rows of w1, and as many of w3, a block takes.
+inline constexpr uint32_t kGemmUpRows = kGemmRows / 2;
+
+/// hidden[pair] = silu(w1 x) * (w3 x) * kHiddenScale of the pair's expert and token. Grid:
+/// (rows / kGemmUpRows rounded up, max_token_tiles()).
+struct ExpertsUpGemmArgs {
+  PackedMatrix w1;  // of expert 0: [intermediate_size, hidden_size]; expert e's tiles follow at
+  PackedMatrix w3;  // e * expert_stride bytes
+  uint64_t expert_stride = 0;
+  int8_t codebook[16] = {};
+  const uint16_t* x = nullptr;  // [T, x_stride] halves in activation_offset order, as in GemmArgs
+  uint32_t x_stride = 0;
+  uint32_t num_experts_per_tok = 0;
+  ExpertLists lists;
+  TokenTiles tiles;            // token_tile: at most gemm_tokens()
+  uint16_t* hidden = nullptr;  // [pairs, hidden_stride] halves in activation_offset order; from
+  uint32_t hidden_stride = 0;  // rows on to the next multiple of 64 zeros are written
+};
+
+/// products[pair] = w2 hidden[pair] / kHiddenScale of the pair's expert. Grid: (rows / kGemmRows
+/// rounded up, max_token_tiles()).
+struct ExpertsDownGemmArgs {
+  PackedMatrix w2;  // of expert 0: [hidden_size, intermediate_size]
+  uint64_t expert_stride = 0;
+  int8_t codebook[16] = {};
+  const uint16_t* hidden = nullptr;
+  uint32_t hidden_stride = 0;
+  ExpertLists lists;
+  TokenTiles tiles;
+  float* products = nullptr;  // [pairs, products_stride]
+  uint32_t products_stride = 0;
+};
+
+namespace TETRAD_MACHINE {
+
+/// Tokens of one expert, of block_y().
+struct ExpertTile {
+  uint32_t expert = 0;
+  uint32_t first_pair = 0;  // in sorted_pairs
+  uint32_t num_pairs = 0;   // 0: there is no such tile
+
+  TETRAD_DEVICE ExpertTile(const ExpertLists& lists, const TokenTiles& tiles) {
+    if (block_y() >= *tiles.num_tiles) return;
+    const uint32_t tile = tiles.tiles[block_y()];
+    expert = tile >> 16;
+    first_pair = lists.expert_offsets[expert] + (tile & 0xFFFFu) * tiles.token_tile;
+    const uint32_t left = lists.expert_offsets[expert + 1] - first_pair;
+    num_pairs = left < tiles.token_tile ? left : tiles.token_tile;
+  }
+};
+
+/// SwiGLU of the first half of the row tiles, of w1, with the second, of w3.
+struct StoreHidden {
+  uint16_t* hidden;
+  uint32_t stride;
+  uint32_t num_rows;
+  float gate_scale;
+  float up_scale;
+  const uint32_t* pairs;
+  uint32_t num_pairs;
+
+  template <uint32_t kRowTiles, uint32_t kTokenTiles>
+  TETRAD_DEVICE void store(const float (&sums)[kRowTiles][kTokenTiles][Fragment::kD],
+                           uint32_t first_row_tile, uint32_t first_token) const {
+    const uint32_t padded_rows = tiles_for(num_rows, kTileColumns) * kTileColumns;
+    TETRAD_UNROLL
+    for (uint32_t n = 0; n < kTokenTiles; ++n) {
+      TETRAD_UNROLL
+      for (uint32_t i = 0; i < Fragment::kD; ++i) {
+        const uint32_t token = first_token + n * Fragment::kTokens + Fragment::d_token(lane(), i);
+        uint16_t* to = hidden + static_cast<uint64_t>(pairs[token]) * stride;
+        TETRAD_UNROLL
+        for (uint32_t r = 0; r < kRowTiles / 2; ++r) {
+          const uint32_t row = (first_row_tile + r) * kTileRows + Fragment::d_row(lane(), i);
+          const uint16_t value =
+              swiglu_to_half(sums[r][n][i] * gate_scale, sums[r + kRowTiles / 2][n][i] * up_scale);
+          if (token < num_pairs && row < padded_rows)
+            to[activation_offset<Fragment>(row)] = row < num_rows ? value : uint16_t{0};
+        }
+      }
+    }
+  }
+};
+
+template <class Tile, GemmSize kSize>
+TETRAD_DEVICE void experts_up_gemm(const ExpertsUpGemmArgs& args) {
+  wait_for_launches_before();
+  let_next_launch_begin();
+  const ExpertTile tile(args.lists, args.tiles);
+  if (tile.num_pairs == 0) return;
+  const GemmShared<Tile, kSize> shared;
+  if constexpr (Tile::kBytes == kCodeTileBytes)
+    fill_level_table(shared.table, args.codebook, kGemmThreads);
+  if (thread_index() < shared.kTokens)
+    shared.tokens[thread_index()] =
+        args.lists.sorted_pairs[tile.first_pair + shared.token_of_thread(tile.num_pairs)];
+  const GemmWork<2> work{{args.w1.tiles + tile.expert * args.expert_stride,
+                          args.w3.tiles + tile.expert * args.expert_stride},
+                         tiles_for(args.w1.cols, kTileColumns),
+                         tiles_for(args.w1.rows, kTileRows),
+                         block_x() * (kGemmRowTiles / 2),
+                         tile.num_pairs};
+  multiply_block(shared, work, args.x, args.x_stride, args.num_experts_per_tok,
+                 StoreHidden{args.hidden, args.hidden_stride, args.w1.rows, args.w1.scale,
+                             args.w3.scale, shared.tokens, tile.num_pairs});
+}
+
+template <class Tile, GemmSize kSize>
+TETRAD_DEVICE void experts_down_gemm(const ExpertsDownGemmArgs& args) {
+  wait_for_launches_before();
+  let_next_launch_begin();
+  const ExpertTile tile(args.lists, args.tiles);
+  if (tile.num_pairs == 0) return;
+  const GemmShared<Tile, kSize> shared;
+  if constexpr (Tile::kBytes == kCodeTileBytes)
+    fill_level_table(shared.table, args.codebook, kGemmThreads);
+  if (thread_index() < shared.kTokens)
+    shared.tokens[thread_index()] =
+        args.lists.sorted_pairs[tile.first_pair + shared.token_of_thread(tile.num_pairs)];
+  const GemmWork<1> work{{args.w2.tiles + tile.expert * args.expert_stride},
+                         tiles_for(args.w2.cols, kTileColumns),
+                         tiles_for(args.w2.rows, kTileRows),
+                         block_x() * kGemmRowTiles,
+                         tile.num_pairs};
+  multiply_block(shared, work, args.hidden, args.hidden_stride, 1,
+                 StoreFloats{args.products, args.products_stride, args.w2.rows,
+                             args.w2.scale / kHiddenScale, false, shared.tokens, tile.num_pairs});
+}
+
+TETRAD_KERNEL(experts_up_gemm_codes, ExpertsUpGemmArgs, 256) {
+  experts_up_gemm<CodeTile<Fragment>, GemmSize::large>(args);
+}
+TETRAD_KERNEL(experts_up_gemm_codes_small, ExpertsUpGemmArgs, 256) {
+  experts_up_gemm<CodeTile<Fragment>, GemmSize::small>(args);
+}
+TETRAD_KERNEL(experts_up_gemm_halves, ExpertsUpGemmArgs, 256) {
+  experts_up_gemm<HalfTile<Fragment>, GemmSize::large>(args);
+}
+TETRAD_KERNEL(experts_down_gemm_codes, ExpertsDownGemmArgs, 256) {
+  experts_down_gemm<CodeTile<Fragment>, GemmSize::large>(args);
+}
+TETRAD_KERNEL(experts_down_gemm_codes_small, ExpertsDownGemmArgs, 256) {
+  experts_down_gemm<CodeTile<Fragment>, GemmSize::small>(args);
+}
+TETRAD_KERNEL(experts_down_gemm_halves, ExpertsDownGemmArgs, 256) {
+  experts_down_gemm<HalfTile<Fragment>, GemmSize::large>(args);
+}
+
+}  // namespace TETRAD_MACHINE
+}  // namespace tetrad::gpu

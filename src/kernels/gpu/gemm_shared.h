@@ -1,0 +1,199 @@
+#pragma once
+
+// What a block of gemm_block.h keeps in shared memory: the table of levels, stages of activations,
+// totals, and which tokens it has.
+
+#include "kernels/gpu/packed_matrix.h"
+
+namespace tetrad::gpu {
+
+inline constexpr uint32_t kGemmThreads = 256;
+inline constexpr uint32_t kGemmWarps = kGemmThreads / kWarpSize;
+/// Rows of W a block takes.
+inline constexpr uint32_t kGemmRows = 256;
+inline constexpr uint32_t kGemmRowTiles = kGemmRows / kTileRows;
+
+/// Kernels come in two sizes. `small` is for up to 32 tokens of a matrix, where reading the weights
+/// takes the time: two of its blocks fit a multiprocessor.
+enum class GemmSize : uint32_t { small, large };
+
+/// Tokens a block of this size can take.
+template <class F>
+constexpr uint32_t gemm_tokens(TileFormat format, GemmSize size) {
+  if (size == GemmSize::small) return 32;
+  // Halves on their way take twice the registers. On gfx12 a block has 64 KiB of shared memory.
+  return F::kTokens == 8 && format == TileFormat::codes ? 128 : 64;
+}
+
+template <class F>
+struct GemmLayout {
+  static constexpr uint32_t kStages = F::kTokens == 8 ? 4 : 3;
+  /// Sums of the segments so far: in shared memory, since registers hold 64 x 64 sums but once.
+  /// gfx12 has smaller tiles and less shared memory: in registers.
+  static constexpr bool kSharedTotals = F::kTokens == 8;
+};
+
+/// Bytes of shared memory a block asks for.
+template <class F>
+constexpr uint32_t gemm_shared_bytes(TileFormat format, GemmSize size) {
+  const uint32_t tokens = gemm_tokens<F>(format, size);
+  return (format == TileFormat::codes ? kLevelTableBytes : 0) +
+         (GemmLayout<F>::kSharedTotals ? kGemmRows * tokens * 4 : 0) +
+         GemmLayout<F>::kStages * tokens * kTileColumns * 2 + tokens * 4;
+}
+
+namespace TETRAD_MACHINE {
+
+/// Where a block's shared memory is: what it is for never depends on how many tokens there are.
+template <class Tile, GemmSize kSize>
+struct GemmShared {
+  static constexpr bool kCodes = Tile::kBytes == kCodeTileBytes;
+  static constexpr uint32_t kTokens =
+      gemm_tokens<Fragment>(kCodes ? TileFormat::codes : TileFormat::halves, kSize);
+  using Layout = GemmLayout<Fragment>;
+
+  uint32_t* table;   // [256][32]
+  Words4* totals;    // [sums of a thread / 4][kGemmThreads]
+  char* stages;      // [kStages][kTokens][64] halves, 16-byte pieces turned by turned_piece()
+  uint32_t* tokens;  // [kTokens]: rows of the output, all of them valid
+
+  TETRAD_DEVICE GemmShared() {
+    char* memory = shared_memory();
+    table = reinterpret_cast<uint32_t*>(memory);
+    char* after_table = memory + (kCodes ? kLevelTableBytes : 0);
+    totals = reinterpret_cast<Words4*>(after_table);
+    stages = after_table + (Layout::kSharedTotals ? kGemmRows * kTokens * 4 : 0);
+    tokens = reinterpret_cast<uint32_t*>(stages + Layout::kStages * kTokens * kTileColumns * 2);
+  }
+  /// Which of the block's tokens a thread writes to `tokens`: the first where there are no more.
+  TETRAD_DEVICE static uint32_t token_of_thread(uint32_t num_tokens) {
+    return thread_index() < num_tokens ? thread_index() : 0;
+  }
+};
+
+/// Where the `piece`th 16 bytes of a token's stretch of 64 columns stand in a stage: lanes that
+/// load together then find theirs in different banks, without space between the tokens. On NVIDIA
+/// eight of them want half the pieces of two tokens, on gfx12 one piece of eight tokens.
+TETRAD_DEVICE constexpr uint32_t turned_piece(uint32_t token, uint32_t piece) {
+  return piece ^ (Fragment::kColumnsOfLane == 4 ? token % 2 * 4 : token % 8);
+}
+
+/// B of groups 2 pair and 2 pair + 1 for the tokens from `stage` on, whose first is a multiple of
+/// the fragment's.
+TETRAD_DEVICE void load_staged_b(const char* stage, uint32_t pair, uint32_t (&b)[2][Fragment::kB]) {
+  const uint32_t token = Fragment::b_token(lane());
+  const char* row = stage + token * (kTileColumns * 2);
+  if constexpr (Fragment::kColumnsOfLane == 4) {
+    const Words4 words =
+        *reinterpret_cast<const Words4*>(row + turned_piece(token, pair * 4 + lane() % 4) * 16);
+    b[0][0] = words.word[0];
+    b[0][1] = words.word[1];
+    b[1][0] = words.word[2];
+    b[1][1] = words.word[3];
+  } else {
+    TETRAD_UNROLL
+    for (uint32_t g = 0; g < 2; ++g) {
+      const uint32_t piece = pair * 4 + g * 2 + Fragment::first_k(lane()) / 8;
+      const Words4 words = *reinterpret_cast<const Words4*>(row + turned_piece(token, piece) * 16);
+      TETRAD_UNROLL
+      for (uint32_t i = 0; i < Fragment::kB; ++i)
+        b[g][i] = words.word[i];
+    }
+  }
+}
+
+/// Brings stretches of 64 columns of a tile's tokens to the stages: 8 threads a token.
+template <uint32_t kTokens>
+struct StageCopier {
+  static constexpr uint32_t kStageBytes = kTokens * kTileColumns * 2;
+  static constexpr uint32_t kTokensAtOnce = kGemmThreads / 8;
+  static constexpr uint32_t kCopies = (kTokens + kTokensAtOnce - 1) / kTokensAtOnce;
+  const uint16_t* x;
+  char* stages;
+  uint32_t pieces[kCopies];  // of 16 bytes, from x on
+
+  /// The row of x of tokens[t] is that divided by `divisor`.
+  TETRAD_DEVICE StageCopier(const uint16_t* x_rows, uint32_t stride, char* to,
+                            const uint32_t* tokens, uint32_t divisor)
+      : x(x_rows), stages(to) {
+    TETRAD_UNROLL
+    for (uint32_t i = 0; i < kCopies; ++i) {
+      const uint32_t token = thread_index() / 8 + i * kTokensAtOnce;
+      const uint32_t row = token < kTokens ? tokens[token] / divisor : 0;
+      pieces[i] = row * (stride / 8) + thread_index() % 8;
+    }
+  }
+  TETRAD_DEVICE void copy(uint32_t column_tile, uint32_t stage) const {
+    TETRAD_UNROLL
+    for (uint32_t i = 0; i < kCopies; ++i) {
+      const uint32_t token = thread_index() / 8 + i * kTokensAtOnce;
+      if (kTokens < kTokensAtOnce && token >= kTokens) continue;
+      const uint64_t from = pieces[i] + column_tile * (kTileColumns / 8);
+      copy_16_async(stages + stage * kStageBytes + token * (kTileColumns * 2) +
+                        turned_piece(token, thread_index() % 8) * 16,
+                    x + from * 8);
+    }
+  }
+};
+
+/// The totals of the segments so far.
+template <uint32_t kRowTiles, uint32_t kTokenTiles, bool kShared>
+struct GemmTotals;
+
+template <uint32_t kRowTiles, uint32_t kTokenTiles>
+struct GemmTotals<kRowTiles, kTokenTiles, true> {
+  static_assert(Fragment::kD == 4 || !GemmLayout<Fragment>::kSharedTotals);
+  Words4* at;
+  TETRAD_DEVICE explicit GemmTotals(Words4* totals) : at(totals + thread_index()) {}
+  /// sums = totals + sums, which may be stored.
+  TETRAD_DEVICE void add_to(float (&sums)[kRowTiles][kTokenTiles][Fragment::kD]) const {
+    TETRAD_UNROLL
+    for (uint32_t i = 0; i < kRowTiles * kTokenTiles; ++i) {
+      const Words4 words = at[i * kGemmThreads];
+      float* sum = sums[i / kTokenTiles][i % kTokenTiles];
+      TETRAD_UNROLL
+      for (uint32_t j = 0; j < 4; ++j)
+        sum[j] = __builtin_bit_cast(float, words.word[j]) + sum[j];
+    }
+  }
+  TETRAD_DEVICE void store(const float (&sums)[kRowTiles][kTokenTiles][Fragment::kD]) {
+    TETRAD_UNROLL
+    for (uint32_t i = 0; i < kRowTiles * kTokenTiles; ++i) {
+      const float* sum = sums[i / kTokenTiles][i % kTokenTiles];
+      at[i * kGemmThreads] = {
+          {__builtin_bit_cast(uint32_t, sum[0]), __builtin_bit_cast(uint32_t, sum[1]),
+           __builtin_bit_cast(uint32_t, sum[2]), __builtin_bit_cast(uint32_t, sum[3])}};
+    }
+  }
+};
+
+template <uint32_t kRowTiles, uint32_t kTokenTiles>
+struct GemmTotals<kRowTiles, kTokenTiles, false> {
+  float totals[kRowTiles][kTokenTiles][Fragment::kD];
+  TETRAD_DEVICE explicit GemmTotals(Words4*) {}
+  TETRAD_DEVICE void add_to(float (&sums)[kRowTiles][kTokenTiles][Fragment::kD]) const {
+    TETRAD_UNROLL
+    for (uint32_t r = 0; r < kRowTiles; ++r) {
+      TETRAD_UNROLL
+      for (uint32_t n = 0; n < kTokenTiles; ++n) {
+        TETRAD_UNROLL
+        for (uint32_t i = 0; i < Fragment::kD; ++i)
+          sums[r][n][i] = totals[r][n][i] + sums[r][n][i];
+      }
+    }
+  }
+  TETRAD_DEVICE void store(const float (&sums)[kRowTiles][kTokenTiles][Fragment::kD]) {
+    TETRAD_UNROLL
+    for (uint32_t r = 0; r < kRowTiles; ++r) {
+      TETRAD_UNROLL
+      for (uint32_t n = 0; n < kTokenTiles; ++n) {
+        TETRAD_UNROLL
+        for (uint32_t i = 0; i < Fragment::kD; ++i)
+          totals[r][n][i] = sums[r][n][i];
+      }
+    }
+  }
+};
+
+}  // namespace TETRAD_MACHINE
+}  // namespace tetrad::gpu

@@ -1,0 +1,490 @@
+// The kernels for many tokens, on the emulation: bit for bit the sums that packed_matrix.h asks
+// for, whatever the tile of tokens, and those of the kernels for a few tokens.
+
+#include <gtest/gtest.h>
+
+#include <numeric>
+
+#include "kernels/gpu/gemm_experts.h"
+#include "kernels/gpu/gpu_test_util.h"
+#include "kernels/gpu/pack_weights.h"
+
+namespace tetrad::gpu {
+namespace {
+
+using testing_gpu::Emulation;
+using testing_gpu::kEmulations;
+using testing_gpu::random_floats;
+using testing_gpu::RandomCodes;
+
+/// W as the device has it and as numbers, each rounded to a half.
+struct GemmWeights {
+  TileFormat format = TileFormat::codes;
+  uint32_t rows = 0;
+  uint32_t cols = 0;
+  float scale = 1;
+  DeviceAddress tiles = 0;
+  std::vector<float> numbers;
+
+  PackedMatrix matrix() const {
+    return {.tiles = reinterpret_cast<const char*>(tiles),
+            .rows = rows,
+            .cols = cols,
+            .format = format,
+            .scale = scale};
+  }
+};
+
+void pack_gemm_codes(Emulation& gpu, GemmWeights& w, DeviceAddress to, uint32_t seed) {
+  const RandomCodes random(w.rows, w.cols, seed);
+  w.tiles = to;
+  for (uint32_t i = 0; i < w.rows * w.cols; ++i)
+    w.numbers.push_back(
+        f16_to_float(float_to_f16(static_cast<float>(random.weight(i / w.cols, i % w.cols)))));
+  gpu.launch(
+      "pack_codes",
+      {.grid_x = tiles_for(tiles_for(w.rows, kTileRows) * tiles_for(w.cols, kTileColumns), 8),
+       .threads = 256},
+      PackCodesArgs{.codes = gpu.copy(random.codes),
+                    .scales = gpu.copy(random.scales),
+                    .tiles = reinterpret_cast<char*>(to),
+                    .rows = w.rows,
+                    .cols = w.cols});
+}
+
+GemmWeights gemm_codes_of(Emulation& gpu, uint32_t rows, uint32_t cols, uint32_t seed) {
+  GemmWeights w{.rows = rows, .cols = cols, .scale = 0.5f};
+  pack_gemm_codes(gpu, w, gpu.allocate(packed_bytes(w.format, rows, cols)), seed);
+  return w;
+}
+
+GemmWeights gemm_halves_of(Emulation& gpu, uint32_t rows, uint32_t cols, uint32_t seed) {
+  GemmWeights w{.format = TileFormat::halves, .rows = rows, .cols = cols};
+  w.tiles = gpu.allocate(packed_bytes(w.format, rows, cols));
+  std::vector<uint16_t> halves;
+  for (const float weight : random_floats(rows * cols, 0.1f, seed)) {
+    halves.push_back(float_to_f16(weight));
+    w.numbers.push_back(f16_to_float(halves.back()));
+  }
+  gpu.launch("pack_halves",
+             {.grid_x = tiles_for(tiles_for(rows, kTileRows) * tiles_for(cols, kTileColumns), 8),
+              .threads = 256},
+             PackHalvesArgs{.weights = gpu.copy(halves),
+                            .tiles = reinterpret_cast<char*>(w.tiles),
+                            .rows = rows,
+                            .cols = cols,
+                            .is_bf16 = 0});
+  return w;
+}
+
+/// W x in the order of sums that packed_matrix.h sets: within a segment each multiply_add of 16
+/// columns rounds once.
+std::vector<float> sums_in_order(const GemmWeights& w, const std::vector<float>& x,
+                                 uint32_t num_tokens) {
+  std::vector<float> out;
+  for (uint32_t t = 0; t < num_tokens; ++t) {
+    for (uint32_t n = 0; n < w.rows; ++n) {
+      float total = 0;
+      for (uint32_t begin = 0; begin < w.cols; begin += kSegmentColumns) {
+        float segment = 0;
+        for (uint32_t k = begin; k < std::min(w.cols, begin + kSegmentColumns); k += 16) {
+          double sum = segment;
+          for (uint32_t i = k; i < std::min(w.cols, k + 16); ++i)
+            sum += static_cast<double>(w.numbers[n * w.cols + i]) *
+                   f16_to_float(float_to_f16(x[t * w.cols + i]));
+          segment = static_cast<float>(sum);
+        }
+        total = begin == 0 ? segment : total + segment;
+      }
+      out.push_back(total * w.scale);
+    }
+  }
+  return out;
+}
+
+template <class Args>
+void set_gemm_codebook(Args& args) {
+  std::copy(kIq4NlCodebook.begin(), kIq4NlCodebook.end(), args.codebook);
+}
+
+uint32_t gemm_tokens_of(const Emulation& gpu, TileFormat format, GemmSize size) {
+  return gpu.is_gfx12() ? gemm_tokens<Gfx12Fragment>(format, size)
+                        : gemm_tokens<NvidiaFragment>(format, size);
+}
+
+LaunchShape gemm_shape(const Emulation& gpu, TileFormat format, GemmSize size, uint32_t grid_x,
+                       uint32_t grid_y) {
+  return {.grid_x = grid_x,
+          .grid_y = grid_y,
+          .threads = kGemmThreads,
+          .shared_bytes = gpu.is_gfx12() ? gemm_shared_bytes<Gfx12Fragment>(format, size)
+                                         : gemm_shared_bytes<NvidiaFragment>(format, size)};
+}
+
+struct GemmRun {
+  GemmSize size = GemmSize::large;
+  uint32_t token_tile = 0;
+};
+
+/// Every kernel for a matrix, with tiles for which it has different loops.
+std::vector<GemmRun> gemm_runs(const Emulation& gpu, TileFormat format) {
+  std::vector<GemmRun> runs = {{GemmSize::small, 16}, {GemmSize::small, 32}};
+  for (uint32_t tile = 16; tile <= gemm_tokens_of(gpu, format, GemmSize::large); tile *= 2)
+    runs.push_back({GemmSize::large, tile});
+  if (runs.back().token_tile == 128) runs.push_back({GemmSize::large, 96});
+  return runs;
+}
+
+/// out = before + W x, or W x where `before` is empty.
+std::vector<float> run_gemm(Emulation& gpu, const GemmWeights& w, const GemmRun& run,
+                            const std::vector<float>& x, uint32_t num_tokens,
+                            const std::vector<float>& before = {}) {
+  GemmArgs args{.weight = w.matrix(),
+                .x = gpu.copy(gpu.activations(x, num_tokens, w.cols)),
+                .x_stride = tiles_for(w.cols, kTileColumns) * kTileColumns,
+                .num_tokens = num_tokens,
+                .token_tile = run.token_tile,
+                .out = reinterpret_cast<float*>(gpu.allocate(num_tokens * w.rows * 4)),
+                .out_stride = w.rows,
+                .add = before.empty() ? 0u : 1u};
+  if (!before.empty()) args.out = gpu.copy(before);
+  set_gemm_codebook(args);
+  std::string name = w.format == TileFormat::codes ? "gemm_codes" : "gemm_halves";
+  if (run.size == GemmSize::small) name += "_small";
+  gpu.launch(name,
+             gemm_shape(gpu, w.format, run.size, tiles_for(w.rows, kGemmRows),
+                        tiles_for(num_tokens, run.token_tile)),
+             args);
+  return gpu.read(args.out, num_tokens * w.rows);
+}
+
+class GemmTest : public testing::TestWithParam<testing_gpu::EmulationKind> {};
+
+struct GemmShapeCase {
+  uint32_t rows;
+  uint32_t cols;
+  uint32_t num_tokens;
+};
+
+TEST_P(GemmTest, CodesGiveTheSumsInTheirOrder) {
+  for (const GemmShapeCase c : {GemmShapeCase{40, 384, 1}, {300, 128, 3}, {16, 1600, 17}}) {
+    Emulation gpu(GetParam());
+    const GemmWeights w = gemm_codes_of(gpu, c.rows, c.cols, 1);
+    const std::vector<float> x = random_floats(c.num_tokens * c.cols, 1.0f, 2);
+    const std::vector<float> expected = sums_in_order(w, x, c.num_tokens);
+    for (const GemmRun& run : gemm_runs(gpu, w.format)) {
+      EXPECT_EQ(run_gemm(gpu, w, run, x, c.num_tokens), expected)
+          << c.rows << " x " << c.cols << ", " << c.num_tokens << " tokens in tiles of "
+          << run.token_tile;
+    }
+  }
+}
+
+TEST_P(GemmTest, ManyTokensInAnyTileGiveTheSameBits) {
+  Emulation gpu(GetParam());
+  const uint32_t num_tokens = 130;
+  const GemmWeights w = gemm_codes_of(gpu, 72, 832, 3);
+  const std::vector<float> x = random_floats(num_tokens * w.cols, 1.0f, 4);
+  const std::vector<float> before = random_floats(num_tokens * w.rows, 1.0f, 5);
+  std::vector<float> expected = sums_in_order(w, x, num_tokens);
+  for (size_t i = 0; i < expected.size(); ++i)
+    expected[i] = before[i] + expected[i];
+  for (const GemmRun& run : gemm_runs(gpu, w.format))
+    EXPECT_EQ(run_gemm(gpu, w, run, x, num_tokens, before), expected) << run.token_tile;
+  // Tiles need not be powers of two.
+  EXPECT_EQ(run_gemm(gpu, w, {GemmSize::large, 50}, x, num_tokens, before), expected);
+}
+
+TEST_P(GemmTest, HalvesGiveTheSumsInTheirOrder) {
+  for (const GemmShapeCase c : {GemmShapeCase{33, 208, 70}, {272, 896, 5}}) {
+    Emulation gpu(GetParam());
+    const GemmWeights w = gemm_halves_of(gpu, c.rows, c.cols, 6);
+    const std::vector<float> x = random_floats(c.num_tokens * c.cols, 1.0f, 7);
+    const std::vector<float> expected = sums_in_order(w, x, c.num_tokens);
+    for (const GemmRun& run : gemm_runs(gpu, w.format))
+      EXPECT_EQ(run_gemm(gpu, w, run, x, c.num_tokens), expected) << run.token_tile;
+  }
+}
+
+TEST_P(GemmTest, TheOrderOfThreadsDoesNotChangeBits) {
+  for (const GemmRun& run : {GemmRun{GemmSize::large, 0}, {GemmSize::small, 32}}) {
+    std::vector<float> expected;
+    for (const ThreadOrder order :
+         {ThreadOrder::ascending, ThreadOrder::descending, ThreadOrder::shuffled}) {
+      Emulation gpu(GetParam(), order);
+      // Beyond the stages, so that they are used again, and two segments.
+      const GemmWeights w = gemm_codes_of(gpu, 48, 896, 8);
+      const uint32_t tile = gemm_tokens_of(gpu, w.format, run.size);
+      const uint32_t tokens = tile - 3;
+      const std::vector<float> x = random_floats(tokens * w.cols, 1.0f, 9);
+      const std::vector<float> out = run_gemm(gpu, w, {run.size, tile}, x, tokens);
+      if (expected.empty()) expected = sums_in_order(w, x, tokens);
+      EXPECT_EQ(out, expected);
+    }
+  }
+}
+
+TEST_P(GemmTest, ATokenHasTheBitsOfTheKernelsForFewTokens) {
+  Emulation gpu(GetParam());
+  const uint32_t num_tokens = 8;
+  const GemmWeights w = gemm_codes_of(gpu, 48, 1600, 10);
+  const std::vector<float> x = random_floats(num_tokens * w.cols, 1.0f, 11);
+  DecodeProductArgs args{.weight = w.matrix(),
+                         .halves = gpu.copy(gpu.activations(x, num_tokens, w.cols)),
+                         .halves_stride = tiles_for(w.cols, kTileColumns) * kTileColumns,
+                         .num_tokens = num_tokens,
+                         .out = gpu.zeros<float>(num_tokens * w.rows),
+                         .out_stride = w.rows};
+  set_gemm_codebook(args);
+  gpu.kernels().decode_product(args);
+  gpu.check();
+  EXPECT_EQ(gpu.read(args.out, num_tokens * w.rows),
+            run_gemm(gpu, w, {GemmSize::large, 64}, x, num_tokens));
+}
+
+/// What group_by_expert is to write.
+struct SortedPairs {
+  SortedPairs(const std::vector<int32_t>& ids, uint32_t num_experts, uint32_t token_tile)
+      : pairs(ids.size()), offsets(num_experts + 1) {
+    std::iota(pairs.begin(), pairs.end(), 0u);
+    std::stable_sort(pairs.begin(), pairs.end(),
+                     [&](uint32_t a, uint32_t b) { return ids[a] < ids[b]; });
+    for (const int32_t id : ids)
+      ++offsets[static_cast<size_t>(id) + 1];
+    for (uint32_t e = 0; e < num_experts; ++e) {
+      const uint32_t count = offsets[e + 1];
+      if (count > 0) active.push_back(e);
+      for (uint32_t i = 0; i * token_tile < count; ++i)
+        tiles.push_back(e << 16 | i);
+      offsets[e + 1] += offsets[e];
+    }
+  }
+  std::vector<uint32_t> pairs;
+  std::vector<uint32_t> offsets;
+  std::vector<uint32_t> active;
+  std::vector<uint32_t> tiles;
+};
+
+struct Grouped {
+  ExpertLists lists;
+  TokenTiles tiles;
+  uint32_t max_tiles = 0;
+};
+
+Grouped group(Emulation& gpu, const std::vector<int32_t>& ids, uint32_t num_experts,
+              uint32_t token_tile) {
+  const auto num_pairs = static_cast<uint32_t>(ids.size());
+  const uint32_t max_tiles =
+      token_tile != 0 ? max_token_tiles(num_pairs, num_experts, token_tile) : 0;
+  const auto words = [&](uint32_t count) {
+    return count != 0 ? reinterpret_cast<uint32_t*>(gpu.allocate(count * 4)) : nullptr;
+  };
+  const Grouped grouped{.lists = {.expert_offsets = words(num_experts + 1),
+                                  .sorted_pairs = words(num_pairs),
+                                  .active = reinterpret_cast<ActiveExpert*>(gpu.allocate(
+                                      std::min(num_pairs, num_experts) * sizeof(ActiveExpert))),
+                                  .num_active = words(1)},
+                        .tiles = {.token_tile = token_tile,
+                                  .tiles = words(max_tiles),
+                                  .num_tiles = words(token_tile != 0 ? 1 : 0)},
+                        .max_tiles = max_tiles};
+  gpu.launch("group_by_expert",
+             {.threads = kGroupThreads, .shared_bytes = group_shared_bytes(num_experts)},
+             GroupByExpertArgs{.expert_ids = gpu.copy(ids),
+                               .num_pairs = num_pairs,
+                               .num_experts = num_experts,
+                               .lists = grouped.lists,
+                               .tiles = grouped.tiles});
+  return grouped;
+}
+
+/// Each token's experts, all different; low ones are picked more often.
+std::vector<int32_t> random_expert_ids(uint32_t num_tokens, uint32_t top_k, uint32_t num_experts,
+                                       uint32_t seed) {
+  std::mt19937 random(seed);
+  std::vector<int32_t> ids;
+  for (uint32_t t = 0; t < num_tokens; ++t) {
+    std::vector<int32_t> picked;
+    while (picked.size() < top_k) {
+      const uint32_t draw = static_cast<uint32_t>(random()) % num_experts;
+      const auto id = static_cast<int32_t>(static_cast<uint32_t>(random()) % (draw + 1));
+      if (std::find(picked.begin(), picked.end(), id) == picked.end()) picked.push_back(id);
+    }
+    ids.insert(ids.end(), picked.begin(), picked.end());
+  }
+  return ids;
+}
+
+struct GroupCase {
+  uint32_t num_tokens;
+  uint32_t top_k;
+  uint32_t num_experts;
+  uint32_t token_tile;
+};
+
+TEST_P(GemmTest, PairsAreSortedByExpert) {
+  for (const GroupCase c : {GroupCase{1, 8, 256, 16},
+                            {5, 3, 7, 2},
+                            {37, 4, 32, 1},
+                            {129, 8, 511, 16},
+                            {700, 8, 256, 32},
+                            {4096, 8, 512, 128}}) {
+    for (const ThreadOrder order :
+         {ThreadOrder::ascending, ThreadOrder::descending, ThreadOrder::shuffled}) {
+      if (c.num_tokens > 129 && order != ThreadOrder::shuffled) continue;
+      Emulation gpu(GetParam(), order);
+      const std::vector<int32_t> ids =
+          random_expert_ids(c.num_tokens, c.top_k, c.num_experts, c.num_tokens);
+      const SortedPairs expected(ids, c.num_experts, c.token_tile);
+      const Grouped grouped = group(gpu, ids, c.num_experts, c.token_tile);
+      ASSERT_EQ(gpu.read(grouped.lists.expert_offsets, c.num_experts + 1), expected.offsets);
+      ASSERT_EQ(gpu.read(grouped.lists.sorted_pairs, ids.size()), expected.pairs);
+      ASSERT_EQ(gpu.read(grouped.lists.num_active, 1).at(0), expected.active.size());
+      const std::vector<ActiveExpert> active =
+          gpu.read(grouped.lists.active, expected.active.size());
+      for (size_t i = 0; i < active.size(); ++i) {
+        const uint32_t e = expected.active[i];
+        ASSERT_EQ(active[i].expert, e);
+        ASSERT_EQ(active[i].first_pair, expected.offsets[e]);
+        ASSERT_EQ(active[i].num_pairs, expected.offsets[e + 1] - expected.offsets[e]);
+      }
+      ASSERT_EQ(gpu.read(grouped.tiles.num_tiles, 1).at(0), expected.tiles.size());
+      ASSERT_LE(expected.tiles.size(), grouped.max_tiles);
+      ASSERT_EQ(gpu.read(grouped.tiles.tiles, expected.tiles.size()), expected.tiles);
+      // Without a list of tiles.
+      const Grouped plain = group(gpu, ids, c.num_experts, 0);
+      ASSERT_EQ(gpu.read(plain.lists.sorted_pairs, ids.size()), expected.pairs);
+    }
+  }
+}
+
+/// Experts of two products each, one after the other in memory.
+struct GemmExperts {
+  std::vector<GemmWeights> of;
+  DeviceAddress tiles = 0;
+  uint64_t stride = 0;
+
+  GemmExperts(Emulation& gpu, TileFormat format, uint32_t num_experts, uint32_t rows, uint32_t cols,
+              uint32_t seed)
+      : tiles(gpu.allocate(packed_bytes(format, rows, cols) * num_experts)),
+        stride(packed_bytes(format, rows, cols)) {
+    for (uint32_t e = 0; e < num_experts; ++e) {
+      if (format == TileFormat::codes) {
+        GemmWeights w{.rows = rows, .cols = cols, .scale = 0.5f};
+        pack_gemm_codes(gpu, w, tiles + e * stride, seed + e);
+        of.push_back(w);
+      } else {
+        GemmWeights w = gemm_halves_of(gpu, rows, cols, seed + e);
+        EXPECT_TRUE(gpu.device().copy_to_device(tiles + e * stride,
+                                                reinterpret_cast<const void*>(w.tiles),
+                                                static_cast<int64_t>(stride)));
+        of.push_back(w);
+      }
+    }
+  }
+  PackedMatrix first() const {
+    PackedMatrix matrix = of.front().matrix();
+    matrix.tiles = reinterpret_cast<const char*>(tiles);
+    return matrix;
+  }
+};
+
+struct ExpertGemmCase {
+  TileFormat format;
+  GemmSize size;
+  uint32_t token_tile;
+  uint32_t num_tokens;
+};
+
+/// The products of a layer's experts, each as if it were a product alone.
+TEST_P(GemmTest, ExpertsHaveTheBitsOfTheirProductsAlone) {
+  const uint32_t num_experts = 5;
+  const uint32_t top_k = 2;
+  const uint32_t hidden_size = 208;
+  const uint32_t intermediate = 144;
+  for (const ExpertGemmCase c : {ExpertGemmCase{TileFormat::codes, GemmSize::large, 128, 140},
+                                 {TileFormat::codes, GemmSize::large, 64, 70},
+                                 {TileFormat::codes, GemmSize::small, 32, 41},
+                                 {TileFormat::halves, GemmSize::large, 48, 60}}) {
+    Emulation gpu(GetParam(), ThreadOrder::shuffled);
+    const uint32_t token_tile = std::min(c.token_tile, gemm_tokens_of(gpu, c.format, c.size));
+    const uint32_t num_pairs = c.num_tokens * top_k;
+    const uint32_t x_stride = tiles_for(hidden_size, kTileColumns) * kTileColumns;
+    const uint32_t hidden_stride = tiles_for(intermediate, kTileColumns) * kTileColumns;
+    // Expert 1 has all tokens, expert 3 none, and the others some.
+    std::vector<int32_t> ids;
+    for (uint32_t t = 0; t < c.num_tokens; ++t) {
+      const int32_t other = t % 10 < 7 ? 0 : t % 10 < 9 ? 2 : 4;
+      ids.push_back(t % 3 == 0 ? other : 1);
+      ids.push_back(t % 3 == 0 ? 1 : other);
+    }
+    const Grouped grouped = group(gpu, ids, num_experts, token_tile);
+    const GemmExperts gates(gpu, c.format, num_experts, intermediate, hidden_size, 100);
+    const GemmExperts ups(gpu, c.format, num_experts, intermediate, hidden_size, 200);
+    const GemmExperts downs(gpu, c.format, num_experts, hidden_size, intermediate, 300);
+    const std::vector<float> x = random_floats(c.num_tokens * hidden_size, 1.0f, 12);
+    const std::string name = std::string(c.format == TileFormat::codes ? "codes" : "halves") +
+                             (c.size == GemmSize::small ? "_small" : "");
+
+    ExpertsUpGemmArgs up{
+        .w1 = gates.first(),
+        .w3 = ups.first(),
+        .expert_stride = gates.stride,
+        .x = gpu.copy(gpu.activations(x, c.num_tokens, hidden_size)),
+        .x_stride = x_stride,
+        .num_experts_per_tok = top_k,
+        .lists = grouped.lists,
+        .tiles = grouped.tiles,
+        .hidden = reinterpret_cast<uint16_t*>(gpu.allocate(num_pairs * hidden_stride * 2)),
+        .hidden_stride = hidden_stride};
+    set_gemm_codebook(up);
+    gpu.launch(
+        "experts_up_gemm_" + name,
+        gemm_shape(gpu, c.format, c.size, tiles_for(intermediate, kGemmUpRows), grouped.max_tiles),
+        up);
+    const std::vector<uint16_t> hidden = gpu.read(up.hidden, num_pairs * hidden_stride);
+    ExpertsDownGemmArgs down{
+        .w2 = downs.first(),
+        .expert_stride = downs.stride,
+        .hidden = up.hidden,
+        .hidden_stride = hidden_stride,
+        .lists = grouped.lists,
+        .tiles = grouped.tiles,
+        .products = reinterpret_cast<float*>(gpu.allocate(num_pairs * hidden_size * 4)),
+        .products_stride = hidden_size};
+    set_gemm_codebook(down);
+    gpu.launch(
+        "experts_down_gemm_" + name,
+        gemm_shape(gpu, c.format, c.size, tiles_for(hidden_size, kGemmRows), grouped.max_tiles),
+        down);
+    const std::vector<float> products = gpu.read(down.products, num_pairs * hidden_size);
+
+    for (uint32_t pair = 0; pair < num_pairs; ++pair) {
+      const auto e = static_cast<size_t>(ids[pair]);
+      const std::vector<float> row(x.begin() + pair / top_k * hidden_size,
+                                   x.begin() + (pair / top_k + 1) * hidden_size);
+      const std::vector<float> gate = sums_in_order(gates.of[e], row, 1);
+      const std::vector<float> above = sums_in_order(ups.of[e], row, 1);
+      std::vector<float> between;
+      for (uint32_t n = 0; n < hidden_stride; ++n) {
+        const uint16_t expected =
+            n < intermediate ? nvidia::swiglu_to_half(gate[n], above[n]) : uint16_t{0};
+        const uint32_t at = gpu.is_gfx12() ? activation_offset<Gfx12Fragment>(n)
+                                           : activation_offset<NvidiaFragment>(n);
+        ASSERT_EQ(hidden[pair * hidden_stride + at], expected)
+            << name << ", row " << n << " of pair " << pair;
+        if (n < intermediate) between.push_back(f16_to_float(expected));
+      }
+      const std::vector<float> product = sums_in_order(downs.of[e], between, 1);
+      for (uint32_t n = 0; n < hidden_size; ++n)
+        ASSERT_EQ(products[pair * hidden_size + n], product[n] * 64)
+            << name << ", row " << n << " of pair " << pair;
+    }
+  }
+}
+
+INSTANTIATE_TEST_SUITE_P(Fragments, GemmTest, testing::ValuesIn(kEmulations),
+                         [](const auto& kind) { return std::string(kind.param.name); });
+
+}  // namespace
+}  // namespace tetrad::gpu

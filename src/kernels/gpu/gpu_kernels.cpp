@@ -1,0 +1,264 @@
+#include "kernels/gpu/gpu_kernels.h"
+
+#include <algorithm>
+
+namespace tetrad::gpu {
+
+Result<GpuKernels> GpuKernels::create(Device& device, const GpuTuning& tuning) {
+  TETRAD_ASSIGN(const DeviceInfo info, device.info());
+  GpuKernels all;
+  all.device_ = &device;
+  // The emulation's name says whose fragments it has.
+  all.is_gfx12_ = info.architecture.starts_with("gfx12") || info.name == "gfx12";
+  all.num_multiprocessors_ = static_cast<uint32_t>(std::max<int64_t>(info.num_multiprocessors, 1));
+  all.shared_bytes_ = static_cast<uint32_t>(info.shared_bytes_per_block);
+  all.tuning_ = tuning;
+  struct Wanted {
+    std::string_view name;
+    Kernel* kernel;
+  };
+#define TETRAD_FIND_KERNEL(name, Args) {#name, &all.kernels_.name},
+  for (const Wanted& wanted :
+       std::initializer_list<Wanted>{TETRAD_GPU_KERNELS(TETRAD_FIND_KERNEL)}) {
+    TETRAD_ASSIGN(*wanted.kernel, device.kernel(wanted.name));
+  }
+#undef TETRAD_FIND_KERNEL
+  return all;
+}
+
+uint32_t GpuKernels::activation_offset(uint32_t column) const {
+  return is_gfx12_ ? gpu::activation_offset<Gfx12Fragment>(column)
+                   : gpu::activation_offset<NvidiaFragment>(column);
+}
+
+uint32_t GpuKernels::fragment_tokens() const {
+  return is_gfx12_ ? Gfx12Fragment::kTokens : NvidiaFragment::kTokens;
+}
+
+uint32_t GpuKernels::max_decode_tokens(uint32_t cols) const {
+  uint32_t tokens = fragment_tokens();
+  while (tokens > 1 && decode_shared_bytes(cols, tokens, kMaxJobTiles) > shared_bytes_)
+    --tokens;
+  return tokens;
+}
+
+Result<void> GpuKernels::status() {
+  return std::exchange(status_, Result<void>());
+}
+
+uint32_t GpuKernels::blocks(uint32_t per_multiprocessor, uint32_t jobs) const {
+  return std::clamp(jobs, 1u, num_multiprocessors_ * per_multiprocessor);
+}
+
+uint32_t GpuKernels::decode_shared_bytes(uint32_t cols, uint32_t num_tokens,
+                                         uint32_t job_tiles) const {
+  return is_gfx12_ ? gpu::decode_shared_bytes<Gfx12Fragment>(cols, num_tokens, job_tiles)
+                   : gpu::decode_shared_bytes<NvidiaFragment>(cols, num_tokens, job_tiles);
+}
+
+uint32_t GpuKernels::job_tiles(uint32_t per_multiprocessor, uint32_t tiles) const {
+  return std::clamp(tiles_for(tiles, num_multiprocessors_ * per_multiprocessor), 1u, kMaxJobTiles);
+}
+
+void GpuKernels::embed(const EmbedArgs& args, uint32_t num_tokens) {
+  launch(kernels_.embed, {.grid_x = num_tokens, .threads = 256}, args);
+}
+
+void GpuKernels::norm_rows(const NormRowsArgs& args, uint32_t num_tokens) {
+  launch(kernels_.norm_rows, {.grid_x = num_tokens, .threads = 256, .shared_bytes = 8 * 4}, args);
+}
+
+void GpuKernels::decode_product(DecodeProductArgs args) {
+  const uint32_t per_block = kDecodeWarps / tiles_for(args.weight.cols, kSegmentColumns);
+  const uint32_t tiles = tiles_for(tiles_for(args.weight.rows, kTileRows), per_block);
+  args.job_tiles = job_tiles(tuning_.product_blocks, tiles);
+  launch(args.weight.format == TileFormat::codes ? kernels_.decode_product_codes
+                                                 : kernels_.decode_product_halves,
+         {.grid_x = blocks(tuning_.product_blocks, tiles_for(tiles, args.job_tiles)),
+          .threads = kDecodeThreads,
+          .shared_bytes = decode_shared_bytes(args.weight.cols, args.num_tokens, args.job_tiles)},
+         args);
+}
+
+void GpuKernels::gather_rows(const GatherRowsArgs& args, uint32_t num_rows) {
+  launch(kernels_.gather_rows, {.grid_x = num_rows, .threads = 256}, args);
+}
+
+void GpuKernels::qk_norm_rope(const QkNormRopeArgs& args, uint32_t num_tokens) {
+  launch(kernels_.qk_norm_rope,
+         {.grid_x = num_tokens,
+          .threads = kRopeThreads,
+          .shared_bytes = rope_shared_bytes(args.q_size, args.kv_size)},
+         args);
+}
+
+void GpuKernels::attend_decode(const AttentionArgs& args, uint32_t head_dim,
+                               uint32_t num_sequences) {
+  launch(head_dim == 64 ? kernels_.attend_decode_64 : kernels_.attend_decode_128,
+         {.grid_x = args.max_splits / kAttendWarps,
+          .grid_y = args.num_kv_heads,
+          .grid_z = num_sequences,
+          .threads = kAttendWarps * 32,
+          .shared_bytes = 4},
+         args);
+}
+
+void GpuKernels::attend_prefill(const AttentionArgs& args, uint32_t head_dim) {
+  launch(head_dim == 64 ? kernels_.attend_prefill_64 : kernels_.attend_prefill_128,
+         {.grid_x = tiles_for(args.num_items, kPrefillWarps),
+          .grid_y = args.num_kv_heads,
+          .threads = kPrefillWarps * 32},
+         args);
+}
+
+void GpuKernels::group_by_expert(const GroupByExpertArgs& args) {
+  launch(kernels_.group_by_expert,
+         {.threads = kGroupThreads, .shared_bytes = group_shared_bytes(args.num_experts)}, args);
+}
+
+void GpuKernels::combine_experts(const CombineExpertsArgs& args, uint32_t num_tokens) {
+  launch(kernels_.combine_experts, {.grid_x = num_tokens, .threads = 256}, args);
+}
+
+uint32_t GpuKernels::gemm_shared(TileFormat format, GemmSize size) const {
+  return is_gfx12_ ? gemm_shared_bytes<Gfx12Fragment>(format, size)
+                   : gemm_shared_bytes<NvidiaFragment>(format, size);
+}
+
+uint32_t GpuKernels::gemm_tokens(TileFormat format, GemmSize size) const {
+  return is_gfx12_ ? gpu::gemm_tokens<Gfx12Fragment>(format, size)
+                   : gpu::gemm_tokens<NvidiaFragment>(format, size);
+}
+
+void GpuKernels::gemm(GemmArgs args) {
+  const bool is_codes = args.weight.format == TileFormat::codes;
+  const GemmSize size = args.num_tokens <= 128 ? GemmSize::small : GemmSize::large;
+  args.token_tile = gemm_tokens(args.weight.format, size);
+  const uint32_t row_blocks = tiles_for(args.weight.rows, kGemmRows);
+  // Smaller tiles where large ones would leave multiprocessors without work.
+  while (args.token_tile > 16 &&
+         row_blocks * tiles_for(args.num_tokens, args.token_tile) < num_multiprocessors_)
+    args.token_tile /= 2;
+  const Kernel small = is_codes ? kernels_.gemm_codes_small : kernels_.gemm_halves_small;
+  const Kernel large = is_codes ? kernels_.gemm_codes : kernels_.gemm_halves;
+  launch(size == GemmSize::small ? small : large,
+         {.grid_x = row_blocks,
+          .grid_y = tiles_for(args.num_tokens, args.token_tile),
+          .threads = kGemmThreads,
+          .shared_bytes = gemm_shared(args.weight.format, size)},
+         args);
+}
+
+uint32_t GpuKernels::gemm_token_tile(TileFormat format, uint32_t num_pairs,
+                                     uint32_t num_experts) const {
+  const bool is_small = format == TileFormat::codes && num_pairs <= 24 * num_experts;
+  const uint32_t most = gemm_tokens(format, is_small ? GemmSize::small : GemmSize::large);
+  return num_pairs <= 64 * num_experts ? std::min(most, 64u) : most;
+}
+
+void GpuKernels::experts_up_gemm(const ExpertsUpGemmArgs& args, uint32_t num_pairs,
+                                 uint32_t num_experts) {
+  const bool is_codes = args.w1.format == TileFormat::codes;
+  const GemmSize size =
+      is_codes && args.tiles.token_tile <= gemm_tokens(args.w1.format, GemmSize::small)
+          ? GemmSize::small
+          : GemmSize::large;
+  launch(!is_codes                 ? kernels_.experts_up_gemm_halves
+         : size == GemmSize::small ? kernels_.experts_up_gemm_codes_small
+                                   : kernels_.experts_up_gemm_codes,
+         {.grid_x = tiles_for(args.w1.rows, kGemmUpRows),
+          .grid_y = max_token_tiles(num_pairs, num_experts, args.tiles.token_tile),
+          .threads = kGemmThreads,
+          .shared_bytes = gemm_shared(args.w1.format, size)},
+         args);
+}
+
+void GpuKernels::experts_down_gemm(const ExpertsDownGemmArgs& args, uint32_t num_pairs,
+                                   uint32_t num_experts) {
+  const bool is_codes = args.w2.format == TileFormat::codes;
+  const GemmSize size =
+      is_codes && args.tiles.token_tile <= gemm_tokens(args.w2.format, GemmSize::small)
+          ? GemmSize::small
+          : GemmSize::large;
+  launch(!is_codes                 ? kernels_.experts_down_gemm_halves
+         : size == GemmSize::small ? kernels_.experts_down_gemm_codes_small
+                                   : kernels_.experts_down_gemm_codes,
+         {.grid_x = tiles_for(args.w2.rows, kGemmRows),
+          .grid_y = max_token_tiles(num_pairs, num_experts, args.tiles.token_tile),
+          .threads = kGemmThreads,
+          .shared_bytes = gemm_shared(args.w2.format, size)},
+         args);
+}
+
+void GpuKernels::route(const RouteArgs& args) {
+  launch(kernels_.route,
+         {.grid_x = tiles_for(args.num_experts, 8),
+          .grid_y = tiles_for(args.num_tokens, kRouteTokens),
+          .threads = 256,
+          .shared_bytes = route_shared_bytes(args.hidden_size, args.num_tokens)},
+         args);
+}
+
+void GpuKernels::experts_up(ExpertsUpArgs args) {
+  const uint32_t per_block = kDecodeWarps / 2 / tiles_for(args.w1.cols, kSegmentColumns);
+  const uint32_t tiles = tiles_for(tiles_for(args.w1.rows, kTileRows), per_block);
+  const uint32_t most_experts = args.num_tokens * args.num_experts_per_tok;
+  args.job_tiles = job_tiles(tuning_.experts_up_blocks, tiles * most_experts);
+  launch(
+      args.w1.format == TileFormat::codes ? kernels_.experts_up_codes : kernels_.experts_up_halves,
+      {.grid_x = blocks(tuning_.experts_up_blocks, tiles_for(tiles, args.job_tiles) * most_experts),
+       .threads = kDecodeThreads,
+       .shared_bytes = decode_shared_bytes(
+           args.w1.cols, std::min(args.num_tokens, fragment_tokens()), args.job_tiles)},
+      args);
+}
+
+void GpuKernels::experts_down(ExpertsDownArgs args) {
+  const bool is_codes = args.w2.format == TileFormat::codes;
+  if (args.num_tokens == 1 && args.num_experts_per_tok <= kDecodeWarps) {
+    return launch(is_codes ? kernels_.experts_down_one_codes : kernels_.experts_down_one_halves,
+                  {.grid_x = tiles_for(args.w2.rows, kTileRows),
+                   .threads = kDecodeThreads,
+                   .shared_bytes = decode_shared_bytes(args.w2.cols, args.num_experts_per_tok)},
+                  args);
+  }
+  const uint32_t per_block = kDecodeWarps / tiles_for(args.w2.cols, kSegmentColumns);
+  const uint32_t tiles = tiles_for(tiles_for(args.w2.rows, kTileRows), per_block);
+  const uint32_t most_experts = args.num_tokens * args.num_experts_per_tok;
+  args.job_tiles = job_tiles(tuning_.experts_down_blocks, tiles * most_experts);
+  launch(is_codes ? kernels_.experts_down_codes : kernels_.experts_down_halves,
+         {.grid_x =
+              blocks(tuning_.experts_down_blocks, tiles_for(tiles, args.job_tiles) * most_experts),
+          .threads = kDecodeThreads,
+          .shared_bytes = decode_shared_bytes(
+              args.w2.cols, std::min(args.num_tokens, fragment_tokens()), args.job_tiles)},
+         args);
+}
+
+void GpuKernels::pack_codes(const PackCodesArgs& args) {
+  const uint32_t tiles = tiles_for(args.rows, kTileRows) * tiles_for(args.cols, kTileColumns);
+  launch(kernels_.pack_codes, {.grid_x = tiles_for(tiles, 8), .threads = 256}, args);
+}
+
+void GpuKernels::pack_halves(const PackHalvesArgs& args) {
+  const uint32_t tiles = tiles_for(args.rows, kTileRows) * tiles_for(args.cols, kTileColumns);
+  launch(kernels_.pack_halves, {.grid_x = tiles_for(tiles, 8), .threads = 256}, args);
+}
+
+void GpuKernels::random_tiles(const RandomTilesArgs& args) {
+  launch(kernels_.random_tiles, {.grid_x = num_multiprocessors_ * 8, .threads = 256}, args);
+}
+
+void GpuKernels::random_embeddings(const RandomEmbeddingsArgs& args) {
+  launch(kernels_.random_embeddings, {.grid_x = num_multiprocessors_ * 8, .threads = 256}, args);
+}
+
+void GpuKernels::read_all(const ReadAllArgs& args) {
+  launch(kernels_.read_all, {.grid_x = num_multiprocessors_ * 4, .threads = 512}, args);
+}
+
+void GpuKernels::multiply_add_peak(const MultiplyAddArgs& args, uint32_t num_blocks) {
+  launch(kernels_.multiply_add_peak, {.grid_x = num_blocks, .threads = 256}, args);
+}
+
+}  // namespace tetrad::gpu

@@ -1,0 +1,166 @@
+#pragma once
+
+// Pairs of a token and an expert, sorted by expert, for the products that take all tokens of an
+// expert together (gemm_experts.h). A counting sort by one block: each warp counts its stretch of
+// the pairs, counts become places, and each warp puts its pairs where they belong. Places follow
+// from the order of the pairs alone.
+
+#include "kernels/gpu/route.h"
+
+namespace tetrad::gpu {
+
+/// Tokens of one expert in tiles, expert by expert: what a block of a product takes.
+struct TokenTiles {
+  uint32_t token_tile = 0;        // tokens of a tile, at most
+  uint32_t* tiles = nullptr;      // [max_token_tiles()]: expert << 16 | which of its tiles
+  uint32_t* num_tiles = nullptr;  // [1]
+};
+
+/// What a list of tiles must have room for, and a grid blocks.
+constexpr uint32_t max_token_tiles(uint32_t num_pairs, uint32_t num_experts, uint32_t token_tile) {
+  // Every tile but an expert's last is full, and no expert without pairs has one.
+  const uint32_t experts = num_pairs < num_experts ? num_pairs : num_experts;
+  return experts + (num_pairs - experts) / token_tile;
+}
+
+/// One block of kGroupThreads.
+struct GroupByExpertArgs {
+  const int32_t* expert_ids = nullptr;  // [num_pairs], of a token no expert twice
+  uint32_t num_pairs = 0;               // T * num_experts_per_tok, 1 to kMaxGroupedPairs
+  uint32_t num_experts = 0;             // at most kMaxGroupedExperts
+  ExpertLists lists;
+  TokenTiles tiles;  // left alone where token_tile is 0
+};
+
+inline constexpr uint32_t kGroupThreads = 1024;
+inline constexpr uint32_t kGroupWarps = kGroupThreads / kWarpSize;
+inline constexpr uint32_t kMaxGroupedExperts = 512;
+inline constexpr uint32_t kMaxGroupedPairs = 32768;
+
+constexpr uint32_t group_shared_bytes(uint32_t num_experts) {
+  return kGroupWarps * num_experts * 2 + (num_experts + 2 * kGroupWarps) * 4;
+}
+
+namespace TETRAD_MACHINE {
+
+TETRAD_DEVICE uint32_t count_bits(uint32_t bits) {
+  return static_cast<uint32_t>(__builtin_popcount(bits));
+}
+
+/// The lanes whose `value` is this lane's. `bits`: of all values.
+TETRAD_DEVICE uint32_t lanes_like(uint32_t value, uint32_t bits) {
+  uint32_t like = 0xFFFFFFFFu;
+  for (uint32_t bit = 0; bit < bits; ++bit) {
+    const bool mine = (value >> bit & 1u) != 0;
+    const uint32_t set = ballot(mine);
+    like &= mine ? set : ~set;
+  }
+  return like;
+}
+
+/// The sum of the values of lanes up to this one.
+TETRAD_DEVICE uint32_t sum_of_lanes_before(uint32_t value) {
+  uint32_t sum = value;
+  TETRAD_UNROLL
+  for (uint32_t step = 1; step < kWarpSize; step *= 2) {
+    const uint32_t before = shuffle(sum, lane() >= step ? lane() - step : lane());
+    if (lane() >= step) sum += before;
+  }
+  return sum;
+}
+
+/// Takes the warp's pairs in order. `next`: [E], of this warp: how many pairs of an expert came
+/// before, which it goes on counting. With kPlace they go to sorted_pairs, an expert's from
+/// offsets[expert] on.
+template <bool kPlace>
+TETRAD_DEVICE void take_pairs(const GroupByExpertArgs& args, uint32_t first, uint32_t end,
+                              uint16_t* next, const uint32_t* offsets) {
+  uint32_t bits = 1;  // so that no expert is all ones, which stand for no pair
+  while (args.num_experts >> bits != 0)
+    ++bits;
+  for (uint32_t start = first; start < end; start += kWarpSize) {
+    const uint32_t pair = start + lane();
+    const bool there = pair < end;
+    const auto loaded = static_cast<uint32_t>(args.expert_ids[there ? pair : first]);
+    const uint32_t expert = there ? loaded : 0xFFFFFFFFu;
+    const uint32_t like = lanes_like(expert, bits);
+    const uint32_t before = count_bits(like & ((1u << lane()) - 1));
+    const uint32_t had = there ? next[expert] : 0;
+    if constexpr (kPlace) {
+      if (there) args.lists.sorted_pairs[offsets[expert] + had + before] = pair;
+    }
+    sync_warp();
+    if (there && before == 0) next[expert] = static_cast<uint16_t>(had + count_bits(like));
+    sync_warp();
+  }
+}
+
+TETRAD_KERNEL(group_by_expert, GroupByExpertArgs, 1024) {
+  const uint32_t num_experts = args.num_experts;
+  // A warp has at most 1024 pairs, and an expert at most as many as there are tokens.
+  uint16_t* counts = reinterpret_cast<uint16_t*>(shared_memory());  // [warps][E]
+  uint32_t* offsets = reinterpret_cast<uint32_t*>(counts + kGroupWarps * num_experts);  // [E]
+  uint32_t* pair_sums = offsets + num_experts;                                          // [warps]
+  uint32_t* tile_sums = pair_sums + kGroupWarps;                                        // [warps]
+
+  // Whole warps of pairs for each warp, so that few pairs are counted by few warps.
+  const uint32_t stretch = tiles_for(args.num_pairs, kGroupThreads) * kWarpSize;
+  const uint32_t used_warps = tiles_for(args.num_pairs, stretch);
+  for (uint32_t i = thread_index(); i < used_warps * num_experts; i += kGroupThreads)
+    counts[i] = 0;
+  wait_for_launches_before();
+  let_next_launch_begin();
+  sync_block();
+
+  const uint32_t first = warp() * stretch;
+  const uint32_t end = first + stretch < args.num_pairs ? first + stretch : args.num_pairs;
+  uint16_t* mine = counts + warp() * num_experts;
+  if (warp() < used_warps) take_pairs<false>(args, first, end, mine, nullptr);
+  sync_block();
+
+  // A thread an expert: its pairs in the warps before, and in the experts before.
+  const uint32_t expert = thread_index();
+  uint32_t pairs = 0;
+  if (expert < num_experts) {
+    for (uint32_t w = 0; w < used_warps; ++w) {
+      const uint32_t here = counts[w * num_experts + expert];
+      counts[w * num_experts + expert] = static_cast<uint16_t>(pairs);
+      pairs += here;
+    }
+  }
+  const uint32_t token_tile = args.tiles.token_tile;
+  const uint32_t tiles = token_tile != 0 ? tiles_for(pairs, token_tile) : 0;
+  // Both counts in one word: active experts above, tiles (at most 32768 + 512) below.
+  const uint32_t active_and_tiles = (pairs > 0 ? 1u << 20 : 0) + tiles;
+  const uint32_t pairs_to_here = sum_of_lanes_before(pairs);
+  const uint32_t tiles_to_here = sum_of_lanes_before(active_and_tiles);
+  if (lane() == kWarpSize - 1) {
+    pair_sums[warp()] = pairs_to_here;
+    tile_sums[warp()] = tiles_to_here;
+  }
+  sync_block();
+  uint32_t first_pair = pairs_to_here - pairs;
+  uint32_t first_tile = tiles_to_here - active_and_tiles;
+  for (uint32_t w = 0; w < warp(); ++w) {
+    first_pair += pair_sums[w];
+    first_tile += tile_sums[w];
+  }
+  if (expert < num_experts) {
+    offsets[expert] = first_pair;
+    args.lists.expert_offsets[expert] = first_pair;
+    if (pairs > 0) args.lists.active[first_tile >> 20] = {expert, first_pair, pairs, 0};
+    for (uint32_t i = 0; i < tiles; ++i)
+      args.tiles.tiles[(first_tile & 0xFFFFFu) + i] = expert << 16 | i;
+  }
+  if (expert + 1 == num_experts) {
+    const uint32_t all = first_tile + active_and_tiles;
+    args.lists.expert_offsets[num_experts] = first_pair + pairs;
+    *args.lists.num_active = all >> 20;
+    if (token_tile != 0) *args.tiles.num_tiles = all & 0xFFFFFu;
+  }
+  sync_block();
+  if (warp() < used_warps) take_pairs<true>(args, first, end, mine, offsets);
+}
+
+}  // namespace TETRAD_MACHINE
+}  // namespace tetrad::gpu

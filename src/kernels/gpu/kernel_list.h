@@ -1,0 +1,55 @@
+#pragma once
+
+// Every kernel once: its header, and its name with its arguments.
+
+#include "kernels/gpu/decode_experts.h"
+#include "kernels/gpu/decode_product.h"
+#include "kernels/gpu/gemm.h"
+#include "kernels/gpu/gemm_experts.h"
+#include "kernels/gpu/group_by_expert.h"
+#include "kernels/gpu/limits.h"
+#include "kernels/gpu/pack_weights.h"
+#include "kernels/gpu/paged_attention.h"
+#include "kernels/gpu/qk_norm_rope.h"
+#include "kernels/gpu/rms_norm.h"
+#include "kernels/gpu/route.h"
+#include "kernels/gpu/small_kernels.h"
+
+// clang-format off
+#define TETRAD_GPU_KERNELS(X)                           \
+  X(embed, EmbedArgs)                                   \
+  X(norm_rows, NormRowsArgs)                            \
+  X(gather_rows, GatherRowsArgs)                        \
+  X(qk_norm_rope, QkNormRopeArgs)                       \
+  X(attend_decode_64, AttentionArgs)                    \
+  X(attend_decode_128, AttentionArgs)                   \
+  X(attend_prefill_64, AttentionArgs)                   \
+  X(attend_prefill_128, AttentionArgs)                  \
+  X(route, RouteArgs)                                   \
+  X(group_by_expert, GroupByExpertArgs)                 \
+  X(combine_experts, CombineExpertsArgs)                \
+  X(decode_product_codes, DecodeProductArgs)            \
+  X(decode_product_halves, DecodeProductArgs)           \
+  X(experts_up_codes, ExpertsUpArgs)                    \
+  X(experts_up_halves, ExpertsUpArgs)                   \
+  X(experts_down_codes, ExpertsDownArgs)                \
+  X(experts_down_halves, ExpertsDownArgs)               \
+  X(experts_down_one_codes, ExpertsDownArgs)            \
+  X(experts_down_one_halves, ExpertsDownArgs)           \
+  X(gemm_codes, GemmArgs)                               \
+  X(gemm_codes_small, GemmArgs)                         \
+  X(gemm_halves, GemmArgs)                              \
+  X(gemm_halves_small, GemmArgs)                        \
+  X(experts_up_gemm_codes, ExpertsUpGemmArgs)           \
+  X(experts_up_gemm_codes_small, ExpertsUpGemmArgs)     \
+  X(experts_up_gemm_halves, ExpertsUpGemmArgs)          \
+  X(experts_down_gemm_codes, ExpertsDownGemmArgs)       \
+  X(experts_down_gemm_codes_small, ExpertsDownGemmArgs) \
+  X(experts_down_gemm_halves, ExpertsDownGemmArgs)      \
+  X(pack_codes, PackCodesArgs)                          \
+  X(pack_halves, PackHalvesArgs)                        \
+  X(random_tiles, RandomTilesArgs)                      \
+  X(random_embeddings, RandomEmbeddingsArgs)            \
+  X(read_all, ReadAllArgs)                              \
+  X(multiply_add_peak, MultiplyAddArgs)
+// clang-format on

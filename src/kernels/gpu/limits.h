@@ -1,0 +1,71 @@
+#pragma once
+
+// What a card can do at most: what every speed is a share of.
+
+#include "gpu/fragment.h"
+
+namespace tetrad::gpu {
+
+/// Reads `bytes`, a multiple of 16 * 4 * threads of the grid, and writes nothing (or all but
+/// never).
+struct ReadAllArgs {
+  const char* from = nullptr;
+  uint64_t bytes = 0;
+  uint32_t* out = nullptr;  // [1]
+};
+
+/// Each warp does `rounds` times kProductChains multiply_adds that do not wait for each other.
+struct MultiplyAddArgs {
+  uint32_t rounds = 0;
+  float* out = nullptr;  // [1]
+};
+inline constexpr uint32_t kProductChains = 8;
+
+namespace TETRAD_MACHINE {
+
+TETRAD_KERNEL(read_all, ReadAllArgs, 512) {
+  wait_for_launches_before();
+  const uint64_t step = static_cast<uint64_t>(grid_x()) * 512 * 16;
+  const uint64_t first = (static_cast<uint64_t>(block_x()) * 512 + thread_index()) * 16;
+  uint32_t mixed_words = 0;
+  for (uint64_t at = first; at < args.bytes; at += 4 * step) {
+    uint32_t words[4][4];
+    TETRAD_UNROLL
+    for (uint32_t i = 0; i < 4; ++i)
+      load_once(words[i], args.from + at + i * step);
+    TETRAD_UNROLL
+    for (uint32_t i = 0; i < 4; ++i)
+      mixed_words ^= words[i][0] ^ words[i][1] ^ words[i][2] ^ words[i][3];
+  }
+  if (mixed_words == 0x9E3779B9u) *args.out = mixed_words;
+}
+
+TETRAD_KERNEL(multiply_add_peak, MultiplyAddArgs, 256) {
+  wait_for_launches_before();
+  uint32_t a[Fragment::kA];
+  uint32_t b[Fragment::kB];
+  float sums[kProductChains][Fragment::kD] = {};
+  // Numbers near 1 with random last bits: zeros would take less power and run faster than work.
+  TETRAD_UNROLL
+  for (uint32_t i = 0; i < Fragment::kA; ++i)
+    a[i] = 0x38003800u + ((thread_index() * 2654435761u + i * 40503u) & 0x03FF03FFu);
+  TETRAD_UNROLL
+  for (uint32_t i = 0; i < Fragment::kB; ++i)
+    b[i] = 0xB8003800u + ((thread_index() * 2246822519u + i * 30011u) & 0x03FF03FFu);
+  for (uint32_t round = 0; round < args.rounds; ++round) {
+    TETRAD_UNROLL
+    for (uint32_t chain = 0; chain < kProductChains; ++chain)
+      Fragment::multiply_add(sums[chain], a, b);
+  }
+  float total = 0;
+  TETRAD_UNROLL
+  for (uint32_t chain = 0; chain < kProductChains; ++chain) {
+    TETRAD_UNROLL
+    for (uint32_t i = 0; i < Fragment::kD; ++i)
+      total += sums[chain][i];
+  }
+  if (total == 1.0f) *args.out = total;
+}
+
+}  // namespace TETRAD_MACHINE
+}  // namespace tetrad::gpu

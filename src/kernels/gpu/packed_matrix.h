@@ -1,0 +1,172 @@
+#pragma once
+
+// How weights lie in a GPU's memory: in tiles of 16 rows by 64 columns, each the bytes that the
+// lanes of a warp want, in their order, so that every load is 16 consecutive bytes a lane. Made
+// once when the model is loaded (pack_weights.h); 5.0 bits a weight stay 5.0 bits.
+//
+//   codes  [32 lanes][4 groups] words of 8 codes, then
+//          [rows of F::a_row(lane, 0)][F::kRowsOfLane][4 groups] FP16 scales       640 bytes
+//   halves [4 groups][32 lanes] x 8 halves                                        2048 bytes
+//
+// A lane's word of a group holds, for each of its rows i, the codes of its columns (fragment.h),
+// the first in the lowest bits. Tiles of a matrix: [row tile][column tile]; what is beyond the
+// matrix is zero.
+
+#include "gpu/fragment.h"
+
+namespace tetrad::gpu {
+
+inline constexpr uint32_t kTileRows = 16;
+inline constexpr uint32_t kTileColumns = 64;
+inline constexpr uint32_t kTileGroups = 4;  // of 16 columns
+inline constexpr uint32_t kCodeTileBytes = 640;
+inline constexpr uint32_t kHalfTileBytes = 2048;
+
+/// Sums over columns are cut here: each stretch is one chain of multiply-adds from zero, and the
+/// stretches are added in their order. All kernels do so, which is why a token's results do not
+/// depend on which kernel computed them.
+inline constexpr uint32_t kSegmentColumns = 768;
+inline constexpr uint32_t kSegmentTiles = kSegmentColumns / kTileColumns;
+
+enum class TileFormat : uint32_t { codes, halves };
+
+constexpr uint32_t tile_bytes(TileFormat format) {
+  return format == TileFormat::codes ? kCodeTileBytes : kHalfTileBytes;
+}
+constexpr uint32_t tiles_for(uint32_t count, uint32_t tile) {
+  return (count + tile - 1) / tile;
+}
+
+/// W[rows, cols] in tiles. W = what the tiles say * scale, a power of two: it keeps products of a
+/// code and a group's scale within the range of a half.
+struct PackedMatrix {
+  const char* tiles = nullptr;
+  uint32_t rows = 0;
+  uint32_t cols = 0;
+  TileFormat format = TileFormat::codes;
+  float scale = 1;
+};
+
+constexpr uint64_t packed_bytes(TileFormat format, uint32_t rows, uint32_t cols) {
+  return static_cast<uint64_t>(tiles_for(rows, kTileRows)) * tiles_for(cols, kTileColumns) *
+         tile_bytes(format);
+}
+
+/// 16-bit activations as the kernels keep them in shared memory: column k of a row stands at
+/// activation_offset(k), so that what a lane needs for 32 columns is consecutive.
+template <class F>
+TETRAD_DEVICE constexpr uint32_t activation_offset(uint32_t k) {
+  if constexpr (F::kColumnsOfLane == 4)
+    return k / 32 * 32 + k % 16 / 4 * 8 + k / 16 % 2 * 4 + k % 4;
+  return k;
+}
+/// Halves from one row of activations to the next in shared memory, so that the lanes of a load hit
+/// different banks.
+TETRAD_DEVICE constexpr uint32_t activation_stride(uint32_t cols) {
+  return tiles_for(cols, kTileColumns) * kTileColumns + 32;
+}
+
+/// B of groups 2 p and 2 p + 1 of a stretch of 64 columns. `row`: of the lane's token, at the
+/// stretch's beginning.
+template <class F>
+TETRAD_DEVICE void load_b(const uint16_t* row, uint32_t pair, uint32_t (&b)[2][F::kB]) {
+  const uint32_t l = lane();
+  if constexpr (F::kColumnsOfLane == 4) {
+    const Words4 words = *reinterpret_cast<const Words4*>(row + pair * 32 + l % 4 * 8);
+    b[0][0] = words.word[0];
+    b[0][1] = words.word[1];
+    b[1][0] = words.word[2];
+    b[1][1] = words.word[3];
+  } else {
+    TETRAD_UNROLL
+    for (uint32_t g = 0; g < 2; ++g) {
+      const Words4 words =
+          *reinterpret_cast<const Words4*>(row + pair * 32 + g * 16 + F::first_k(l));
+      TETRAD_UNROLL
+      for (uint32_t i = 0; i < F::kB; ++i)
+        b[g][i] = words.word[i];
+    }
+  }
+}
+
+/// Pairs of levels by their byte of codes, once for each lane so that no two lanes of a warp want
+/// the same bank: [256][32]. Two codes become two halves by one load.
+inline constexpr uint32_t kLevelTableBytes = 256 * 32 * 4;
+
+/// Written by all threads of the block; a sync_block() must follow.
+TETRAD_DEVICE void fill_level_table(uint32_t* table, const int8_t (&codebook)[16],
+                                    uint32_t num_threads) {
+  for (uint32_t i = thread_index(); i < 256 * 8; i += num_threads) {
+    // Threads of a warp write to 32 different banks: the place in the row turns with the row.
+    const uint32_t byte = i / 8;
+    const uint32_t place = (i + byte) % 8;
+    const uint32_t pair = floats_to_halves(static_cast<float>(codebook[byte % 16]),
+                                           static_cast<float>(codebook[byte / 16]));
+    *reinterpret_cast<Words4*>(table + byte * 32 + place * 4) = {{pair, pair, pair, pair}};
+  }
+}
+
+/// The levels of byte `byte` of a word of codes. Shifting the byte to where the table wants it and
+/// putting the lane below it are two instructions.
+TETRAD_DEVICE uint32_t level_pair(const uint32_t* table, uint32_t codes, uint32_t byte) {
+  const uint32_t shifted = byte == 0 ? codes << 7 : codes >> (8 * byte - 7);
+  const uint32_t offset = (shifted & 0x7F80u) | lane() * 4;
+  return *reinterpret_cast<const uint32_t*>(reinterpret_cast<const char*>(table) + offset);
+}
+
+/// What a lane holds of one tile of codes.
+template <class F>
+struct CodeTile {
+  static constexpr uint32_t kBytes = kCodeTileBytes;
+  uint32_t codes[kTileGroups];
+  uint32_t scales[2 * F::kRowsOfLane];
+
+  TETRAD_DEVICE void load(const char* tile) {
+    const uint32_t l = lane();
+    load_once(codes, tile + l * 16);
+    const char* mine = tile + 512 + F::a_row(l, 0) * F::kRowsOfLane * 8;
+    if constexpr (F::kRowsOfLane == 2) {
+      load_once(scales, mine);
+    } else {
+      const Words2 two = *reinterpret_cast<const Words2*>(mine);
+      scales[0] = two.word[0];
+      scales[1] = two.word[1];
+    }
+  }
+
+  /// A of group `group`: level times scale, rounded once to a half.
+  template <uint32_t group>
+  TETRAD_DEVICE void unpack(const uint32_t* table, uint32_t (&a)[F::kA]) const {
+    constexpr uint32_t kPairs = F::kColumnsOfLane / 2;
+    TETRAD_UNROLL
+    for (uint32_t row = 0; row < F::kRowsOfLane; ++row) {
+      const uint32_t scale = double_half<group % 2>(scales[2 * row + group / 2]);
+      TETRAD_UNROLL
+      for (uint32_t j = 0; j < kPairs; ++j) {
+        a[F::a_register(row, j)] =
+            multiply_halves(level_pair(table, codes[group], row * kPairs + j), scale);
+      }
+    }
+  }
+};
+
+/// What a lane holds of one tile of halves.
+template <class F>
+struct HalfTile {
+  static constexpr uint32_t kBytes = kHalfTileBytes;
+  uint32_t words[kTileGroups][4];
+
+  TETRAD_DEVICE void load(const char* tile) {
+    TETRAD_UNROLL
+    for (uint32_t group = 0; group < kTileGroups; ++group)
+      load_once(words[group], tile + group * 512 + lane() * 16);
+  }
+  template <uint32_t group>
+  TETRAD_DEVICE void unpack(const uint32_t*, uint32_t (&a)[F::kA]) const {
+    TETRAD_UNROLL
+    for (uint32_t i = 0; i < F::kA; ++i)
+      a[i] = words[group][i];
+  }
+};
+
+}  // namespace tetrad::gpu

@@ -1,0 +1,72 @@
+#pragma once
+
+// What is neither a product nor attention.
+
+#include "gpu/fragment.h"
+
+namespace tetrad::gpu {
+
+/// residual[t] = table[token_ids[t]].  table: BF16 [vocab_size, hidden_size], in device or pinned
+/// memory. A block a token.
+struct EmbedArgs {
+  const uint16_t* table = nullptr;
+  const int32_t* token_ids = nullptr;  // [T]
+  float* residual = nullptr;           // [T, hidden_size]
+  uint32_t hidden_size = 0;
+};
+
+/// residual[t] += sum over picks, in order, of weight * products[pair]. A block a token.
+struct CombineExpertsArgs {
+  const float* products = nullptr;  // [T * num_experts_per_tok, hidden_size]
+  const float* weights = nullptr;   // [T, num_experts_per_tok]
+  uint32_t num_experts_per_tok = 0;
+  float* residual = nullptr;  // [T, hidden_size]
+  uint32_t hidden_size = 0;
+};
+
+/// out[i] = x[rows[i]]: the tokens whose logits are wanted. A block a row.
+struct GatherRowsArgs {
+  const float* x = nullptr;       // [T, cols]
+  const int32_t* rows = nullptr;  // [R]
+  float* out = nullptr;           // [R, cols]
+  uint32_t cols = 0;
+};
+
+namespace TETRAD_MACHINE {
+
+TETRAD_KERNEL(embed, EmbedArgs, 256) {
+  wait_for_launches_before();
+  let_next_launch_begin();
+  const uint64_t token = static_cast<uint64_t>(args.token_ids[block_x()]);
+  const uint16_t* from = args.table + token * args.hidden_size;
+  float* to = args.residual + static_cast<uint64_t>(block_x()) * args.hidden_size;
+  for (uint32_t i = thread_index(); i < args.hidden_size; i += 256)
+    to[i] = bfloat_to_float(from[i]);
+}
+
+TETRAD_KERNEL(combine_experts, CombineExpertsArgs, 256) {
+  wait_for_launches_before();
+  let_next_launch_begin();
+  const uint64_t first = static_cast<uint64_t>(block_x()) * args.num_experts_per_tok;
+  float* residual = args.residual + static_cast<uint64_t>(block_x()) * args.hidden_size;
+  for (uint32_t i = thread_index(); i < args.hidden_size; i += 256) {
+    float sum = 0;
+    for (uint32_t pick = 0; pick < args.num_experts_per_tok; ++pick)
+      sum = fused_multiply_add(args.weights[first + pick],
+                               args.products[(first + pick) * args.hidden_size + i], sum);
+    residual[i] += sum;
+  }
+}
+
+TETRAD_KERNEL(gather_rows, GatherRowsArgs, 256) {
+  wait_for_launches_before();
+  let_next_launch_begin();
+  const float* from =
+      args.x + static_cast<uint64_t>(static_cast<uint32_t>(args.rows[block_x()])) * args.cols;
+  float* to = args.out + static_cast<uint64_t>(block_x()) * args.cols;
+  for (uint32_t i = thread_index(); i < args.cols; i += 256)
+    to[i] = from[i];
+}
+
+}  // namespace TETRAD_MACHINE
+}  // namespace tetrad::gpu

@@ -1,0 +1,558 @@
+#include "model/gpu_model.h"
+
+#include <algorithm>
+#include <bit>
+#include <cmath>
+#include <cstring>
+#include <utility>
+
+namespace tetrad {
+
+using gpu::DeviceAddress;
+using gpu::tiles_for;
+
+namespace {
+
+/// Steps of at most so many tokens, one a sequence, are recorded as graphs.
+constexpr uint32_t kMaxGraphTokens = 64;
+/// Below this the experts' weights are read once for a few tokens each; from it on tiles of tokens
+/// are worth it.
+constexpr uint32_t kMaxDecodeExpertTokens = 64;
+
+template <class T>
+Result<T*> pinned_array(GpuMemory& memory, int64_t count) {
+  TETRAD_ASSIGN(std::byte * bytes, memory.allocate_pinned(count * static_cast<int64_t>(sizeof(T))));
+  return reinterpret_cast<T*>(bytes);
+}
+
+}  // namespace
+
+/// What a step computes on: filled in pinned memory and copied to the same places on the device.
+struct GpuModel::Inputs {
+  /// One array in both memories.
+  template <class T>
+  struct Array {
+    T* host = nullptr;
+    T* device = nullptr;
+    Result<void> allocate(GpuMemory& memory, int64_t count) {
+      TETRAD_ASSIGN(host, pinned_array<T>(memory, count));
+      TETRAD_ASSIGN(device, memory.array<T>(count));
+      return {};
+    }
+    Result<void> copy(gpu::Device& to, size_t count) const {
+      if (count == 0) return {};
+      return to.copy_to_device(reinterpret_cast<DeviceAddress>(device), host,
+                               static_cast<int64_t>(count * sizeof(T)));
+    }
+  };
+  Array<int64_t> slot_mapping;
+  Array<int32_t> token_ids, positions, logits_rows;
+  Array<int32_t> query_start, query_len, context_len, block_table;
+  Array<int32_t> decodes;  // sequences with one token
+  Array<int32_t> items;    // of attend_prefill
+  int64_t table_stride = 0;
+};
+
+/// The activations of a step, and what kernels share in it.
+struct GpuModel::Buffers {
+  float* residual = nullptr;
+  float* qkv = nullptr;
+  float* last = nullptr;  // rows whose logits are wanted
+  float* logits = nullptr;
+  float* host_logits = nullptr;
+  uint16_t* normed = nullptr;
+  uint16_t* q = nullptr;
+  uint16_t* attended = nullptr;
+  uint16_t* hidden = nullptr;
+  float* products = nullptr;
+  float* router_logits = nullptr;
+  int32_t* expert_ids = nullptr;
+  float* expert_weights = nullptr;
+  gpu::ExpertLists lists;
+  uint32_t* token_tiles = nullptr;
+  uint32_t* num_token_tiles = nullptr;
+  uint32_t* route_finished = nullptr;
+  uint32_t* down_finished = nullptr;
+  uint32_t* attend_finished = nullptr;
+  float* attend_partial = nullptr;
+  float* rotation = nullptr;
+  std::vector<uint8_t*> k_cache, v_cache;
+  std::vector<KvScales> scales;
+  uint32_t normed_stride = 0;
+  uint32_t hidden_stride = 0;
+  uint32_t attended_stride = 0;
+  uint32_t partial_floats = 0;
+  int64_t max_partials = 0;  // splits of all sequences together
+};
+
+int64_t GpuModel::kv_block_bytes(const ModelConfig& config) {
+  return 2 * config.num_hidden_layers * kKvBlockSize * config.kv_size();
+}
+
+GpuModel::GpuModel(const ModelConfig& config, std::unique_ptr<gpu::Device> device,
+                   gpu::GpuKernels kernels, std::unique_ptr<GpuMemory> memory, GpuWeights weights,
+                   const GpuModelLimits& limits)
+    : config_(config),
+      device_(std::move(device)),
+      kernels_(kernels),
+      memory_(std::move(memory)),
+      weights_(std::move(weights)),
+      limits_(limits),
+      inputs_(std::make_unique<Inputs>()),
+      buffers_(std::make_unique<Buffers>()) {}
+
+GpuModel::~GpuModel() {
+  graphs_.clear();
+  memory_.reset();
+}
+
+Result<std::unique_ptr<GpuModel>> GpuModel::create(
+    const ModelConfig& config, std::unique_ptr<gpu::Device> device, gpu::GpuKernels kernels,
+    std::unique_ptr<GpuMemory> memory, GpuWeights weights, std::span<const KvScales> kv_scales,
+    const GpuModelLimits& limits) {
+  const int64_t group = config.num_attention_heads / config.num_key_value_heads;
+  if ((config.head_dim != 64 && config.head_dim != 128) || group > gpu::kMaxGroup ||
+      config.hidden_size > 128 * gpu::kRouterLoads || config.hidden_size % 128 != 0 ||
+      config.num_local_experts > 32 * gpu::kExpertsOfLane || config.num_experts_per_tok > 8 ||
+      config.q_size() > gpu::kDecodeWarps * gpu::kSegmentColumns ||
+      config.intermediate_size > gpu::kDecodeWarps * gpu::kSegmentColumns) {
+    return fail(ErrorCode::unsupported,
+                "the GPU's kernels take head_dim 64 or 128, up to {} query heads a KV head, "
+                "hidden_size a multiple of 128 up to {}, up to {} experts and 8 a token, and query "
+                "and intermediate sizes up to {}; this model has {}, {}, {}, {} and {}, {} and {}; "
+                "use --device cpu",
+                gpu::kMaxGroup, 128 * gpu::kRouterLoads, 32 * gpu::kExpertsOfLane,
+                gpu::kDecodeWarps * gpu::kSegmentColumns, config.head_dim, group,
+                config.hidden_size, config.num_local_experts, config.num_experts_per_tok,
+                config.q_size(), config.intermediate_size);
+  }
+  std::unique_ptr<GpuModel> model(new GpuModel(config, std::move(device), kernels,
+                                               std::move(memory), std::move(weights), limits));
+  TETRAD_TRY(model->allocate(kv_scales));
+  return model;
+}
+
+Result<void> GpuModel::allocate(std::span<const KvScales> kv_scales) {
+  GpuMemory& memory = *memory_;
+  Buffers& b = *buffers_;
+  Inputs& in = *inputs_;
+  const int64_t tokens = limits_.max_num_batched_tokens;
+  const int64_t pairs = tokens * config_.num_experts_per_tok;
+  const int64_t seqs = limits_.max_num_seqs;
+  const auto padded = [](int64_t cols) {
+    return static_cast<uint32_t>((cols + gpu::kTileColumns - 1) / gpu::kTileColumns *
+                                 gpu::kTileColumns);
+  };
+  b.normed_stride = padded(config_.hidden_size);
+  b.hidden_stride = padded(config_.intermediate_size);
+  b.attended_stride = padded(config_.q_size());
+  b.scales.assign(kv_scales.begin(), kv_scales.end());
+
+  in.table_stride = kv_blocks_for(limits_.max_model_len);
+  TETRAD_TRY(in.slot_mapping.allocate(memory, tokens));
+  TETRAD_TRY(in.token_ids.allocate(memory, tokens));
+  TETRAD_TRY(in.positions.allocate(memory, tokens));
+  TETRAD_TRY(in.logits_rows.allocate(memory, limits_.max_logits_rows));
+  TETRAD_TRY(in.query_start.allocate(memory, seqs));
+  TETRAD_TRY(in.query_len.allocate(memory, seqs));
+  TETRAD_TRY(in.context_len.allocate(memory, seqs));
+  TETRAD_TRY(in.block_table.allocate(memory, seqs * in.table_stride));
+  TETRAD_TRY(in.decodes.allocate(memory, seqs));
+  TETRAD_TRY(in.items.allocate(memory, 2 * (tokens * gpu::kMaxGroup / 8 + seqs)));
+
+  TETRAD_ASSIGN(b.residual, memory.array<float>(tokens * config_.hidden_size));
+  TETRAD_ASSIGN(b.qkv, memory.array<float>(tokens * (config_.q_size() + 2 * config_.kv_size())));
+  TETRAD_ASSIGN(b.last, memory.array<float>(limits_.max_logits_rows * config_.hidden_size));
+  TETRAD_ASSIGN(b.logits, memory.array<float>(limits_.max_logits_rows * config_.vocab_size));
+  TETRAD_ASSIGN(b.host_logits,
+                pinned_array<float>(memory, limits_.max_logits_rows * config_.vocab_size));
+  TETRAD_ASSIGN(b.normed, memory.zeros<uint16_t>(tokens * b.normed_stride));
+  TETRAD_ASSIGN(b.q, memory.array<uint16_t>(tokens * config_.q_size()));
+  TETRAD_ASSIGN(b.attended, memory.zeros<uint16_t>(tokens * b.attended_stride));
+  TETRAD_ASSIGN(b.hidden, memory.zeros<uint16_t>(pairs * b.hidden_stride));
+  TETRAD_ASSIGN(b.products, memory.array<float>(pairs * config_.hidden_size));
+  TETRAD_ASSIGN(b.router_logits, memory.array<float>(tokens * config_.num_local_experts));
+  TETRAD_ASSIGN(b.expert_ids, memory.array<int32_t>(pairs));
+  TETRAD_ASSIGN(b.expert_weights, memory.array<float>(pairs));
+  TETRAD_ASSIGN(b.lists.expert_offsets, memory.array<uint32_t>(config_.num_local_experts + 1));
+  TETRAD_ASSIGN(b.lists.sorted_pairs, memory.array<uint32_t>(pairs));
+  TETRAD_ASSIGN(b.lists.active, memory.array<gpu::ActiveExpert>(config_.num_local_experts));
+  TETRAD_ASSIGN(b.lists.num_active, memory.array<uint32_t>(1));
+  TETRAD_ASSIGN(b.token_tiles, memory.array<uint32_t>(pairs + config_.num_local_experts));
+  TETRAD_ASSIGN(b.num_token_tiles, memory.array<uint32_t>(1));
+  TETRAD_ASSIGN(b.route_finished, memory.zeros<uint32_t>(tokens));
+  TETRAD_ASSIGN(b.down_finished, memory.zeros<uint32_t>(config_.hidden_size));
+  TETRAD_ASSIGN(b.attend_finished, memory.zeros<uint32_t>(seqs * config_.num_key_value_heads));
+
+  const auto head_dim = static_cast<uint32_t>(config_.head_dim);
+  b.partial_floats = kernels_.is_gfx12() ? gpu::partial_floats<gpu::Gfx12Fragment>(head_dim)
+                                         : gpu::partial_floats<gpu::NvidiaFragment>(head_dim);
+  // Every sequence's splits are rounded up to a power of two, at least kAttendWarps.
+  const int64_t most_splits = std::bit_ceil(static_cast<uint64_t>(
+      std::max<int64_t>(limits_.max_model_len / gpu::kSplitKeys + 1, gpu::kAttendWarps)));
+  b.max_partials = std::max(most_splits, std::min(seqs * most_splits, int64_t{4096}));
+  TETRAD_ASSIGN(b.attend_partial, memory.array<float>(b.max_partials * config_.num_key_value_heads *
+                                                      b.partial_floats));
+
+  const int64_t half = config_.rotary_dim / 2;
+  std::vector<float> rotation(static_cast<size_t>(limits_.max_model_len * half * 2));
+  for (int64_t j = 0; j < half; ++j) {
+    const double frequency =
+        std::pow(config_.rope_theta,
+                 -2.0 * static_cast<double>(j) / static_cast<double>(config_.rotary_dim));
+    for (int64_t position = 0; position < limits_.max_model_len; ++position) {
+      const double angle = static_cast<double>(position) * frequency;
+      const auto at = static_cast<size_t>((position * half + j) * 2);
+      rotation[at] = static_cast<float>(std::cos(angle));
+      rotation[at + 1] = static_cast<float>(std::sin(angle));
+    }
+  }
+  TETRAD_ASSIGN(b.rotation, memory.array<float>(static_cast<int64_t>(rotation.size())));
+  TETRAD_TRY(device_->copy_to_device(reinterpret_cast<DeviceAddress>(b.rotation), rotation.data(),
+                                     static_cast<int64_t>(rotation.size() * sizeof(float))));
+  const int64_t cache_bytes = limits_.num_kv_blocks * kKvBlockSize * config_.kv_size();
+  for (int64_t layer = 0; layer < config_.num_hidden_layers; ++layer) {
+    TETRAD_ASSIGN(uint8_t* k, memory.array<uint8_t>(cache_bytes));
+    TETRAD_ASSIGN(uint8_t* v, memory.array<uint8_t>(cache_bytes));
+    b.k_cache.push_back(k);
+    b.v_cache.push_back(v);
+  }
+  return device_->synchronize();
+}
+
+Result<void> GpuModel::copy_inputs(const Batch& batch) {
+  Inputs& in = *inputs_;
+  const auto tokens = static_cast<size_t>(batch.num_tokens());
+  if (batch.num_tokens() > limits_.max_num_batched_tokens ||
+      static_cast<int64_t>(batch.sequences.size()) > limits_.max_num_seqs ||
+      static_cast<int64_t>(batch.logits_rows.size()) > limits_.max_logits_rows) {
+    return fail(
+        ErrorCode::invalid_argument,
+        "a step of {} tokens of {} sequences with {} rows of logits is beyond the limits of "
+        "the GPU's buffers: {}, {} and {}",
+        tokens, batch.sequences.size(), batch.logits_rows.size(), limits_.max_num_batched_tokens,
+        limits_.max_num_seqs, limits_.max_logits_rows);
+  }
+  std::ranges::copy(batch.token_ids, in.token_ids.host);
+  std::ranges::copy(batch.positions, in.positions.host);
+  std::ranges::copy(batch.slot_mapping, in.slot_mapping.host);
+  std::ranges::copy(batch.logits_rows, in.logits_rows.host);
+
+  shape_ = {.num_tokens = static_cast<uint32_t>(tokens),
+            .num_logits = static_cast<uint32_t>(batch.logits_rows.size())};
+  const auto group =
+      static_cast<int64_t>(config_.num_attention_heads / config_.num_key_value_heads);
+  int64_t most_splits = 0;
+  for (size_t s = 0; s < batch.sequences.size(); ++s) {
+    const SequenceSlice& slice = batch.sequences[s];
+    in.query_start.host[s] = static_cast<int32_t>(slice.query_start);
+    in.query_len.host[s] = static_cast<int32_t>(slice.query_len);
+    in.context_len.host[s] = static_cast<int32_t>(slice.context_len);
+    const int64_t num_keys = slice.context_len + slice.query_len;
+    const int64_t blocks = kv_blocks_for(num_keys);
+    if (num_keys > limits_.max_model_len)
+      return fail(ErrorCode::invalid_argument, "a sequence of {} tokens is beyond max_model_len {}",
+                  num_keys, limits_.max_model_len);
+    std::copy_n(slice.block_table.begin(), blocks,
+                in.block_table.host + static_cast<int64_t>(s) * in.table_stride);
+    if (slice.query_len == 1) {
+      in.decodes.host[shape_.num_decodes++] = static_cast<int32_t>(s);
+      most_splits =
+          std::max<int64_t>(most_splits, (num_keys + gpu::kSplitKeys - 1) / gpu::kSplitKeys);
+      continue;
+    }
+    for (int64_t column = 0; column < slice.query_len * group; column += 16) {
+      in.items.host[2 * shape_.num_items] = static_cast<int32_t>(s);
+      in.items.host[2 * shape_.num_items + 1] = static_cast<int32_t>(column);
+      ++shape_.num_items;
+    }
+  }
+  if (shape_.num_decodes > 0)
+    shape_.max_splits =
+        std::bit_ceil(std::max(static_cast<uint32_t>(most_splits), gpu::kAttendWarps));
+
+  gpu::Device& to = *device_;
+  TETRAD_TRY(in.token_ids.copy(to, tokens));
+  TETRAD_TRY(in.positions.copy(to, tokens));
+  TETRAD_TRY(in.slot_mapping.copy(to, tokens));
+  TETRAD_TRY(in.logits_rows.copy(to, batch.logits_rows.size()));
+  TETRAD_TRY(in.query_start.copy(to, batch.sequences.size()));
+  TETRAD_TRY(in.query_len.copy(to, batch.sequences.size()));
+  TETRAD_TRY(in.context_len.copy(to, batch.sequences.size()));
+  TETRAD_TRY(in.decodes.copy(to, shape_.num_decodes));
+  TETRAD_TRY(in.items.copy(to, 2 * size_t{shape_.num_items}));
+  return in.block_table.copy(to, batch.sequences.size() * static_cast<size_t>(in.table_stride));
+}
+
+Result<Activations> GpuModel::forward(const Batch& batch) {
+  TETRAD_TRY(copy_inputs(batch));
+  const bool is_decode = shape_.num_items == 0 && shape_.num_tokens <= kMaxGraphTokens;
+  if (is_decode) {
+    std::unique_ptr<gpu::Graph>& graph = graphs_[shape_];
+    if (graph == nullptr) {
+      TETRAD_TRY(device_->begin_graph());
+      enqueue();
+      auto recorded = device_->end_graph();
+      TETRAD_TRY(kernels_.status());
+      TETRAD_ASSIGN(graph, std::move(recorded));
+    }
+    TETRAD_TRY(device_->launch(*graph));
+  } else {
+    enqueue();
+    TETRAD_TRY(kernels_.status());
+  }
+  const Activations logits{buffers_->host_logits, static_cast<int64_t>(shape_.num_logits),
+                           config_.vocab_size};
+  if (shape_.num_logits > 0) {
+    TETRAD_TRY(
+        device_->copy_to_host(logits.data, reinterpret_cast<DeviceAddress>(buffers_->logits),
+                              logits.rows * logits.cols * static_cast<int64_t>(sizeof(float))));
+  }
+  TETRAD_TRY(device_->synchronize());
+  return logits;
+}
+
+void GpuModel::enqueue() {
+  Buffers& b = *buffers_;
+  const auto hidden = static_cast<uint32_t>(config_.hidden_size);
+  kernels_.embed({.table = weights_.embed_tokens,
+                  .token_ids = inputs_->token_ids.device,
+                  .residual = b.residual,
+                  .hidden_size = hidden},
+                 shape_.num_tokens);
+  for (size_t index = 0; index < weights_.layers.size(); ++index)
+    decoder_layer(index);
+  if (shape_.num_logits == 0) return;
+  kernels_.gather_rows(
+      {.x = b.residual, .rows = inputs_->logits_rows.device, .out = b.last, .cols = hidden},
+      shape_.num_logits);
+  product(weights_.lm_head, b.last, weights_.norm, shape_.num_logits, b.logits);
+}
+
+/// residual += attention(norm(residual)); residual += experts(norm(residual)).
+void GpuModel::decoder_layer(size_t index) {
+  const GpuLayer& layer = weights_.layers[index];
+  product(layer.qkv, buffers_->residual, layer.input_layernorm, shape_.num_tokens, buffers_->qkv);
+  attention(index);
+  add_product(layer.o, buffers_->attended, buffers_->attended_stride);
+  experts(layer);
+}
+
+void GpuModel::product(const gpu::PackedMatrix& weight, const float* residual, const float* norm,
+                       uint32_t num_rows, float* out) {
+  Buffers& b = *buffers_;
+  const auto eps = static_cast<float>(config_.rms_norm_eps);
+  if (num_rows == 1) {
+    gpu::DecodeProductArgs args{.weight = weight,
+                                .residual = residual,
+                                .norm_weight = norm,
+                                .eps = eps,
+                                .num_tokens = 1,
+                                .out = out,
+                                .out_stride = weight.rows};
+    std::ranges::copy(weights_.codebook, args.codebook);
+    return kernels_.decode_product(args);
+  }
+  kernels_.norm_rows({.x = residual,
+                      .weight = norm,
+                      .out = b.normed,
+                      .cols = weight.cols,
+                      .stride = b.normed_stride,
+                      .eps = eps},
+                     num_rows);
+  if (num_rows <= kernels_.max_decode_tokens(weight.cols)) {
+    gpu::DecodeProductArgs args{.weight = weight,
+                                .halves = b.normed,
+                                .halves_stride = b.normed_stride,
+                                .num_tokens = num_rows,
+                                .out = out,
+                                .out_stride = weight.rows};
+    std::ranges::copy(weights_.codebook, args.codebook);
+    return kernels_.decode_product(args);
+  }
+  gpu::GemmArgs args{.weight = weight,
+                     .x = b.normed,
+                     .x_stride = b.normed_stride,
+                     .num_tokens = num_rows,
+                     .out = out,
+                     .out_stride = weight.rows};
+  std::ranges::copy(weights_.codebook, args.codebook);
+  kernels_.gemm(args);
+}
+
+void GpuModel::add_product(const gpu::PackedMatrix& weight, const uint16_t* halves,
+                           uint32_t stride) {
+  float* out = buffers_->residual;
+  if (shape_.num_tokens <= kernels_.max_decode_tokens(weight.cols)) {
+    gpu::DecodeProductArgs args{.weight = weight,
+                                .halves = halves,
+                                .halves_stride = stride,
+                                .num_tokens = shape_.num_tokens,
+                                .out = out,
+                                .out_stride = weight.rows,
+                                .add = 1};
+    std::ranges::copy(weights_.codebook, args.codebook);
+    return kernels_.decode_product(args);
+  }
+  gpu::GemmArgs args{.weight = weight,
+                     .x = halves,
+                     .x_stride = stride,
+                     .num_tokens = shape_.num_tokens,
+                     .out = out,
+                     .out_stride = weight.rows,
+                     .add = 1};
+  std::ranges::copy(weights_.codebook, args.codebook);
+  kernels_.gemm(args);
+}
+
+/// attended = attention(rope(q_norm(q)), rope(k_norm(k)), v), keys and values by way of the cache.
+void GpuModel::attention(size_t index) {
+  Buffers& b = *buffers_;
+  Inputs& in = *inputs_;
+  const GpuLayer& layer = weights_.layers[index];
+  const KvScales scales = b.scales[index];
+  const auto head_dim = static_cast<uint32_t>(config_.head_dim);
+  const double softmax_scale = 1.0 / std::sqrt(static_cast<double>(head_dim));
+  kernels_.qk_norm_rope(
+      {.qkv = b.qkv,
+       .q_norm = layer.q_norm,
+       .k_norm = layer.k_norm,
+       .eps = static_cast<float>(config_.rms_norm_eps),
+       .q_size = static_cast<uint32_t>(config_.q_size()),
+       .kv_size = static_cast<uint32_t>(config_.kv_size()),
+       .head_dim = head_dim,
+       .rotary_dim = static_cast<uint32_t>(config_.rotary_dim),
+       .rotation = b.rotation,
+       .positions = in.positions.device,
+       .slot_mapping = in.slot_mapping.device,
+       .q_factor = static_cast<float>(softmax_scale * std::log2(std::exp(1.0)) * scales.k),
+       .q = b.q,
+       .k_cache = b.k_cache[index],
+       .v_cache = b.v_cache[index],
+       .k_scale = scales.k,
+       .v_scale = scales.v},
+      shape_.num_tokens);
+  gpu::AttentionArgs args{
+      .q = b.q,
+      .k_cache = b.k_cache[index],
+      .v_cache = b.v_cache[index],
+      .v_scale = scales.v,
+      .num_kv_heads = static_cast<uint32_t>(config_.num_key_value_heads),
+      .group = static_cast<uint32_t>(config_.num_attention_heads / config_.num_key_value_heads),
+      .query_start = in.query_start.device,
+      .query_len = in.query_len.device,
+      .context_len = in.context_len.device,
+      .block_table = in.block_table.device,
+      .table_stride = static_cast<uint32_t>(in.table_stride),
+      .attended = b.attended,
+      .attended_stride = b.attended_stride,
+      .sequences = in.decodes.device,
+      .partial = b.attend_partial,
+      .max_splits = shape_.max_splits,
+      .finished = b.attend_finished,
+      .items = in.items.device,
+      .num_items = shape_.num_items};
+  // As many sequences at a time as the buffer of splits has room for.
+  const auto at_once = static_cast<uint32_t>(
+      shape_.max_splits == 0 ? 1 : std::max<int64_t>(b.max_partials / shape_.max_splits, 1));
+  for (uint32_t first = 0; first < shape_.num_decodes; first += at_once) {
+    args.sequences = in.decodes.device + first;
+    kernels_.attend_decode(args, head_dim, std::min(at_once, shape_.num_decodes - first));
+  }
+  if (shape_.num_items > 0) kernels_.attend_prefill(args, head_dim);
+}
+
+/// residual += Σ weight_e · w2_e (silu(w1_e h) ⊙ w3_e h) over the chosen experts e, h the norm.
+void GpuModel::experts(const GpuLayer& layer) {
+  Buffers& b = *buffers_;
+  const auto num_experts = static_cast<uint32_t>(config_.num_local_experts);
+  const auto top_k = static_cast<uint32_t>(config_.num_experts_per_tok);
+  const uint32_t num_tokens = shape_.num_tokens;
+  const uint32_t num_pairs = num_tokens * top_k;
+  kernels_.route({.residual = b.residual,
+                  .norm_weight = layer.post_attention_layernorm,
+                  .eps = static_cast<float>(config_.rms_norm_eps),
+                  .router = layer.router,
+                  .bias = layer.routing_bias,
+                  .hidden_size = static_cast<uint32_t>(config_.hidden_size),
+                  .num_experts = num_experts,
+                  .num_experts_per_tok = top_k,
+                  .num_tokens = num_tokens,
+                  .normed = b.normed,
+                  .normed_stride = b.normed_stride,
+                  .logits = b.router_logits,
+                  .expert_ids = b.expert_ids,
+                  .weights = b.expert_weights,
+                  .finished = b.route_finished,
+                  .lists = b.lists});
+
+  const bool is_few = num_tokens <= kMaxDecodeExpertTokens;
+  gpu::TokenTiles tiles{
+      .token_tile = is_few ? 0 : kernels_.gemm_token_tile(layer.w1.format, num_pairs, num_experts),
+      .tiles = b.token_tiles,
+      .num_tiles = b.num_token_tiles};
+  if (num_tokens > gpu::kRouteTokens)
+    kernels_.group_by_expert({.expert_ids = b.expert_ids,
+                              .num_pairs = num_pairs,
+                              .num_experts = num_experts,
+                              .lists = b.lists,
+                              .tiles = tiles});
+  if (is_few) {
+    gpu::ExpertsUpArgs up{.w1 = layer.w1,
+                          .w3 = layer.w3,
+                          .expert_stride = weights_.up_stride,
+                          .x = b.normed,
+                          .x_stride = b.normed_stride,
+                          .num_experts_per_tok = top_k,
+                          .num_tokens = num_tokens,
+                          .lists = b.lists,
+                          .hidden = b.hidden,
+                          .hidden_stride = b.hidden_stride};
+    std::ranges::copy(weights_.codebook, up.codebook);
+    kernels_.experts_up(up);
+    gpu::ExpertsDownArgs down{.w2 = layer.w2,
+                              .expert_stride = weights_.down_stride,
+                              .hidden = b.hidden,
+                              .hidden_stride = b.hidden_stride,
+                              .num_experts_per_tok = top_k,
+                              .num_tokens = num_tokens,
+                              .lists = b.lists,
+                              .products = b.products,
+                              .weights = b.expert_weights,
+                              .expert_ids = b.expert_ids,
+                              .residual = b.residual,
+                              .finished = b.down_finished};
+    std::ranges::copy(weights_.codebook, down.codebook);
+    return kernels_.experts_down(down);
+  }
+  gpu::ExpertsUpGemmArgs up{.w1 = layer.w1,
+                            .w3 = layer.w3,
+                            .expert_stride = weights_.up_stride,
+                            .x = b.normed,
+                            .x_stride = b.normed_stride,
+                            .num_experts_per_tok = top_k,
+                            .lists = b.lists,
+                            .tiles = tiles,
+                            .hidden = b.hidden,
+                            .hidden_stride = b.hidden_stride};
+  std::ranges::copy(weights_.codebook, up.codebook);
+  kernels_.experts_up_gemm(up, num_pairs, num_experts);
+  gpu::ExpertsDownGemmArgs down{.w2 = layer.w2,
+                                .expert_stride = weights_.down_stride,
+                                .hidden = b.hidden,
+                                .hidden_stride = b.hidden_stride,
+                                .lists = b.lists,
+                                .tiles = tiles,
+                                .products = b.products,
+                                .products_stride = layer.w2.rows};
+  std::ranges::copy(weights_.codebook, down.codebook);
+  kernels_.experts_down_gemm(down, num_pairs, num_experts);
+  kernels_.combine_experts({.products = b.products,
+                            .weights = b.expert_weights,
+                            .num_experts_per_tok = top_k,
+                            .residual = b.residual,
+                            .hidden_size = layer.w2.rows},
+                           num_tokens);
+}
+
+}  // namespace tetrad

@@ -1,0 +1,209 @@
+// The whole forward pass on the emulated GPU, with either machine's fragments: the bundled model's
+// logits against those of the CPU in float32, and the engine's contract: the same bits for a
+// token alone, in a batch, and in chunks of any size.
+
+#include "model/gpu_model.h"
+
+#include <gtest/gtest.h>
+
+#include <algorithm>
+#include <cmath>
+#include <numeric>
+#include <vector>
+
+#include "checkpoint/checkpoint.h"
+#include "gpu/emulated_device.h"
+#include "kernels/gpu/emulated_kernels.h"
+#include "model/kv_cache_format.h"
+#include "model/minimax_m2.h"
+
+namespace tetrad {
+namespace {
+
+/// One sequence's tokens with blocks of the cache of its own.
+struct GpuTestSequence {
+  std::vector<int32_t> tokens;
+  std::vector<int32_t> blocks;
+  int64_t computed = 0;
+};
+
+/// Builds batches and keeps what they point to.
+class BatchOfSequences {
+ public:
+  /// Adds the next `count` tokens; logits of the last `num_logits` of them.
+  void add(GpuTestSequence& sequence, int64_t count, int64_t num_logits) {
+    slices_.push_back({.query_start = static_cast<int64_t>(token_ids_.size()),
+                       .query_len = count,
+                       .context_len = sequence.computed,
+                       .block_table = sequence.blocks});
+    for (int64_t i = 0; i < count; ++i) {
+      const int64_t position = sequence.computed + i;
+      token_ids_.push_back(sequence.tokens[static_cast<size_t>(position)]);
+      positions_.push_back(static_cast<int32_t>(position));
+      slots_.push_back(sequence.blocks[static_cast<size_t>(position / kKvBlockSize)] *
+                           kKvBlockSize +
+                       position % kKvBlockSize);
+      if (i >= count - num_logits)
+        logits_rows_.push_back(static_cast<int32_t>(token_ids_.size()) - 1);
+    }
+    sequence.computed += count;
+  }
+  Batch batch() const {
+    return {.token_ids = token_ids_,
+            .positions = positions_,
+            .slot_mapping = slots_,
+            .sequences = slices_,
+            .logits_rows = logits_rows_};
+  }
+
+ private:
+  std::vector<int32_t> token_ids_, positions_, logits_rows_;
+  std::vector<int64_t> slots_;
+  std::vector<SequenceSlice> slices_;
+};
+
+std::vector<int32_t> some_tokens(size_t count, int32_t seed) {
+  std::vector<int32_t> tokens(count);
+  for (size_t i = 0; i < count; ++i)
+    tokens[i] = static_cast<int32_t>((i * 7919 + static_cast<size_t>(seed) * 104729) % 6000);
+  return tokens;
+}
+
+class GpuModelTest : public testing::TestWithParam<bool> {
+ protected:
+  static std::shared_ptr<const Checkpoint> shared_checkpoint() {
+    static const auto kOpen = std::make_shared<const Checkpoint>(
+        Checkpoint::open(TETRAD_SOURCE_DIR "/models/tetrad-demo-mxfp4_16").value());
+    return kOpen;
+  }
+
+  /// The bundled model's first layers: an emulated one takes its time.
+  std::unique_ptr<GpuModel> load(int64_t num_layers) {
+    ModelConfig config = shared_checkpoint()->config();
+    config.num_hidden_layers = num_layers;
+    MiniMaxM2Weights weights = MiniMaxM2Weights::load(*shared_checkpoint()).value();
+    weights.layers.resize(static_cast<size_t>(num_layers));
+    auto device = gpu::open_emulated_device(
+        GetParam() ? "gfx12" : "nvidia",
+        GetParam() ? gpu::emulated_gfx12_kernels() : gpu::emulated_nvidia_kernels(),
+        gpu::ThreadOrder::shuffled);
+    gpu::GpuKernels kernels = gpu::GpuKernels::create(*device).value();
+    auto memory = std::make_unique<GpuMemory>(*device);
+    GpuWeights on_gpu = load_gpu_weights(config, weights, kernels, *memory).value();
+    const std::vector<KvScales> scales(static_cast<size_t>(num_layers), kScales);
+    auto model = GpuModel::create(config, std::move(device), kernels, std::move(memory),
+                                  std::move(on_gpu), scales,
+                                  {.num_kv_blocks = 64,
+                                   .max_num_batched_tokens = 96,
+                                   .max_num_seqs = 12,
+                                   .max_logits_rows = 96,
+                                   .max_model_len = 256});
+    EXPECT_TRUE(model) << model.error().message;
+    return std::move(*model);
+  }
+
+  static constexpr KvScales kScales{.k = 0.05f, .v = 0.02f};
+};
+
+std::vector<float> copied(const Result<Activations>& logits) {
+  EXPECT_TRUE(logits) << logits.error().message;
+  return {logits->data, logits->data + logits->rows * logits->cols};
+}
+
+TEST_P(GpuModelTest, LogitsAreThoseOfTheCpu) {
+  constexpr int64_t kLayers = 3;
+  const std::unique_ptr<GpuModel> model = load(kLayers);
+  GpuTestSequence sequence{.tokens = some_tokens(40, 1), .blocks = {5, 2, 9}};
+  BatchOfSequences on_gpu;
+  on_gpu.add(sequence, 40, 40);
+  const std::vector<float> logits = copied(model->forward(on_gpu.batch()));
+
+  ModelConfig config = shared_checkpoint()->config();
+  config.num_hidden_layers = kLayers;
+  MiniMaxM2Weights weights = MiniMaxM2Weights::load(*shared_checkpoint()).value();
+  weights.layers.resize(kLayers);
+  MiniMaxM2 cpu(config, std::move(weights), shared_checkpoint(), make_reference_kernels());
+  const std::vector<KvScales> scales(kLayers, kScales);
+  const KvCache cache = KvCache::create(config, DType::f8_e4m3, 64, scales).value();
+  sequence.computed = 0;
+  BatchOfSequences on_cpu;
+  on_cpu.add(sequence, 40, 40);
+  const Activations expected = cpu.forward(on_cpu.batch(), cache);
+  double error = 0;
+  double size = 0;
+  for (int64_t i = 0; i < expected.rows * expected.cols; ++i) {
+    error += std::pow(logits[static_cast<size_t>(i)] - expected.data[i], 2.0);
+    size += std::pow(expected.data[i], 2.0);
+  }
+  // Weights and activations of 11 bits, and now and then a key or value on the other side of a
+  // rounding of the FP8 cache.
+  EXPECT_LT(std::sqrt(error / size), 0.01);
+}
+
+TEST_P(GpuModelTest, ATokenHasTheSameBitsInEveryBatch) {
+  const std::unique_ptr<GpuModel> model = load(2);
+  const int64_t vocab = model->config().vocab_size;
+  // At once, its 150 keys in two splits.
+  GpuTestSequence whole{.tokens = some_tokens(150, 2), .blocks = {0, 1, 2, 3, 4, 5, 6, 7, 8, 9}};
+  std::vector<float> expected;
+  for (const int64_t count : {90, 60}) {
+    BatchOfSequences batch;
+    batch.add(whole, count, count);
+    const std::vector<float> rows = copied(model->forward(batch.batch()));
+    expected.insert(expected.end(), rows.begin(), rows.end());
+  }
+  // In chunks, beside others, and token by token (decode).
+  GpuTestSequence parts{.tokens = whole.tokens, .blocks = {20, 21, 22, 23, 24, 25, 26, 27, 28, 29}};
+  std::vector<GpuTestSequence> others;
+  for (int32_t i = 0; i < 9; ++i)
+    others.push_back({.tokens = some_tokens(40, 3 + i), .blocks = {30 + 2 * i, 31 + 2 * i}});
+  for (const int64_t count : {1, 3, 17, 70, 1, 40, 1, 1, 16}) {
+    const int64_t first = parts.computed;
+    BatchOfSequences batch;
+    const bool has_company = count != 16;
+    if (has_company) batch.add(others[0], 2, 0);
+    batch.add(parts, count, count);
+    if (has_company && count < 70) {
+      for (size_t i = 1; i < others.size(); ++i)
+        batch.add(others[i], 1, 1);
+    }
+    const std::vector<float> rows = copied(model->forward(batch.batch()));
+    ASSERT_TRUE(
+        std::equal(rows.begin(), rows.begin() + count * vocab, expected.begin() + first * vocab))
+        << count << " tokens from " << first << " on";
+  }
+  EXPECT_EQ(parts.computed, 150);
+}
+
+TEST_P(GpuModelTest, ARecordedStepIsReplayedForLongerContexts) {
+  const std::unique_ptr<GpuModel> model = load(1);
+  const int64_t vocab = model->config().vocab_size;
+  GpuTestSequence whole{.tokens = some_tokens(20, 5), .blocks = {0, 1}};
+  BatchOfSequences all;
+  all.add(whole, 20, 20);
+  const std::vector<float> expected = copied(model->forward(all.batch()));
+  GpuTestSequence one_by_one{.tokens = whole.tokens, .blocks = {7, 3}};
+  for (int64_t i = 0; i < 20; ++i) {
+    BatchOfSequences step;
+    step.add(one_by_one, 1, 1);
+    const std::vector<float> row = copied(model->forward(step.batch()));
+    ASSERT_TRUE(std::equal(row.begin(), row.end(), expected.begin() + i * vocab)) << "token " << i;
+  }
+}
+
+TEST_P(GpuModelTest, ABatchBeyondTheBuffersIsAnError) {
+  const std::unique_ptr<GpuModel> model = load(1);
+  GpuTestSequence sequence{.tokens = some_tokens(97, 1), .blocks = {0, 1, 2, 3, 4, 5, 6}};
+  BatchOfSequences batch;
+  batch.add(sequence, 97, 1);
+  const Result<Activations> logits = model->forward(batch.batch());
+  ASSERT_FALSE(logits);
+  EXPECT_NE(logits.error().message.find("97 tokens"), std::string::npos);
+}
+
+INSTANTIATE_TEST_SUITE_P(Fragments, GpuModelTest, testing::Bool(), [](const auto& kind) {
+  return std::string(kind.param ? "gfx12" : "nvidia");
+});
+
+}  // namespace
+}  // namespace tetrad

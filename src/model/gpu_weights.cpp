@@ -1,0 +1,349 @@
+#include "model/gpu_weights.h"
+
+#include <fmt/core.h>
+
+#include <algorithm>
+#include <cstring>
+#include <span>
+#include <string_view>
+
+namespace tetrad {
+
+using gpu::DeviceAddress;
+using gpu::PackedMatrix;
+using gpu::TileFormat;
+
+GpuMemory::~GpuMemory() {
+  for (const DeviceAddress address : addresses_)
+    device_->free(address);
+  for (std::byte* memory : pinned_)
+    device_->free_pinned(memory);
+}
+
+Result<DeviceAddress> GpuMemory::allocate(int64_t bytes) {
+  TETRAD_ASSIGN(const DeviceAddress address, device_->allocate(bytes));
+  addresses_.push_back(address);
+  return address;
+}
+
+Result<std::byte*> GpuMemory::allocate_pinned(int64_t bytes) {
+  TETRAD_ASSIGN(std::byte * memory, device_->allocate_pinned(bytes));
+  pinned_.push_back(memory);
+  return memory;
+}
+
+namespace {
+
+uint64_t matrix_bytes(const PackedMatrix& matrix) {
+  return gpu::packed_bytes(matrix.format, matrix.rows, matrix.cols);
+}
+
+PackedMatrix matrix_at(DeviceAddress address, TileFormat format, int64_t rows, int64_t cols) {
+  return {.tiles = reinterpret_cast<const char*>(address),
+          .rows = static_cast<uint32_t>(rows),
+          .cols = static_cast<uint32_t>(cols),
+          .format = format};
+}
+
+Result<TileFormat> tile_format(const WeightMatrix& matrix, std::string_view name) {
+  switch (matrix.format) {
+    case WeightFormat::mxfp4_16:
+      return TileFormat::codes;
+    case WeightFormat::bf16:
+    case WeightFormat::f16:
+      return TileFormat::halves;
+    default:
+      return fail(ErrorCode::unsupported,
+                  "{} is {}, which GPUs do not compute with here (mxfp4_16, BF16 and F16 they do); "
+                  "make an mxfp4_16 checkpoint with tetrad quantize, or use --device cpu",
+                  name, weight_format_name(matrix.format));
+  }
+}
+
+/// Brings matrices to the device through two pinned pieces in turn and packs them there.
+class WeightLoader {
+ public:
+  WeightLoader(gpu::GpuKernels& kernels, GpuMemory& memory, Codebook& codebook,
+               LoadProgress progress, int64_t total)
+      : kernels_(kernels),
+        memory_(memory),
+        codebook_(codebook),
+        progress_(std::move(progress)),
+        total_(total) {}
+
+  Result<const float*> vector(std::span<const float> values) {
+    TETRAD_ASSIGN(float* to, memory_.array<float>(static_cast<int64_t>(values.size())));
+    TETRAD_TRY(copy(reinterpret_cast<DeviceAddress>(to),
+                    reinterpret_cast<const std::byte*>(values.data()),
+                    static_cast<int64_t>(values.size_bytes())));
+    return to;
+  }
+
+  /// Any dense matrix as float32, row by row.
+  Result<const float*> floats(const WeightMatrix& matrix) {
+    std::vector<float> values(static_cast<size_t>(matrix.rows * matrix.cols));
+    for (int64_t row = 0; row < matrix.rows; ++row)
+      dequantize_row(matrix, row,
+                     std::span(values).subspan(static_cast<size_t>(row * matrix.cols),
+                                               static_cast<size_t>(matrix.cols)));
+    return vector(values);
+  }
+
+  Result<const uint16_t*> bf16(const WeightMatrix& matrix) {
+    const int64_t count = matrix.rows * matrix.cols;
+    TETRAD_ASSIGN(uint16_t* to, memory_.array<uint16_t>(count));
+    if (matrix.format == WeightFormat::bf16) {
+      TETRAD_TRY(copy(reinterpret_cast<DeviceAddress>(to), matrix.data, count * 2));
+      return to;
+    }
+    std::vector<float> row(static_cast<size_t>(matrix.cols));
+    std::vector<uint16_t> rounded(row.size());
+    for (int64_t r = 0; r < matrix.rows; ++r) {
+      dequantize_row(matrix, r, row);
+      std::ranges::transform(row, rounded.begin(), float_to_bf16);
+      TETRAD_TRY(copy(reinterpret_cast<DeviceAddress>(to + r * matrix.cols),
+                      reinterpret_cast<const std::byte*>(rounded.data()), matrix.cols * 2));
+    }
+    return to;
+  }
+
+  /// Several matrices of one width and format, one below the other.
+  Result<PackedMatrix> stack(std::span<const WeightMatrix* const> parts, std::string_view name) {
+    TETRAD_ASSIGN(const TileFormat format, tile_format(*parts[0], name));
+    int64_t rows = 0;
+    for (const WeightMatrix* part : parts) {
+      if (part->format != parts[0]->format || part->rows % gpu::kTileRows != 0) {
+        return fail(ErrorCode::unsupported,
+                    "{}: parts of different formats, or of rows that are no multiple of {}, do not "
+                    "go together on a GPU; use --device cpu",
+                    name, gpu::kTileRows);
+      }
+      rows += part->rows;
+    }
+    TETRAD_ASSIGN(
+        const DeviceAddress tiles,
+        memory_.allocate(static_cast<int64_t>(gpu::packed_bytes(
+            format, static_cast<uint32_t>(rows), static_cast<uint32_t>(parts[0]->cols)))));
+    DeviceAddress at = tiles;
+    for (const WeightMatrix* part : parts) {
+      TETRAD_TRY(pack(*part, format, at, name));
+      at += gpu::packed_bytes(format, static_cast<uint32_t>(part->rows),
+                              static_cast<uint32_t>(part->cols));
+    }
+    return matrix_at(tiles, format, rows, parts[0]->cols);
+  }
+
+  /// All experts' matrices one after the other; returns the first.
+  Result<PackedMatrix> experts(std::span<const WeightMatrix> matrices, std::string_view name,
+                               uint64_t& stride) {
+    std::vector<const WeightMatrix*> parts;
+    for (const WeightMatrix& matrix : matrices)
+      parts.push_back(&matrix);
+    TETRAD_ASSIGN(PackedMatrix all, stack(parts, name));
+    all.rows = static_cast<uint32_t>(matrices[0].rows);
+    stride = matrix_bytes(all);
+    return all;
+  }
+
+  /// Until all is packed.
+  Result<void> finish() {
+    TETRAD_TRY(kernels_.status());
+    return kernels_.device().synchronize();
+  }
+
+ private:
+  static constexpr int64_t kPieceBytes = int64_t{64} << 20;
+
+  Result<void> prepare() {
+    if (pieces_[0] != nullptr) return {};
+    for (std::byte*& piece : pieces_) {
+      TETRAD_ASSIGN(piece, memory_.allocate_pinned(kPieceBytes));
+    }
+    return {};
+  }
+
+  /// While one piece is on its way, the other is filled.
+  Result<void> copy(DeviceAddress to, const std::byte* from, int64_t bytes) {
+    TETRAD_TRY(prepare());
+    for (int64_t done = 0; done < bytes;) {
+      if (used_ == kPieceBytes) {
+        current_ = 1 - current_;
+        used_ = 0;
+        TETRAD_TRY(kernels_.device().synchronize());
+      }
+      const int64_t count = std::min(bytes - done, kPieceBytes - used_);
+      std::memcpy(pieces_[current_] + used_, from + done, static_cast<size_t>(count));
+      TETRAD_TRY(kernels_.device().copy_to_device(to + static_cast<uint64_t>(done),
+                                                  pieces_[current_] + used_, count));
+      used_ += count;
+      done += count;
+    }
+    done_ += bytes;
+    if (progress_) progress_(done_, total_);
+    return {};
+  }
+
+  /// A place on the device for what a checkpoint says, until it is packed.
+  Result<DeviceAddress> raw(int64_t bytes) {
+    if (bytes > raw_bytes_) {
+      TETRAD_TRY(kernels_.device().synchronize());
+      TETRAD_ASSIGN(raw_, memory_.allocate(bytes));
+      raw_bytes_ = bytes;
+    }
+    return raw_;
+  }
+
+  Result<void> pack(const WeightMatrix& matrix, TileFormat format, DeviceAddress to,
+                    std::string_view name) {
+    const auto rows = static_cast<uint32_t>(matrix.rows);
+    const auto cols = static_cast<uint32_t>(matrix.cols);
+    if (format == TileFormat::halves) {
+      const int64_t bytes = matrix.rows * matrix.cols * 2;
+      TETRAD_ASSIGN(const DeviceAddress weights, raw(bytes));
+      TETRAD_TRY(copy(weights, matrix.data, bytes));
+      kernels_.pack_halves({.weights = reinterpret_cast<const uint16_t*>(weights),
+                            .tiles = reinterpret_cast<char*>(to),
+                            .rows = rows,
+                            .cols = cols,
+                            .is_bf16 = matrix.format == WeightFormat::bf16 ? 1u : 0u});
+      return kernels_.status();
+    }
+    if (!has_codebook_) codebook_ = matrix.codebook;
+    has_codebook_ = true;
+    if (matrix.codebook != codebook_)
+      return fail(ErrorCode::unsupported, "{} has another codebook than the matrices before", name);
+    const int64_t code_bytes = matrix.rows * matrix.cols / 2;
+    const int64_t scale_bytes = matrix.rows * matrix.cols / kMxfp4GroupSize * 2;
+    const int64_t scales_at = (code_bytes + 15) / 16 * 16;
+    TETRAD_ASSIGN(const DeviceAddress codes, raw(scales_at + scale_bytes));
+    const DeviceAddress scales = codes + static_cast<uint64_t>(scales_at);
+    TETRAD_TRY(copy(codes, matrix.data, code_bytes));
+    TETRAD_TRY(copy(scales, matrix.scales, scale_bytes));
+    kernels_.pack_codes({.codes = reinterpret_cast<const uint8_t*>(codes),
+                         .scales = reinterpret_cast<const uint16_t*>(scales),
+                         .tiles = reinterpret_cast<char*>(to),
+                         .rows = rows,
+                         .cols = cols});
+    return kernels_.status();
+  }
+
+  gpu::GpuKernels& kernels_;
+  GpuMemory& memory_;
+  Codebook& codebook_;
+  bool has_codebook_ = false;
+  LoadProgress progress_;
+  int64_t total_;
+  int64_t done_ = 0;
+  std::byte* pieces_[2] = {};
+  int current_ = 0;
+  int64_t used_ = 0;
+  DeviceAddress raw_ = 0;
+  int64_t raw_bytes_ = 0;
+};
+
+int64_t bytes_of(const MiniMaxM2Weights& weights) {
+  int64_t bytes = weights.embed_tokens.total_bytes() + weights.lm_head.total_bytes();
+  for (const MiniMaxM2Layer& layer : weights.layers) {
+    for (const WeightMatrix* matrix :
+         {&layer.q_proj, &layer.k_proj, &layer.v_proj, &layer.o_proj, &layer.router})
+      bytes += matrix->total_bytes();
+    for (const std::vector<WeightMatrix>* experts : {&layer.w1, &layer.w3, &layer.w2}) {
+      for (const WeightMatrix& matrix : *experts)
+        bytes += matrix.total_bytes();
+    }
+  }
+  return bytes;
+}
+
+}  // namespace
+
+Result<GpuWeights> load_gpu_weights(const ModelConfig& config, const MiniMaxM2Weights& weights,
+                                    gpu::GpuKernels& kernels, GpuMemory& memory,
+                                    const LoadProgress& progress) {
+  GpuWeights all;
+  WeightLoader loader(kernels, memory, all.codebook, progress, bytes_of(weights));
+  TETRAD_ASSIGN(all.embed_tokens, loader.bf16(weights.embed_tokens));
+  const WeightMatrix* const head[] = {&weights.lm_head};
+  TETRAD_ASSIGN(all.lm_head, loader.stack(head, "lm_head"));
+  TETRAD_ASSIGN(all.norm, loader.vector(weights.norm));
+  for (int64_t index = 0; index < config.num_hidden_layers; ++index) {
+    const MiniMaxM2Layer& layer = weights.layers[static_cast<size_t>(index)];
+    const std::string name = fmt::format("model.layers.{}.", index);
+    GpuLayer to;
+    const WeightMatrix* const qkv[] = {&layer.q_proj, &layer.k_proj, &layer.v_proj};
+    const WeightMatrix* const o[] = {&layer.o_proj};
+    TETRAD_ASSIGN(to.qkv, loader.stack(qkv, name + "self_attn.{q,k,v}_proj"));
+    TETRAD_ASSIGN(to.o, loader.stack(o, name + "self_attn.o_proj"));
+    TETRAD_ASSIGN(to.w1, loader.experts(layer.w1, name + "experts.w1", all.up_stride));
+    TETRAD_ASSIGN(to.w3, loader.experts(layer.w3, name + "experts.w3", all.up_stride));
+    TETRAD_ASSIGN(to.w2, loader.experts(layer.w2, name + "experts.w2", all.down_stride));
+    TETRAD_ASSIGN(to.router, loader.floats(layer.router));
+    TETRAD_ASSIGN(to.routing_bias, loader.vector(layer.routing_bias));
+    TETRAD_ASSIGN(to.input_layernorm, loader.vector(layer.input_layernorm));
+    TETRAD_ASSIGN(to.post_attention_layernorm, loader.vector(layer.post_attention_layernorm));
+    TETRAD_ASSIGN(to.q_norm, loader.vector(layer.q_norm));
+    TETRAD_ASSIGN(to.k_norm, loader.vector(layer.k_norm));
+    all.layers.push_back(to);
+  }
+  TETRAD_TRY(loader.finish());
+  return all;
+}
+
+Result<GpuWeights> make_random_gpu_weights(const ModelConfig& config, uint32_t seed,
+                                           gpu::GpuKernels& kernels, GpuMemory& memory) {
+  const int64_t hidden = config.hidden_size;
+  const int64_t intermediate = config.intermediate_size;
+  const int64_t experts = config.num_local_experts;
+  GpuWeights all;
+  WeightLoader loader(kernels, memory, all.codebook, {}, 0);
+  /// Scales of 2^-12 and up: weights near 0.02.
+  constexpr uint32_t kScaleBits = 0x0C00;
+  const auto random = [&](int64_t count, int64_t rows, int64_t cols) -> Result<PackedMatrix> {
+    PackedMatrix matrix = matrix_at(0, TileFormat::codes, rows, cols);
+    const uint64_t bytes = matrix_bytes(matrix) * static_cast<uint64_t>(count);
+    TETRAD_ASSIGN(const DeviceAddress tiles, memory.allocate(static_cast<int64_t>(bytes)));
+    kernels.random_tiles({.tiles = reinterpret_cast<char*>(tiles),
+                          .num_tiles = bytes / gpu::kCodeTileBytes,
+                          .scale_bits = kScaleBits,
+                          .seed = ++seed});
+    matrix.tiles = reinterpret_cast<const char*>(tiles);
+    return matrix;
+  };
+  TETRAD_ASSIGN(uint16_t* embeddings, memory.array<uint16_t>(config.vocab_size * hidden));
+  kernels.random_embeddings(
+      {.to = embeddings, .count = static_cast<uint64_t>(config.vocab_size * hidden), .seed = seed});
+  all.embed_tokens = embeddings;
+  TETRAD_ASSIGN(all.lm_head, random(1, config.vocab_size, hidden));
+  const std::vector<float> ones(static_cast<size_t>(std::max(hidden, config.q_size())), 1.0f);
+  TETRAD_ASSIGN(const float* norm, loader.vector(ones));
+  const std::vector<float> zeros(static_cast<size_t>(experts), 0.0f);
+  TETRAD_ASSIGN(const float* bias, loader.vector(zeros));
+  all.norm = norm;
+  std::vector<float> router(static_cast<size_t>(experts * hidden));
+  for (int64_t index = 0; index < config.num_hidden_layers; ++index) {
+    GpuLayer layer{.router = nullptr,
+                   .routing_bias = bias,
+                   .input_layernorm = norm,
+                   .post_attention_layernorm = norm,
+                   .q_norm = norm,
+                   .k_norm = norm};
+    TETRAD_ASSIGN(layer.qkv, random(1, config.q_size() + 2 * config.kv_size(), hidden));
+    TETRAD_ASSIGN(layer.o, random(1, hidden, config.q_size()));
+    TETRAD_ASSIGN(layer.w1, random(experts, intermediate, hidden));
+    TETRAD_ASSIGN(layer.w3, random(experts, intermediate, hidden));
+    TETRAD_ASSIGN(layer.w2, random(experts, hidden, intermediate));
+    uint32_t state = ++seed;
+    for (float& weight : router) {
+      state = state * 1664525u + 1013904223u;
+      weight = (static_cast<float>(state >> 8) * 0x1p-24f - 0.5f) * 0.1f;
+    }
+    TETRAD_ASSIGN(layer.router, loader.vector(router));
+    all.layers.push_back(layer);
+  }
+  all.up_stride = matrix_bytes(all.layers[0].w1);
+  all.down_stride = matrix_bytes(all.layers[0].w2);
+  TETRAD_TRY(loader.finish());
+  return all;
+}
+
+}  // namespace tetrad
