@@ -8,6 +8,7 @@
 #include "base/log.h"
 #include "cli_io.h"
 #include "cpu_limits_cache.h"
+#include "gpu_limits.h"
 #include "kernels/cpu_limits.h"
 #include "number_flag.h"
 #include "quant/pretty_json.h"
@@ -18,6 +19,7 @@ namespace {
 
 struct BenchLimitsFlags {
   int threads = 0;
+  std::string device = "cpu";
   bool json = false;
 };
 
@@ -40,6 +42,7 @@ void print_limits(const CpuLimits& limits) {
 }
 
 int run_bench_limits(const BenchLimitsFlags& flags) {
+  if (flags.device == "gpu") return run_bench_gpu_limits(flags.json);
   const auto limits = measure_cpu_limits(flags.threads);
   if (!limits) return report(limits.error());
   if (flags.json) {
@@ -63,6 +66,8 @@ void add_bench_limits(CLI::App& bench, int& exit_status) {
       bench.add_subcommand("limits", "The most that this machine's memory and processors can do");
   verb->add_option("--threads", flags->threads, "most threads; 0: one for each processor")
       ->transform(as_whole_number({.from = 0, .to = 1024}));
+  verb->add_option("--device", flags->device, "cpu, or gpu: the first that this build has code for")
+      ->check(CLI::IsMember({"cpu", "gpu"}));
   verb->add_flag("--json", flags->json, "figures as JSON");
   verb->footer(
       "A multiply-add counts as two operations. Memory is read, not written, over 1 GiB or a\n"

@@ -7,6 +7,7 @@
 #include <utility>
 
 #include "bench_model_flags.h"
+#include "bench_model_gpu.h"
 #include "bench_model_output.h"
 #include "bench_model_run.h"
 #include "cli_io.h"
@@ -89,6 +90,7 @@ void run_task(ModelBench& bench, const BenchModelTask& task, bool profile, json:
 int run_bench_model(const CLI::App& verb, const BenchModelFlags& flags) {
   if (const auto checked = check_flags_have_a_part(verb, flags); !checked)
     return report(checked.error());
+  if (flags.device == "gpu") return run_bench_model_gpu(flags);
   const std::vector<BenchModelTask> tasks = bench_model_tasks(flags);
   auto bench = create_bench(flags, tasks);
   if (!bench) return report(bench.error());

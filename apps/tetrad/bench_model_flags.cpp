@@ -94,6 +94,11 @@ void add_bench_model_flags(CLI::App& verb, BenchModelFlags& flags) {
       ->option_text("PART ...");
   add_kernels_flag(verb, flags.kernels);
   add_threads_flag(verb, flags.threads);
+  verb.add_option("--device", flags.device, "cpu, or gpu: the first that this build has code for")
+      ->check(CLI::IsMember({"cpu", "gpu"}));
+  verb.add_option("--batch-context", flags.batch_context,
+                  "on a gpu: tokens before each sequence of --batches")
+      ->transform(as_whole_number({.from = 0, .to = 1 << 20}));
   auto* profile = verb.add_flag("--profile", flags.profile,
                                 "below each row, what its operations took; in JSON always");
   verb.add_flag("--json", flags.json, "figures as JSON")->excludes(profile);

@@ -21,6 +21,8 @@ struct BenchModelFlags {
   std::vector<std::string> only;  // parts; none: all
   std::string kernels = "auto";
   int threads = 0;
+  std::string device = "cpu";
+  int64_t batch_context = 512;  // of a GPU's batches
   bool profile = false;
   bool json = false;
 

@@ -166,8 +166,8 @@ TETRAD_DEVICE uint32_t ballot(bool mine) {
   return __builtin_amdgcn_ballot_w32(mine);
 }
 
-TETRAD_DEVICE uint32_t zip_bytes(uint32_t a, uint32_t b, uint32_t which) {
-  return __builtin_amdgcn_perm(b, a, which | (which + 4) << 8) & 0xFFFFu;
+TETRAD_DEVICE uint32_t bytes_above(uint32_t a, uint32_t i, uint32_t b, uint32_t j) {
+  return __builtin_amdgcn_perm(b, a, i << 8 | (j + 4) << 24);
 }
 
 }  // namespace tetrad::gpu

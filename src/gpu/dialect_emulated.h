@@ -234,8 +234,9 @@ inline uint32_t ballot(bool mine) {
   return lane.out;
 }
 
-inline uint32_t zip_bytes(uint32_t a, uint32_t b, uint32_t which) {
-  return (a >> 8 * which & 0xFFu) | (b >> 8 * which & 0xFFu) << 8;
+/// The other bytes are what no kernel may depend on.
+inline uint32_t bytes_above(uint32_t a, uint32_t i, uint32_t b, uint32_t j) {
+  return (a >> 8 * i & 0xFFu) << 8 | (b >> 8 * j & 0xFFu) << 24 | 0x00A5005Au;
 }
 
 }  // namespace tetrad::gpu

@@ -224,9 +224,9 @@ TETRAD_DEVICE uint32_t ballot(bool mine) {
   return lanes;
 }
 
-/// Byte `which` of `a` in the low byte, that of `b` above it.
-TETRAD_DEVICE uint32_t zip_bytes(uint32_t a, uint32_t b, uint32_t which) {
-  return __nvvm_prmt(a, b, which | (which + 4) << 4) & 0xFFFFu;
+/// Byte i of `a` in the second byte, byte j of `b` in the fourth; the others are anything.
+TETRAD_DEVICE uint32_t bytes_above(uint32_t a, uint32_t i, uint32_t b, uint32_t j) {
+  return __nvvm_prmt(a, b, i << 4 | (j + 4) << 12);
 }
 
 }  // namespace tetrad::gpu

@@ -22,11 +22,12 @@
 #endif
 
 namespace tetrad::gpu {
-namespace {
+// Named, since EmulatedBlock::State is made of what stands here.
+namespace emulation {
 
 namespace context = boost::context;
 
-constexpr size_t kStackBytes = size_t{128} << 10;
+inline constexpr size_t kStackBytes = size_t{128} << 10;
 
 /// The stacks of all fibers of a block, never given back one by one.
 class FiberStacks {
@@ -78,7 +79,7 @@ struct SanitizedSwitch {
   }
 };
 
-thread_local EmulatedThread* running_thread = nullptr;
+static thread_local EmulatedThread* running_thread = nullptr;
 
 enum class Turn : uint8_t { ready, waits_for_warp, waits_for_block, done };
 
@@ -95,7 +96,9 @@ struct WarpMeeting {
   void* lanes[32] = {};
 };
 
-}  // namespace
+}  // namespace emulation
+
+using namespace emulation;
 
 EmulatedThread& emulated_thread() {
   return *running_thread;

@@ -82,7 +82,7 @@ struct GpuModel::Buffers {
   uint32_t hidden_stride = 0;
   uint32_t attended_stride = 0;
   uint32_t partial_floats = 0;
-  int64_t max_partials = 0;  // splits of all sequences together
+  int64_t max_partials = 0;  // groups of keys of all sequences together
 };
 
 int64_t GpuModel::kv_block_bytes(const ModelConfig& config) {
@@ -187,10 +187,10 @@ Result<void> GpuModel::allocate(std::span<const KvScales> kv_scales) {
   const auto head_dim = static_cast<uint32_t>(config_.head_dim);
   b.partial_floats = kernels_.is_gfx12() ? gpu::partial_floats<gpu::Gfx12Fragment>(head_dim)
                                          : gpu::partial_floats<gpu::NvidiaFragment>(head_dim);
-  // Every sequence's splits are rounded up to a power of two, at least kAttendWarps.
-  const int64_t most_splits = std::bit_ceil(static_cast<uint64_t>(
-      std::max<int64_t>(limits_.max_model_len / gpu::kSplitKeys + 1, gpu::kAttendWarps)));
-  b.max_partials = std::max(most_splits, std::min(seqs * most_splits, int64_t{4096}));
+  // Every sequence's groups are rounded up to a power of two.
+  const int64_t most_groups = std::bit_ceil(
+      static_cast<uint64_t>(std::max<int64_t>(limits_.max_model_len / gpu::kGroupKeys + 1, 1)));
+  b.max_partials = std::max(most_groups, std::min(seqs * most_groups, int64_t{4096}));
   TETRAD_ASSIGN(b.attend_partial, memory.array<float>(b.max_partials * config_.num_key_value_heads *
                                                       b.partial_floats));
 
@@ -242,7 +242,7 @@ Result<void> GpuModel::copy_inputs(const Batch& batch) {
             .num_logits = static_cast<uint32_t>(batch.logits_rows.size())};
   const auto group =
       static_cast<int64_t>(config_.num_attention_heads / config_.num_key_value_heads);
-  int64_t most_splits = 0;
+  int64_t most_groups = 0;
   for (size_t s = 0; s < batch.sequences.size(); ++s) {
     const SequenceSlice& slice = batch.sequences[s];
     in.query_start.host[s] = static_cast<int32_t>(slice.query_start);
@@ -257,8 +257,8 @@ Result<void> GpuModel::copy_inputs(const Batch& batch) {
                 in.block_table.host + static_cast<int64_t>(s) * in.table_stride);
     if (slice.query_len == 1) {
       in.decodes.host[shape_.num_decodes++] = static_cast<int32_t>(s);
-      most_splits =
-          std::max<int64_t>(most_splits, (num_keys + gpu::kSplitKeys - 1) / gpu::kSplitKeys);
+      most_groups =
+          std::max<int64_t>(most_groups, (num_keys + gpu::kGroupKeys - 1) / gpu::kGroupKeys);
       continue;
     }
     for (int64_t column = 0; column < slice.query_len * group; column += 16) {
@@ -267,9 +267,7 @@ Result<void> GpuModel::copy_inputs(const Batch& batch) {
       ++shape_.num_items;
     }
   }
-  if (shape_.num_decodes > 0)
-    shape_.max_splits =
-        std::bit_ceil(std::max(static_cast<uint32_t>(most_splits), gpu::kAttendWarps));
+  if (shape_.num_decodes > 0) shape_.max_groups = std::bit_ceil(static_cast<uint32_t>(most_groups));
 
   gpu::Device& to = *device_;
   TETRAD_TRY(in.token_ids.copy(to, tokens));
@@ -286,7 +284,8 @@ Result<void> GpuModel::copy_inputs(const Batch& batch) {
 
 Result<Activations> GpuModel::forward(const Batch& batch) {
   TETRAD_TRY(copy_inputs(batch));
-  const bool is_decode = shape_.num_items == 0 && shape_.num_tokens <= kMaxGraphTokens;
+  const bool is_decode =
+      use_graphs_ && shape_.num_items == 0 && shape_.num_tokens <= kMaxGraphTokens;
   if (is_decode) {
     std::unique_ptr<gpu::Graph>& graph = graphs_[shape_];
     if (graph == nullptr) {
@@ -413,25 +412,25 @@ void GpuModel::attention(size_t index) {
   const KvScales scales = b.scales[index];
   const auto head_dim = static_cast<uint32_t>(config_.head_dim);
   const double softmax_scale = 1.0 / std::sqrt(static_cast<double>(head_dim));
-  kernels_.qk_norm_rope(
-      {.qkv = b.qkv,
-       .q_norm = layer.q_norm,
-       .k_norm = layer.k_norm,
-       .eps = static_cast<float>(config_.rms_norm_eps),
-       .q_size = static_cast<uint32_t>(config_.q_size()),
-       .kv_size = static_cast<uint32_t>(config_.kv_size()),
-       .head_dim = head_dim,
-       .rotary_dim = static_cast<uint32_t>(config_.rotary_dim),
-       .rotation = b.rotation,
-       .positions = in.positions.device,
-       .slot_mapping = in.slot_mapping.device,
-       .q_factor = static_cast<float>(softmax_scale * std::log2(std::exp(1.0)) * scales.k),
-       .q = b.q,
-       .k_cache = b.k_cache[index],
-       .v_cache = b.v_cache[index],
-       .k_scale = scales.k,
-       .v_scale = scales.v},
-      shape_.num_tokens);
+  kernels_.qk_norm_rope({.qkv = b.qkv,
+                         .q_norm = layer.q_norm,
+                         .k_norm = layer.k_norm,
+                         .eps = static_cast<float>(config_.rms_norm_eps),
+                         .q_size = static_cast<uint32_t>(config_.q_size()),
+                         .kv_size = static_cast<uint32_t>(config_.kv_size()),
+                         .head_dim = head_dim,
+                         .rotary_dim = static_cast<uint32_t>(config_.rotary_dim),
+                         .rotation = b.rotation,
+                         .positions = in.positions.device,
+                         .slot_mapping = in.slot_mapping.device,
+                         .q_factor = static_cast<float>(softmax_scale * std::log2(std::exp(1.0)) *
+                                                        scales.k * gpu::kE4m3Factor),
+                         .q = b.q,
+                         .k_cache = b.k_cache[index],
+                         .v_cache = b.v_cache[index],
+                         .k_scale = scales.k,
+                         .v_scale = scales.v},
+                        shape_.num_tokens);
   gpu::AttentionArgs args{
       .q = b.q,
       .k_cache = b.k_cache[index],
@@ -448,13 +447,13 @@ void GpuModel::attention(size_t index) {
       .attended_stride = b.attended_stride,
       .sequences = in.decodes.device,
       .partial = b.attend_partial,
-      .max_splits = shape_.max_splits,
+      .max_groups = shape_.max_groups,
       .finished = b.attend_finished,
       .items = in.items.device,
       .num_items = shape_.num_items};
-  // As many sequences at a time as the buffer of splits has room for.
+  // As many sequences at a time as the buffer of groups has room for.
   const auto at_once = static_cast<uint32_t>(
-      shape_.max_splits == 0 ? 1 : std::max<int64_t>(b.max_partials / shape_.max_splits, 1));
+      shape_.max_groups == 0 ? 1 : std::max<int64_t>(b.max_partials / shape_.max_groups, 1));
   for (uint32_t first = 0; first < shape_.num_decodes; first += at_once) {
     args.sequences = in.decodes.device + first;
     kernels_.attend_decode(args, head_dim, std::min(at_once, shape_.num_decodes - first));

@@ -48,6 +48,8 @@ class GpuModel {
   const ModelConfig& config() const { return config_; }
   gpu::GpuKernels& kernels() { return kernels_; }
   const GpuModelLimits& limits() const { return limits_; }
+  /// Without graphs each launch can be timed.
+  void set_use_graphs(bool use) { use_graphs_ = use; }
 
  private:
   struct Inputs;
@@ -83,10 +85,11 @@ class GpuModel {
     uint32_t num_logits = 0;
     uint32_t num_decodes = 0;  // sequences with one token
     uint32_t num_items = 0;    // of attend_prefill
-    uint32_t max_splits = 0;   // of a decoding sequence, rounded up to a power of two
+    uint32_t max_groups = 0;   // of keys of a decoding sequence, rounded up to a power of two
     auto operator<=>(const Shape&) const = default;
   };
   Shape shape_;
+  bool use_graphs_ = true;
   std::map<Shape, std::unique_ptr<gpu::Graph>> graphs_;
 };
 

@@ -141,7 +141,7 @@ TEST_P(GpuModelTest, LogitsAreThoseOfTheCpu) {
 }
 
 TEST_P(GpuModelTest, ATokenHasTheSameBitsInEveryBatch) {
-  const std::unique_ptr<GpuModel> model = load(2);
+  const std::unique_ptr<GpuModel> model = load(1);
   const int64_t vocab = model->config().vocab_size;
   // At once, its 150 keys in two splits.
   GpuTestSequence whole{.tokens = some_tokens(150, 2), .blocks = {0, 1, 2, 3, 4, 5, 6, 7, 8, 9}};

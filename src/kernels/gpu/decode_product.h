@@ -49,6 +49,7 @@ struct SegmentReader {
   /// 1 us of latency ask for 34 KB of each of 132.
   static constexpr uint32_t kTilesAhead = Tile::kBytes == kCodeTileBytes ? 6 : 3;
   static_assert(kSegmentTiles % kTilesAhead == 0);
+  static constexpr bool kUnrollsSegments = Fragment::kTokens == 8;
   Tile ahead[kTilesAhead];
 
   /// Asks for the first tiles of a segment of num_tiles, none if `tiles` is null.
@@ -66,8 +67,9 @@ struct SegmentReader {
                               const uint16_t* x, const uint32_t* table,
                               float (&sums)[Fragment::kD]) {
     if (tiles == nullptr) return start(next, num_tiles);
-    if (num_tiles == kSegmentTiles) {
-      // All segments but a matrix's last: without a question, all addresses are constants.
+    // All segments but a matrix's last: without a question, all addresses are constants. For gfx12
+    // the compiler runs out of registers over it.
+    if (kUnrollsSegments && num_tiles == kSegmentTiles) {
       TETRAD_UNROLL
       for (uint32_t i = 0; i < kSegmentTiles; ++i) {
         multiply_tile(ahead[i % kTilesAhead], x + i * kTileColumns, table, sums);

@@ -21,6 +21,7 @@ Result<GpuKernels> GpuKernels::create(Device& device, const GpuTuning& tuning) {
   for (const Wanted& wanted :
        std::initializer_list<Wanted>{TETRAD_GPU_KERNELS(TETRAD_FIND_KERNEL)}) {
     TETRAD_ASSIGN(*wanted.kernel, device.kernel(wanted.name));
+    all.names_.emplace_back(wanted.kernel->handle, wanted.name);
   }
 #undef TETRAD_FIND_KERNEL
   return all;
@@ -44,6 +45,46 @@ uint32_t GpuKernels::max_decode_tokens(uint32_t cols) const {
 
 Result<void> GpuKernels::status() {
   return std::exchange(status_, Result<void>());
+}
+
+void GpuKernels::launch(Kernel kernel, const LaunchShape& shape, const void* args, size_t bytes) {
+  if (!status_) return;
+  if (is_profiling_) {
+    const Result<int> before = device_->record_time();
+    if (!before) {
+      status_ = tl::unexpected(before.error());
+      return;
+    }
+    profiled_.emplace_back(kernel.handle, *before);
+  }
+  status_ = device_->launch(kernel, shape, args, bytes);
+}
+
+void GpuKernels::start_profile() {
+  is_profiling_ = true;
+  profiled_.clear();
+  device_->forget_times();
+}
+
+Result<std::vector<GpuKernels::Profiled>> GpuKernels::end_profile() {
+  is_profiling_ = false;
+  TETRAD_TRY(status());
+  TETRAD_ASSIGN(const int end, device_->record_time());
+  TETRAD_TRY(device_->synchronize());
+  std::vector<Profiled> all;
+  for (size_t i = 0; i < profiled_.size(); ++i) {
+    const auto [handle, before] = profiled_[i];
+    const int after = i + 1 < profiled_.size() ? profiled_[i + 1].second : end;
+    TETRAD_ASSIGN(const double seconds, device_->seconds_between(before, after));
+    const auto name = std::ranges::find(names_, handle, &std::pair<void*, std::string_view>::first);
+    auto entry = std::ranges::find(all, name->second, &Profiled::kernel);
+    if (entry == all.end()) entry = all.insert(all.end(), Profiled{name->second, 0, 0});
+    ++entry->launches;
+    entry->seconds += seconds;
+  }
+  device_->forget_times();
+  std::ranges::sort(all, std::ranges::greater{}, &Profiled::seconds);
+  return all;
 }
 
 uint32_t GpuKernels::blocks(uint32_t per_multiprocessor, uint32_t jobs) const {
@@ -95,11 +136,12 @@ void GpuKernels::qk_norm_rope(const QkNormRopeArgs& args, uint32_t num_tokens) {
 void GpuKernels::attend_decode(const AttentionArgs& args, uint32_t head_dim,
                                uint32_t num_sequences) {
   launch(head_dim == 64 ? kernels_.attend_decode_64 : kernels_.attend_decode_128,
-         {.grid_x = args.max_splits / kAttendWarps,
+         {.grid_x = args.max_groups,
           .grid_y = args.num_kv_heads,
           .grid_z = num_sequences,
           .threads = kAttendWarps * 32,
-          .shared_bytes = 4},
+          .shared_bytes = is_gfx12_ ? attend_decode_shared_bytes<Gfx12Fragment>(head_dim)
+                                    : attend_decode_shared_bytes<NvidiaFragment>(head_dim)},
          args);
 }
 
@@ -107,7 +149,9 @@ void GpuKernels::attend_prefill(const AttentionArgs& args, uint32_t head_dim) {
   launch(head_dim == 64 ? kernels_.attend_prefill_64 : kernels_.attend_prefill_128,
          {.grid_x = tiles_for(args.num_items, kPrefillWarps),
           .grid_y = args.num_kv_heads,
-          .threads = kPrefillWarps * 32},
+          .threads = kPrefillWarps * 32,
+          .shared_bytes = is_gfx12_ ? attend_prefill_shared_bytes<Gfx12Fragment>(head_dim)
+                                    : attend_prefill_shared_bytes<NvidiaFragment>(head_dim)},
          args);
 }
 

@@ -5,6 +5,8 @@
 
 #include <cstdint>
 #include <string_view>
+#include <utility>
+#include <vector>
 
 #include "base/error.h"
 #include "gpu/device.h"
@@ -37,11 +39,21 @@ class GpuKernels {
   /// The first error of a launch since the last call.
   Result<void> status();
 
+  /// From here on each launch is timed, by itself: not for graphs.
+  void start_profile();
+  struct Profiled {
+    std::string_view kernel;
+    int64_t launches = 0;
+    double seconds = 0;
+  };
+  /// Waits; what took most first.
+  Result<std::vector<Profiled>> end_profile();
+
   void embed(const EmbedArgs& args, uint32_t num_tokens);
   void norm_rows(const NormRowsArgs& args, uint32_t num_tokens);
   void gather_rows(const GatherRowsArgs& args, uint32_t num_rows);
   void qk_norm_rope(const QkNormRopeArgs& args, uint32_t num_tokens);
-  /// head_dim 64 or 128. args.max_splits decides the grid.
+  /// head_dim 64 or 128. args.max_groups decides the grid.
   void attend_decode(const AttentionArgs& args, uint32_t head_dim, uint32_t num_sequences);
   void attend_prefill(const AttentionArgs& args, uint32_t head_dim);
   void route(const RouteArgs& args);
@@ -72,9 +84,9 @@ class GpuKernels {
 
   template <class Args>
   void launch(Kernel kernel, const LaunchShape& shape, const Args& args) {
-    if (!status_) return;
-    status_ = device_->launch(kernel, shape, &args, sizeof args);
+    launch(kernel, shape, &args, sizeof args);
   }
+  void launch(Kernel kernel, const LaunchShape& shape, const void* args, size_t bytes);
   uint32_t gemm_shared(TileFormat format, GemmSize size) const;
   uint32_t gemm_tokens(TileFormat format, GemmSize size) const;
   /// So many blocks a multiprocessor, but not more than there is work for.
@@ -96,6 +108,9 @@ class GpuKernels {
   GpuTuning tuning_;
   Table kernels_;
   Result<void> status_;
+  std::vector<std::pair<void*, std::string_view>> names_;  // by handle
+  bool is_profiling_ = false;
+  std::vector<std::pair<void*, int>> profiled_;  // a kernel's handle, and the time noted before it
 };
 
 }  // namespace tetrad::gpu

@@ -29,10 +29,11 @@ TETRAD_KERNEL(read_all, ReadAllArgs, 512) {
   const uint64_t first = (static_cast<uint64_t>(block_x()) * 512 + thread_index()) * 16;
   uint32_t mixed_words = 0;
   for (uint64_t at = first; at < args.bytes; at += 4 * step) {
-    uint32_t words[4][4];
+    uint32_t words[4][4] = {};
     TETRAD_UNROLL
-    for (uint32_t i = 0; i < 4; ++i)
-      load_once(words[i], args.from + at + i * step);
+    for (uint32_t i = 0; i < 4; ++i) {
+      if (at + i * step < args.bytes) load_once(words[i], args.from + at + i * step);
+    }
     TETRAD_UNROLL
     for (uint32_t i = 0; i < 4; ++i)
       mixed_words ^= words[i][0] ^ words[i][1] ^ words[i][2] ^ words[i][3];

@@ -6,26 +6,33 @@
 // Lanes load pieces of rows of the cache as they lie there; which dimension of a head stands where
 // follows from that (dim_of_row, dims of first_k) and is the same for both operands.
 //
-// Keys are cut into splits of kSplitKeys at fixed positions. Within a split the softmax is online,
-// by blocks of 16 keys, from nothing; splits are merged in order. Maxima are rounded up to integers
-// (the scores are exponents of two), so merging multiplies by powers of two, exactly. Decode
-// computes the splits of a token in different warps and the last block to finish merges them;
-// prefill merges as it goes. Both do the same operations on the same numbers, so the bits are the
-// same.
+// Keys are cut at fixed positions: into splits of kSplitKeys, and kAttendWarps splits are a group.
+// Within a split the softmax is online, by blocks of 16 keys, from nothing; the splits of a group
+// are merged in order, then the groups. Maxima are rounded up to integers (the scores are exponents
+// of two), so merging multiplies by powers of two, exactly. Decode computes a group in a block, a
+// split in a warp, and the last block to finish merges the groups; prefill merges as it goes. Both
+// do the same operations on the same numbers, so the bits are the same.
 
 #include "gpu/fragment.h"
 #include "kernels/gpu/packed_matrix.h"
 
 namespace tetrad::gpu {
 
-inline constexpr uint32_t kKvBlock = 16;     // kKvBlockSize of kernels/batch.h
-inline constexpr uint32_t kSplitKeys = 128;  // a multiple of kKvBlock
+inline constexpr uint32_t kKvBlock = 16;    // kKvBlockSize of kernels/batch.h
+inline constexpr uint32_t kSplitKeys = 64;  // a multiple of kKvBlock
+inline constexpr uint32_t kSplitBlocks = kSplitKeys / kKvBlock;
 inline constexpr uint32_t kAttendWarps = 8;
+inline constexpr uint32_t kGroupKeys = kSplitKeys * kAttendWarps;
 inline constexpr uint32_t kMaxGroup = 8;  // query heads of a KV head
+inline constexpr uint32_t kPrefillWarps = 4;
+/// Converted keys and values are used for so many tiles of columns; registers allow no more.
+template <class F>
+inline constexpr uint32_t kPrefillTilesOf = 16 / F::kTokens;
 
 /// Sequences of a step; of each, query_len rows of the batch from query_start on.
 struct AttentionArgs {
-  const uint16_t* q = nullptr;       // [T, num_heads * head_dim] halves, scaled (qk_norm_rope.h)
+  const uint16_t* q = nullptr;       // [T, num_heads * head_dim] halves, times kE4m3Factor and more
+                                     // (qk_norm_rope.h)
   const uint8_t* k_cache = nullptr;  // E4M3 [blocks, num_kv_heads, 16, head_dim]
   const uint8_t* v_cache = nullptr;
   float v_scale = 1;
@@ -39,12 +46,12 @@ struct AttentionArgs {
   uint16_t* attended = nullptr;  // [T, attended_stride] halves in activation_offset order
   uint32_t attended_stride = 0;
 
-  // Decode: one query a sequence. Grid: (splits / kAttendWarps, num_kv_heads, sequences), for as
-  // many splits as the longest sequence may have; blocks beyond a sequence's end return.
+  // Decode: one query a sequence. Grid: (max_groups, num_kv_heads, sequences), for as many groups
+  // of keys as the longest sequence may have; blocks beyond a sequence's end return.
   const int32_t* sequences = nullptr;  // [grid z]: which of the sequences
-  float* partial = nullptr;            // [grid z, num_kv_heads, max_splits, partial_floats]
-  uint32_t max_splits = 0;             // grid x * kAttendWarps
-  uint32_t* finished = nullptr;        // [grid z, num_kv_heads], 0 before and after
+  float* partial = nullptr;            // [grid z, num_kv_heads, max_groups, partial_floats]
+  uint32_t max_groups = 0;
+  uint32_t* finished = nullptr;  // [grid z, num_kv_heads], 0 before and after
 
   // Prefill: a warp takes kPrefillTiles tiles of columns of a sequence. Grid: (items /
   // kPrefillWarps, num_kv_heads).
@@ -52,18 +59,34 @@ struct AttentionArgs {
   uint32_t num_items = 0;
 };
 
-inline constexpr uint32_t kPrefillWarps = 4;
-/// Converted keys and values are used for so many tiles of columns; registers allow no more.
-template <class F>
-inline constexpr uint32_t kPrefillTilesOf = 16 / F::kTokens;
-
-/// Floats of what a warp leaves of one split: every lane's sums, then maxima and denominators.
+/// Floats of what is left of one split or group: every lane's sums, then maxima and denominators.
 template <class F>
 constexpr uint32_t partial_floats(uint32_t head_dim) {
   return 32 * (head_dim / 16 * F::kD + 2 * F::kTokensOfLane);
 }
 
+template <class F>
+constexpr uint32_t attend_decode_shared_bytes(uint32_t head_dim) {
+  return (kAttendWarps * partial_floats<F>(head_dim) + 4) * 4;
+}
+/// Of each tile of a warp the group and the total.
+template <class F>
+constexpr uint32_t attend_prefill_shared_bytes(uint32_t head_dim) {
+  return kPrefillWarps * kPrefillTilesOf<F> * 2 * partial_floats<F>(head_dim) * 4;
+}
+
+/// What e4m3_as_halves takes from a value: q and the output are multiplied by it once instead of
+/// each key and value.
+inline constexpr float kE4m3Factor = 256;
+
 namespace TETRAD_MACHINE {
+
+/// Two E4M3 numbers over kE4m3Factor as halves, exactly: sign, exponent and mantissa in their
+/// places. Four simple operations for two numbers; the instructions that convert are fewer, and
+/// slower.
+TETRAD_DEVICE uint32_t e4m3_as_halves(uint32_t above) {
+  return (above & 0x80008000u) | (above >> 1 & 0x3F803F80u);
+}
 
 /// Of a tile of columns: per lane, as D's registers go.
 template <uint32_t kHeadDim>
@@ -133,12 +156,14 @@ struct Attention {
     uint32_t keys[kRowsOfLane][kKeyWords];
     uint32_t values[kColumnsOfLane][kValueWords];
 
-    TETRAD_DEVICE void load(const uint8_t* k, const uint8_t* v) {
+    TETRAD_DEVICE void load_keys(const uint8_t* k) {
       TETRAD_UNROLL
       for (uint32_t i = 0; i < kRowsOfLane; ++i)
         load_words<kKeyWords>(
             keys[i], k + Fragment::a_row(lane(), i) * kHeadDim +
                          Fragment::first_k(lane()) / kColumnsOfLane * (kHeadDim / kLanesOfRow));
+    }
+    TETRAD_DEVICE void load_values(const uint8_t* v) {
       TETRAD_UNROLL
       for (uint32_t j = 0; j < kColumnsOfLane; ++j)
         load_words<kValueWords>(values[j], v + Fragment::row_of_k(lane(), j) * kHeadDim +
@@ -195,12 +220,18 @@ struct Attention {
     }
   };
 
-  /// Scores of 16 keys: exponents of two.
-  TETRAD_DEVICE static void scores(const Block& block, const Queries& queries,
-                                   float (&s)[Fragment::kD]) {
+  /// Scores of 16 keys for kTiles tiles of columns: exponents of two. Even and odd steps are chains
+  /// of their own: a chain waits for itself.
+  template <uint32_t kTiles>
+  TETRAD_DEVICE static void scores(const Block& block, const Queries (&queries)[kTiles],
+                                   float (&s)[kTiles][Fragment::kD]) {
+    float odd[kTiles][Fragment::kD];
     TETRAD_UNROLL
-    for (uint32_t i = 0; i < Fragment::kD; ++i)
-      s[i] = 0;
+    for (uint32_t n = 0; n < kTiles; ++n) {
+      TETRAD_UNROLL
+      for (uint32_t i = 0; i < Fragment::kD; ++i)
+        s[n][i] = odd[n][i] = 0;
+    }
     TETRAD_UNROLL
     for (uint32_t step = 0; step < kSteps; ++step) {
       uint32_t a[Fragment::kA];
@@ -209,54 +240,81 @@ struct Attention {
         TETRAD_UNROLL
         for (uint32_t j = 0; j < kColumnsOfLane / 2; ++j) {
           const uint32_t byte = step * kColumnsOfLane + 2 * j;
-          a[Fragment::a_register(i, j)] =
-              e4m3_to_halves(block.keys[i][byte / 4] >> 8 * (byte % 4) & 0xFFFFu);
+          a[Fragment::a_register(i, j)] = e4m3_as_halves(bytes_above(
+              block.keys[i][byte / 4], byte % 4, block.keys[i][byte / 4], byte % 4 + 1));
         }
       }
-      Fragment::multiply_add(s, a, queries.b[step]);
+      TETRAD_UNROLL
+      for (uint32_t n = 0; n < kTiles; ++n)
+        Fragment::multiply_add(step % 2 == 0 ? s[n] : odd[n], a, queries[n].b[step]);
+    }
+    TETRAD_UNROLL
+    for (uint32_t n = 0; n < kTiles; ++n) {
+      TETRAD_UNROLL
+      for (uint32_t i = 0; i < Fragment::kD; ++i)
+        s[n][i] += odd[n][i];
     }
   }
 
-  /// Takes 16 keys into the state. `limit[i]`: keys of the block that token i of the lane sees.
-  TETRAD_DEVICE static void take(State& state, const Block& block, const Queries& queries,
-                                 const int32_t (&limit)[Fragment::kTokensOfLane], bool sees_all) {
-    float s[Fragment::kD];
-    scores(block, queries, s);
-    float largest[Fragment::kTokensOfLane];
+  /// From scores to weights, as B of the product with the values. `limit[n][i]`: keys of the block
+  /// that token i of the lane in tile n sees.
+  template <uint32_t kTiles>
+  TETRAD_DEVICE static void soften(State (&state)[kTiles], float (&s)[kTiles][Fragment::kD],
+                                   const int32_t (&limit)[kTiles][Fragment::kTokensOfLane],
+                                   bool sees_all, uint32_t (&b)[kTiles][Fragment::kB]) {
+    float largest[kTiles][Fragment::kTokensOfLane];
     TETRAD_UNROLL
-    for (uint32_t i = 0; i < Fragment::kTokensOfLane; ++i)
-      largest[i] = -1e9f;
-    TETRAD_UNROLL
-    for (uint32_t i = 0; i < Fragment::kD; ++i) {
-      const uint32_t token = i % Fragment::kTokensOfLane;
-      if (!sees_all && static_cast<int32_t>(Fragment::d_row(lane(), i)) >= limit[token])
-        s[i] = -1e9f;
-      largest[token] = larger(largest[token], s[i]);
-    }
-    float factor[Fragment::kTokensOfLane];
-    TETRAD_UNROLL
-    for (uint32_t i = 0; i < Fragment::kTokensOfLane; ++i) {
+    for (uint32_t n = 0; n < kTiles; ++n) {
       TETRAD_UNROLL
-      for (uint32_t step = 1; step < 32; step *= 2) {
-        if ((Fragment::kRowLanes & step) != 0)
-          largest[i] = larger(largest[i], shuffle_xor(largest[i], step));
+      for (uint32_t i = 0; i < Fragment::kTokensOfLane; ++i)
+        largest[n][i] = -1e9f;
+      TETRAD_UNROLL
+      for (uint32_t i = 0; i < Fragment::kD; ++i) {
+        const uint32_t token = i % Fragment::kTokensOfLane;
+        if (!sees_all && static_cast<int32_t>(Fragment::d_row(lane(), i)) >= limit[n][token])
+          s[n][i] = -1e9f;
+        largest[n][token] = larger(largest[n][token], s[n][i]);
       }
-      const float now = larger(state.largest[i], round_up(largest[i]));
-      factor[i] = exact_power(state.largest[i] - now);
-      state.largest[i] = now;
     }
-    state.scale(factor);
-    float p[Fragment::kD];
     TETRAD_UNROLL
-    for (uint32_t i = 0; i < Fragment::kD; ++i) {
-      const uint32_t token = i % Fragment::kTokensOfLane;
-      // What is masked is 0 also where nothing is visible and the difference is 0.
-      p[i] = s[i] == -1e9f ? 0.0f : power_of_two(s[i] - state.largest[token]);
-      p[i] = half_to_float(float_to_half(p[i]));
-      state.denominator[token] += p[i];
+    for (uint32_t step = 1; step < 32; step *= 2) {
+      if ((Fragment::kRowLanes & step) == 0) continue;
+      TETRAD_UNROLL
+      for (uint32_t n = 0; n < kTiles; ++n) {
+        TETRAD_UNROLL
+        for (uint32_t i = 0; i < Fragment::kTokensOfLane; ++i)
+          largest[n][i] = larger(largest[n][i], shuffle_xor(largest[n][i], step));
+      }
     }
-    uint32_t b[Fragment::kB];
-    Fragment::as_b(b, p);
+    TETRAD_UNROLL
+    for (uint32_t n = 0; n < kTiles; ++n) {
+      float factor[Fragment::kTokensOfLane];
+      bool grows = false;
+      TETRAD_UNROLL
+      for (uint32_t i = 0; i < Fragment::kTokensOfLane; ++i) {
+        const float now = larger(state[n].largest[i], round_up(largest[n][i]));
+        factor[i] = exact_power(state[n].largest[i] - now);
+        grows = grows || now > state[n].largest[i];
+        state[n].largest[i] = now;
+      }
+      if (grows) state[n].scale(factor);
+      float p[Fragment::kD];
+      TETRAD_UNROLL
+      for (uint32_t i = 0; i < Fragment::kD; ++i) {
+        const uint32_t token = i % Fragment::kTokensOfLane;
+        // What is masked is 0 also where nothing is visible and the difference is 0.
+        p[i] = s[n][i] == -1e9f ? 0.0f : power_of_two(s[n][i] - state[n].largest[token]);
+        p[i] = half_to_float(float_to_half(p[i]));
+        state[n].denominator[token] += p[i];
+      }
+      Fragment::as_b(b[n], p);
+    }
+  }
+
+  /// sums += V^T P^T.
+  template <uint32_t kTiles>
+  TETRAD_DEVICE static void add_values(State (&state)[kTiles], const Block& block,
+                                       const uint32_t (&b)[kTiles][Fragment::kB]) {
     TETRAD_UNROLL
     for (uint32_t tile = 0; tile < kRowTiles; ++tile) {
       uint32_t a[Fragment::kA];
@@ -265,10 +323,13 @@ struct Attention {
         const uint32_t byte = tile * kRowsOfLane + i;
         TETRAD_UNROLL
         for (uint32_t j = 0; j < kColumnsOfLane / 2; ++j)
-          a[Fragment::a_register(i, j)] = e4m3_to_halves(zip_bytes(
-              block.values[2 * j][byte / 4], block.values[2 * j + 1][byte / 4], byte % 4));
+          a[Fragment::a_register(i, j)] =
+              e4m3_as_halves(bytes_above(block.values[2 * j][byte / 4], byte % 4,
+                                         block.values[2 * j + 1][byte / 4], byte % 4));
       }
-      Fragment::multiply_add(state.sums[tile], a, b);
+      TETRAD_UNROLL
+      for (uint32_t n = 0; n < kTiles; ++n)
+        Fragment::multiply_add(state[n].sums[tile], a, b[n]);
     }
   }
 
@@ -281,27 +342,6 @@ struct Attention {
         if ((Fragment::kRowLanes & step) != 0)
           state.denominator[i] += shuffle_xor(state.denominator[i], step);
       }
-    }
-  }
-
-  /// total = total and split together.
-  TETRAD_DEVICE static void merge(State& total, const State& split) {
-    float of_total[Fragment::kTokensOfLane];
-    float of_split[Fragment::kTokensOfLane];
-    TETRAD_UNROLL
-    for (uint32_t i = 0; i < Fragment::kTokensOfLane; ++i)
-      merge_factors(total.largest[i], split.largest[i], of_total[i], of_split[i]);
-    total.scale(of_total);
-    TETRAD_UNROLL
-    for (uint32_t i = 0; i < Fragment::kTokensOfLane; ++i)
-      total.denominator[i] =
-          fused_multiply_add(split.denominator[i], of_split[i], total.denominator[i]);
-    TETRAD_UNROLL
-    for (uint32_t tile = 0; tile < kRowTiles; ++tile) {
-      TETRAD_UNROLL
-      for (uint32_t i = 0; i < Fragment::kD; ++i)
-        total.sums[tile][i] = fused_multiply_add(
-            split.sums[tile][i], of_split[i % Fragment::kTokensOfLane], total.sums[tile][i]);
     }
   }
 
@@ -318,93 +358,100 @@ struct Attention {
                   activation_offset<Fragment>(head * kHeadDim + dim)] = float_to_half(value);
   }
 
+  /// Where a lane's ends (maxima and denominators) stand in a partial.
+  TETRAD_DEVICE static uint32_t ends_at() {
+    return kRowTiles * 32 * Fragment::kD + lane() * 2 * Fragment::kTokensOfLane;
+  }
+  /// A lane's numbers of one tile of dimensions in a partial: 16 bytes at a time, without which
+  /// four lanes would want one bank.
+  TETRAD_DEVICE static void get(const float* partial, uint32_t tile, float (&sums)[Fragment::kD]) {
+    const auto* from =
+        reinterpret_cast<const Words4*>(partial + (tile * 32 + lane()) * Fragment::kD);
+    TETRAD_UNROLL
+    for (uint32_t i = 0; i < Fragment::kD; i += 4) {
+      const Words4 words = from[i / 4];
+      TETRAD_UNROLL
+      for (uint32_t j = 0; j < 4; ++j)
+        sums[i + j] = __builtin_bit_cast(float, words.word[j]);
+    }
+  }
+  TETRAD_DEVICE static void put(float* partial, uint32_t tile, const float (&sums)[Fragment::kD]) {
+    auto* to = reinterpret_cast<Words4*>(partial + (tile * 32 + lane()) * Fragment::kD);
+    TETRAD_UNROLL
+    for (uint32_t i = 0; i < Fragment::kD; i += 4) {
+      Words4 words;
+      TETRAD_UNROLL
+      for (uint32_t j = 0; j < 4; ++j)
+        words.word[j] = __builtin_bit_cast(uint32_t, sums[i + j]);
+      to[i / 4] = words;
+    }
+  }
+
+  TETRAD_DEVICE static void save(float* partial, const State& state) {
+    TETRAD_UNROLL
+    for (uint32_t tile = 0; tile < kRowTiles; ++tile)
+      put(partial, tile, state.sums[tile]);
+    TETRAD_UNROLL
+    for (uint32_t i = 0; i < Fragment::kTokensOfLane; ++i) {
+      partial[ends_at() + 2 * i] = state.largest[i];
+      partial[ends_at() + 2 * i + 1] = state.denominator[i];
+    }
+  }
+  /// A partial in which nothing is merged.
+  TETRAD_DEVICE static void save_nothing(float* partial) {
+    State nothing;
+    nothing.clear();
+    save(partial, nothing);
+  }
+  /// partial = partial and state together, as MergedTile::take does.
+  TETRAD_DEVICE static void merge(float* partial, const State& state) {
+    float of_total[Fragment::kTokensOfLane];
+    float of_other[Fragment::kTokensOfLane];
+    TETRAD_UNROLL
+    for (uint32_t t = 0; t < Fragment::kTokensOfLane; ++t) {
+      float largest = partial[ends_at() + 2 * t];
+      merge_factors(largest, state.largest[t], of_total[t], of_other[t]);
+      partial[ends_at() + 2 * t] = largest;
+      partial[ends_at() + 2 * t + 1] = fused_multiply_add(
+          state.denominator[t], of_other[t], partial[ends_at() + 2 * t + 1] * of_total[t]);
+    }
+    TETRAD_UNROLL
+    for (uint32_t tile = 0; tile < kRowTiles; ++tile) {
+      float sums[Fragment::kD];
+      get(partial, tile, sums);
+      TETRAD_UNROLL
+      for (uint32_t i = 0; i < Fragment::kD; ++i)
+        sums[i] = fused_multiply_add(state.sums[tile][i], of_other[i % Fragment::kTokensOfLane],
+                                     sums[i] * of_total[i % Fragment::kTokensOfLane]);
+      put(partial, tile, sums);
+    }
+  }
+  TETRAD_DEVICE static void load(State& state, const float* partial) {
+    TETRAD_UNROLL
+    for (uint32_t tile = 0; tile < kRowTiles; ++tile)
+      get(partial, tile, state.sums[tile]);
+    TETRAD_UNROLL
+    for (uint32_t i = 0; i < Fragment::kTokensOfLane; ++i) {
+      state.largest[i] = partial[ends_at() + 2 * i];
+      state.denominator[i] = partial[ends_at() + 2 * i + 1];
+    }
+  }
+
   /// A KV head's part of a block of the cache.
-  TETRAD_DEVICE static uint64_t cache_at(const AttentionArgs& args, uint32_t sequence,
-                                         uint32_t kv_head, uint32_t block) {
-    const int32_t physical =
-        args.block_table[static_cast<uint64_t>(sequence) * args.table_stride + block];
-    return (static_cast<uint64_t>(static_cast<uint32_t>(physical)) * args.num_kv_heads + kv_head) *
+  TETRAD_DEVICE static uint64_t cache_at(const AttentionArgs& args, uint32_t kv_head,
+                                         uint32_t physical_block) {
+    return (static_cast<uint64_t>(physical_block) * args.num_kv_heads + kv_head) *
            (kKvBlock * kHeadDim);
   }
 };
 
-template <uint32_t kHeadDim>
-TETRAD_DEVICE void attend_decode(const AttentionArgs& args) {
-  using A = Attention<kHeadDim>;
-  uint32_t* is_last = reinterpret_cast<uint32_t*>(shared_memory());
-  wait_for_launches_before();
-  let_next_launch_begin();
-  const auto sequence = static_cast<uint32_t>(args.sequences[block_z()]);
-  const uint32_t kv_head = block_y();
-  const auto num_keys = static_cast<uint32_t>(args.context_len[sequence]) + 1;
-  const uint32_t num_splits = tiles_for(num_keys, kSplitKeys);
-  if (block_x() * kAttendWarps >= num_splits) return;
-  const auto token = static_cast<uint64_t>(args.query_start[sequence]);
-  const uint32_t num_heads = args.num_kv_heads * args.group;
-  const uint64_t of_sequence =
-      (static_cast<uint64_t>(block_z()) * args.num_kv_heads + kv_head) * args.max_splits;
+/// One tile of dimensions of a merge over several partials.
+struct MergedTile {
+  float largest[Fragment::kTokensOfLane];
+  float denominator[Fragment::kTokensOfLane];
+  float sums[Fragment::kD];
 
-  const uint32_t split = block_x() * kAttendWarps + warp();
-  if (split < num_splits) {
-    const uint32_t first_block = split * (kSplitKeys / kKvBlock);
-    const uint32_t blocks_left = tiles_for(num_keys, kKvBlock) - first_block;
-    const uint32_t num_blocks =
-        blocks_left < kSplitKeys / kKvBlock ? blocks_left : kSplitKeys / kKvBlock;
-    typename A::Block next;
-    const uint64_t first = A::cache_at(args, sequence, kv_head, first_block);
-    next.load(args.k_cache + first, args.v_cache + first);
-    const uint32_t column = Fragment::b_token(lane());
-    typename A::Queries queries;
-    queries.load(column < args.group
-                     ? args.q + (token * num_heads + kv_head * args.group + column) * kHeadDim
-                     : nullptr);
-    typename A::State state;
-    state.clear();
-    for (uint32_t i = 0; i < num_blocks; ++i) {
-      typename A::Block block = next;
-      if (i + 1 < num_blocks) {
-        const uint64_t at = A::cache_at(args, sequence, kv_head, first_block + i + 1);
-        next.load(args.k_cache + at, args.v_cache + at);
-      }
-      const uint32_t keys = num_keys - (first_block + i) * kKvBlock;
-      if (keys < kKvBlock) block.clear_values(keys);
-      int32_t limit[Fragment::kTokensOfLane];
-      TETRAD_UNROLL
-      for (uint32_t t = 0; t < Fragment::kTokensOfLane; ++t)
-        limit[t] = static_cast<int32_t>(keys);
-      A::take(state, block, queries, limit, keys >= kKvBlock);
-    }
-    A::gather(state);
-    float* mine = args.partial + (of_sequence + split) * partial_floats<Fragment>(kHeadDim);
-    TETRAD_UNROLL
-    for (uint32_t tile = 0; tile < A::kRowTiles; ++tile) {
-      TETRAD_UNROLL
-      for (uint32_t i = 0; i < Fragment::kD; ++i)
-        mine[(tile * 32 + lane()) * Fragment::kD + i] = state.sums[tile][i];
-    }
-    float* ends = mine + A::kRowTiles * 32 * Fragment::kD + lane() * 2 * Fragment::kTokensOfLane;
-    TETRAD_UNROLL
-    for (uint32_t i = 0; i < Fragment::kTokensOfLane; ++i) {
-      ends[2 * i] = state.largest[i];
-      ends[2 * i + 1] = state.denominator[i];
-    }
-  }
-
-  sync_block();
-  if (thread_index() == 0) {
-    fence_device();
-    uint32_t* counter = args.finished + block_z() * args.num_kv_heads + kv_head;
-    *is_last = atomic_increment(counter) + 1 == tiles_for(num_splits, kAttendWarps) ? 1 : 0;
-    if (*is_last != 0) *counter = 0;
-  }
-  sync_block();
-  if (*is_last == 0) return;
-
-  // A warp merges some tiles of dimensions of all splits.
-  for (uint32_t tile = warp(); tile < A::kRowTiles; tile += kAttendWarps) {
-    float largest[Fragment::kTokensOfLane];
-    float denominator[Fragment::kTokensOfLane];
-    float sums[Fragment::kD];
+  TETRAD_DEVICE void clear() {
     TETRAD_UNROLL
     for (uint32_t i = 0; i < Fragment::kTokensOfLane; ++i) {
       largest[i] = -1e9f;
@@ -413,48 +460,172 @@ TETRAD_DEVICE void attend_decode(const AttentionArgs& args) {
     TETRAD_UNROLL
     for (uint32_t i = 0; i < Fragment::kD; ++i)
       sums[i] = 0;
-    constexpr uint32_t kAtOnce = 8;
-    for (uint32_t first = 0; first < num_splits; first += kAtOnce) {
-      float their_sums[kAtOnce][Fragment::kD];
-      float their_ends[kAtOnce][2 * Fragment::kTokensOfLane];
+  }
+  TETRAD_DEVICE void take(const float (&their_sums)[Fragment::kD],
+                          const float (&their_ends)[2 * Fragment::kTokensOfLane]) {
+    TETRAD_UNROLL
+    for (uint32_t t = 0; t < Fragment::kTokensOfLane; ++t) {
+      float of_total;
+      float of_other;
+      merge_factors(largest[t], their_ends[2 * t], of_total, of_other);
+      denominator[t] =
+          fused_multiply_add(their_ends[2 * t + 1], of_other, denominator[t] * of_total);
       TETRAD_UNROLL
-      for (uint32_t s = 0; s < kAtOnce; ++s) {
-        if (first + s >= num_splits) break;
-        const float* theirs =
-            args.partial + (of_sequence + first + s) * partial_floats<Fragment>(kHeadDim);
-        const float* ends =
-            theirs + A::kRowTiles * 32 * Fragment::kD + lane() * 2 * Fragment::kTokensOfLane;
-        TETRAD_UNROLL
-        for (uint32_t i = 0; i < Fragment::kD; ++i)
-          their_sums[s][i] = load_fresh(theirs + (tile * 32 + lane()) * Fragment::kD + i);
-        TETRAD_UNROLL
-        for (uint32_t i = 0; i < 2 * Fragment::kTokensOfLane; ++i)
-          their_ends[s][i] = load_fresh(ends + i);
-      }
-      TETRAD_UNROLL
-      for (uint32_t s = 0; s < kAtOnce; ++s) {
-        if (first + s >= num_splits) break;
-        TETRAD_UNROLL
-        for (uint32_t t = 0; t < Fragment::kTokensOfLane; ++t) {
-          float of_total;
-          float of_split;
-          merge_factors(largest[t], their_ends[s][2 * t], of_total, of_split);
-          denominator[t] =
-              fused_multiply_add(their_ends[s][2 * t + 1], of_split, denominator[t] * of_total);
-          TETRAD_UNROLL
-          for (uint32_t i = t; i < Fragment::kD; i += Fragment::kTokensOfLane)
-            sums[i] = fused_multiply_add(their_sums[s][i], of_split, sums[i] * of_total);
-        }
-      }
+      for (uint32_t i = t; i < Fragment::kD; i += Fragment::kTokensOfLane)
+        sums[i] = fused_multiply_add(their_sums[i], of_other, sums[i] * of_total);
     }
+  }
+};
+
+/// A warp's split of a group, into its part of shared memory.
+template <uint32_t kHeadDim>
+TETRAD_DEVICE void attend_split(const AttentionArgs& args, uint32_t sequence, uint32_t kv_head,
+                                uint64_t token, uint32_t num_keys, uint32_t split, float* partial) {
+  using A = Attention<kHeadDim>;
+  const uint32_t first_block = split * kSplitBlocks;
+  const uint32_t blocks_left = tiles_for(num_keys, kKvBlock) - first_block;
+  const uint32_t num_blocks = blocks_left < kSplitBlocks ? blocks_left : kSplitBlocks;
+  // All blocks' places at once: a load each would wait for the one before.
+  uint32_t physical = 0;
+  if (lane() < num_blocks)
+    physical =
+        static_cast<uint32_t>(args.block_table[static_cast<uint64_t>(sequence) * args.table_stride +
+                                               first_block + lane()]);
+  typename A::Block block;
+  const uint64_t first = A::cache_at(args, kv_head, shuffle(physical, 0));
+  block.load_keys(args.k_cache + first);
+  block.load_values(args.v_cache + first);
+  const uint32_t num_heads = args.num_kv_heads * args.group;
+  const uint32_t column = Fragment::b_token(lane());
+  typename A::Queries queries[1];
+  queries[0].load(column < args.group
+                      ? args.q + (token * num_heads + kv_head * args.group + column) * kHeadDim
+                      : nullptr);
+  typename A::State state[1];
+  state[0].clear();
+  TETRAD_UNROLL
+  for (uint32_t i = 0; i < kSplitBlocks; ++i) {
+    if (i >= num_blocks) break;
+    const uint64_t next = A::cache_at(args, kv_head, shuffle(physical, (i + 1) % 32));
+    const bool has_next = i + 1 < num_blocks;
+    const uint32_t keys = num_keys - (first_block + i) * kKvBlock;
+    int32_t limit[1][Fragment::kTokensOfLane];
+    TETRAD_UNROLL
+    for (uint32_t t = 0; t < Fragment::kTokensOfLane; ++t)
+      limit[0][t] = static_cast<int32_t>(keys);
+    float s[1][Fragment::kD];
+    uint32_t b[1][Fragment::kB];
+    A::scores(block, queries, s);
+    // Registers are asked for again as soon as they are free.
+    if (has_next) block.load_keys(args.k_cache + next);
+    A::soften(state, s, limit, keys >= kKvBlock, b);
+    if (keys < kKvBlock) block.clear_values(keys);
+    A::add_values(state, block, b);
+    if (has_next) block.load_values(args.v_cache + next);
+  }
+  A::gather(state[0]);
+  A::save(partial, state[0]);
+}
+
+template <uint32_t kHeadDim>
+TETRAD_DEVICE void attend_decode(const AttentionArgs& args) {
+  using A = Attention<kHeadDim>;
+  constexpr uint32_t kPartial = partial_floats<Fragment>(kHeadDim);
+  float* splits = reinterpret_cast<float*>(shared_memory());
+  uint32_t* is_last = reinterpret_cast<uint32_t*>(splits + kAttendWarps * kPartial);
+  wait_for_launches_before();
+  let_next_launch_begin();
+  const auto sequence = static_cast<uint32_t>(args.sequences[block_z()]);
+  const uint32_t kv_head = block_y();
+  const auto num_keys = static_cast<uint32_t>(args.context_len[sequence]) + 1;
+  const uint32_t num_groups = tiles_for(num_keys, kGroupKeys);
+  if (block_x() >= num_groups) return;
+  const auto token = static_cast<uint64_t>(args.query_start[sequence]);
+
+  const uint32_t first_split = block_x() * kAttendWarps;
+  const uint32_t splits_left = tiles_for(num_keys, kSplitKeys) - first_split;
+  const uint32_t num_splits = splits_left < kAttendWarps ? splits_left : kAttendWarps;
+  if (warp() < num_splits)
+    attend_split<kHeadDim>(args, sequence, kv_head, token, num_keys, first_split + warp(),
+                           splits + warp() * kPartial);
+  sync_block();
+
+  // A warp merges a tile of dimensions of all splits, and of all groups.
+  const auto store = [&](const MergedTile& merged, uint32_t tile) TETRAD_INLINE {
     TETRAD_UNROLL
     for (uint32_t i = 0; i < Fragment::kD; ++i) {
       const uint32_t column = Fragment::d_token(lane(), i);
       if (column < args.group)
         A::store(args, token, kv_head * args.group + column,
                  A::dim_of_row(tile, Fragment::d_row(lane(), i)),
-                 divide(sums[i], denominator[i % Fragment::kTokensOfLane]) * args.v_scale);
+                 divide(merged.sums[i], merged.denominator[i % Fragment::kTokensOfLane]) *
+                     (args.v_scale * kE4m3Factor));
     }
+  };
+  const uint64_t of_sequence =
+      (static_cast<uint64_t>(block_z()) * args.num_kv_heads + kv_head) * args.max_groups;
+  for (uint32_t tile = warp(); tile < A::kRowTiles; tile += kAttendWarps) {
+    MergedTile group;
+    group.clear();
+    for (uint32_t s = 0; s < num_splits; ++s) {
+      float sums[Fragment::kD];
+      float ends[2 * Fragment::kTokensOfLane];
+      A::get(splits + s * kPartial, tile, sums);
+      TETRAD_UNROLL
+      for (uint32_t i = 0; i < 2 * Fragment::kTokensOfLane; ++i)
+        ends[i] = splits[s * kPartial + A::ends_at() + i];
+      group.take(sums, ends);
+    }
+    if (num_groups == 1) {
+      store(group, tile);
+      continue;
+    }
+    float* mine = args.partial + (of_sequence + block_x()) * kPartial;
+    A::put(mine, tile, group.sums);
+    if (tile == 0) {
+      TETRAD_UNROLL
+      for (uint32_t t = 0; t < Fragment::kTokensOfLane; ++t) {
+        mine[A::ends_at() + 2 * t] = group.largest[t];
+        mine[A::ends_at() + 2 * t + 1] = group.denominator[t];
+      }
+    }
+  }
+  if (num_groups == 1) return;
+
+  sync_block();
+  if (thread_index() == 0) {
+    fence_device();
+    uint32_t* counter = args.finished + block_z() * args.num_kv_heads + kv_head;
+    *is_last = atomic_increment(counter) + 1 == num_groups ? 1 : 0;
+    if (*is_last != 0) *counter = 0;
+  }
+  sync_block();
+  if (*is_last == 0) return;
+  for (uint32_t tile = warp(); tile < A::kRowTiles; tile += kAttendWarps) {
+    MergedTile total;
+    total.clear();
+    constexpr uint32_t kAtOnce = 8;
+    for (uint32_t first = 0; first < num_groups; first += kAtOnce) {
+      float sums[kAtOnce][Fragment::kD];
+      float ends[kAtOnce][2 * Fragment::kTokensOfLane];
+      TETRAD_UNROLL
+      for (uint32_t g = 0; g < kAtOnce; ++g) {
+        if (first + g >= num_groups) break;
+        const float* theirs = args.partial + (of_sequence + first + g) * kPartial;
+        TETRAD_UNROLL
+        for (uint32_t i = 0; i < Fragment::kD; ++i)
+          sums[g][i] = load_fresh(theirs + (tile * 32 + lane()) * Fragment::kD + i);
+        TETRAD_UNROLL
+        for (uint32_t i = 0; i < 2 * Fragment::kTokensOfLane; ++i)
+          ends[g][i] = load_fresh(theirs + A::ends_at() + i);
+      }
+      TETRAD_UNROLL
+      for (uint32_t g = 0; g < kAtOnce; ++g) {
+        if (first + g >= num_groups) break;
+        total.take(sums[g], ends[g]);
+      }
+    }
+    store(total, tile);
   }
 }
 
@@ -476,8 +647,10 @@ TETRAD_DEVICE void attend_prefill(const AttentionArgs& args) {
   const uint32_t num_columns = query_len * args.group;
   const uint32_t num_heads = args.num_kv_heads * args.group;
 
+  constexpr uint32_t kPartial = partial_floats<Fragment>(kHeadDim);
+  // Of each tile the group, then the total.
+  float* merged = reinterpret_cast<float*>(shared_memory()) + warp() * kPrefillTiles * 2 * kPartial;
   typename A::Queries queries[kPrefillTiles];
-  typename A::State total[kPrefillTiles];
   int32_t last_key[kPrefillTiles][Fragment::kTokensOfLane];  // the last one a lane's token sees
   TETRAD_UNROLL
   for (uint32_t n = 0; n < kPrefillTiles; ++n) {
@@ -487,7 +660,8 @@ TETRAD_DEVICE void attend_prefill(const AttentionArgs& args) {
                                                    kv_head * args.group + mine % args.group) *
                                                       kHeadDim
                                        : nullptr);
-    total[n].clear();
+    A::save_nothing(merged + 2 * n * kPartial);
+    A::save_nothing(merged + (2 * n + 1) * kPartial);
     TETRAD_UNROLL
     for (uint32_t t = 0; t < Fragment::kTokensOfLane; ++t) {
       const uint32_t column = first + Fragment::d_token(lane(), t);
@@ -502,37 +676,57 @@ TETRAD_DEVICE void attend_prefill(const AttentionArgs& args) {
   const uint32_t written = context + query_len;
 
   const uint32_t num_blocks = tiles_for(num_keys, kKvBlock);
-  typename A::Block next;
-  const uint64_t begin = A::cache_at(args, sequence, kv_head, 0);
-  next.load(args.k_cache + begin, args.v_cache + begin);
+  const int32_t* table = args.block_table + static_cast<uint64_t>(sequence) * args.table_stride;
+  uint32_t physical = 0;  // lane i: of block index / 32 * 32 + i
+  const auto place_of = [&](uint32_t index) TETRAD_INLINE -> uint64_t {
+    if (index % 32 == 0 && index + lane() < num_blocks)
+      physical = static_cast<uint32_t>(table[index + lane()]);
+    return A::cache_at(args, kv_head, shuffle(physical, index % 32));
+  };
+  typename A::Block block;
+  const uint64_t first_place = place_of(0);
+  block.load_keys(args.k_cache + first_place);
+  block.load_values(args.v_cache + first_place);
   typename A::State split[kPrefillTiles];
   for (uint32_t index = 0; index < num_blocks; ++index) {
-    if (index % (kSplitKeys / kKvBlock) == 0) {
+    if (index % kSplitBlocks == 0) {
       TETRAD_UNROLL
       for (uint32_t n = 0; n < kPrefillTiles; ++n)
         split[n].clear();
     }
-    typename A::Block block = next;
-    if (index + 1 < num_blocks) {
-      const uint64_t at = A::cache_at(args, sequence, kv_head, index + 1);
-      next.load(args.k_cache + at, args.v_cache + at);
-    }
+    const uint64_t next = place_of(index + 1);
+    const bool has_next = index + 1 < num_blocks;
     const uint32_t first_key = index * kKvBlock;
-    if (first_key + kKvBlock > written) block.clear_values(written - first_key);
     const bool sees_all = first_key + kKvBlock <= seen_by_all;
+    int32_t limit[kPrefillTiles][Fragment::kTokensOfLane];
     TETRAD_UNROLL
     for (uint32_t n = 0; n < kPrefillTiles; ++n) {
-      int32_t limit[Fragment::kTokensOfLane];
       TETRAD_UNROLL
       for (uint32_t t = 0; t < Fragment::kTokensOfLane; ++t)
-        limit[t] = last_key[n][t] + 1 - static_cast<int32_t>(first_key);
-      A::take(split[n], block, queries[n], limit, sees_all);
+        limit[n][t] = last_key[n][t] + 1 - static_cast<int32_t>(first_key);
     }
-    if ((index + 1) % (kSplitKeys / kKvBlock) == 0 || index + 1 == num_blocks) {
+    float s[kPrefillTiles][Fragment::kD];
+    uint32_t b[kPrefillTiles][Fragment::kB];
+    A::scores(block, queries, s);
+    if (has_next) block.load_keys(args.k_cache + next);
+    A::soften(split, s, limit, sees_all, b);
+    if (first_key + kKvBlock > written) block.clear_values(written - first_key);
+    A::add_values(split, block, b);
+    if (has_next) block.load_values(args.v_cache + next);
+    // What is merged waits in shared memory: registers hold one split alone.
+    const bool is_end = index + 1 == num_blocks;
+    if ((index + 1) % kSplitBlocks == 0 || is_end) {
+      const bool ends_group = (index + 1) % (kSplitBlocks * kAttendWarps) == 0 || is_end;
       TETRAD_UNROLL
       for (uint32_t n = 0; n < kPrefillTiles; ++n) {
         A::gather(split[n]);
-        A::merge(total[n], split[n]);
+        float* group = merged + 2 * n * kPartial;
+        A::merge(group, split[n]);
+        if (ends_group) {
+          A::load(split[n], group);
+          A::merge(group + kPartial, split[n]);
+          A::save_nothing(group);
+        }
       }
     }
   }
@@ -543,13 +737,15 @@ TETRAD_DEVICE void attend_prefill(const AttentionArgs& args) {
     for (uint32_t i = 0; i < Fragment::kD; ++i) {
       const uint32_t column = first_column + n * Fragment::kTokens + Fragment::d_token(lane(), i);
       if (column >= num_columns) continue;
-      const float denominator = total[n].denominator[i % Fragment::kTokensOfLane];
+      const float* total = merged + (2 * n + 1) * kPartial;
+      const float denominator = total[A::ends_at() + 2 * (i % Fragment::kTokensOfLane) + 1];
       TETRAD_UNROLL
       for (uint32_t tile = 0; tile < A::kRowTiles; ++tile)
         A::store(args, first_token + column / args.group,
                  kv_head * args.group + column % args.group,
                  A::dim_of_row(tile, Fragment::d_row(lane(), i)),
-                 divide(total[n].sums[tile][i], denominator) * args.v_scale);
+                 divide(total[(tile * 32 + lane()) * Fragment::kD + i], denominator) *
+                     (args.v_scale * kE4m3Factor));
     }
   }
 }

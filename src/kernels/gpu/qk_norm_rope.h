@@ -7,7 +7,7 @@
 
 namespace tetrad::gpu {
 
-/// A block a token.
+/// A block a token. q_size and kv_size are multiples of 4.
 struct QkNormRopeArgs {
   const float* qkv = nullptr;     // [T, q_size + 2 * kv_size]
   const float* q_norm = nullptr;  // [q_size]
@@ -20,7 +20,8 @@ struct QkNormRopeArgs {
   const float* rotation = nullptr;        // [max positions, rotary_dim / 2, 2]: cosine and sine
   const int32_t* positions = nullptr;     // [T]
   const int64_t* slot_mapping = nullptr;  // [T]
-  /// Times softmax scale, log2(e) and the cache's k_scale: scores are exponents of two then.
+  /// Softmax scale, log2(e), the cache's k_scale and kE4m3Factor (paged_attention.h) together:
+  /// scores are exponents of two then.
   float q_factor = 1;
   uint16_t* q = nullptr;       // [T, q_size] halves
   uint8_t* k_cache = nullptr;  // E4M3 [blocks, kv_heads, 16, head_dim], x / k_scale
@@ -29,9 +30,14 @@ struct QkNormRopeArgs {
   float v_scale = 1;
 };
 
-inline constexpr uint32_t kRopeThreads = 256;
+/// A token's q, k and v are few numbers and the launch is one of many: many threads, each with few
+/// of them, wait for memory once.
+inline constexpr uint32_t kRopeThreads = 1024;
+inline constexpr uint32_t kRopeWarps = kRopeThreads / 32;
+/// Loads of 16 bytes a thread makes of q and k together, which are at most 8192 numbers.
+inline constexpr uint32_t kRopeLoads = 2;
 constexpr uint32_t rope_shared_bytes(uint32_t q_size, uint32_t kv_size) {
-  return (q_size + kv_size + 16) * 4;
+  return (q_size + kv_size + 2 * kRopeWarps) * 4;
 }
 
 namespace TETRAD_MACHINE {
@@ -47,9 +53,19 @@ TETRAD_DEVICE float rotated(const float* head, uint32_t d, const float* rotation
   return d < half ? head[d] * cosine - head[d + half] * sine : head[d] * cosine + head[pair] * sine;
 }
 
-TETRAD_KERNEL(qk_norm_rope, QkNormRopeArgs, 256) {
+TETRAD_KERNEL(qk_norm_rope, QkNormRopeArgs, 1024) {
   float* values = reinterpret_cast<float*>(shared_memory());  // q, then k, normed
-  float* scratch = values + args.q_size + args.kv_size;       // [2][8]
+  float* scratch = values + args.q_size + args.kv_size;       // [2][kRopeWarps]
+  const uint32_t size = args.q_size + args.kv_size;
+  Words4 norms[kRopeLoads];
+  TETRAD_UNROLL
+  for (uint32_t i = 0; i < kRopeLoads; ++i) {
+    const uint32_t at = (i * kRopeThreads + thread_index()) * 4;
+    if (at >= size) break;
+    norms[i] = at < args.q_size
+                   ? *reinterpret_cast<const Words4*>(args.q_norm + at)
+                   : *reinterpret_cast<const Words4*>(args.k_norm + (at - args.q_size));
+  }
   wait_for_launches_before();
   let_next_launch_begin();
   const uint32_t token = block_x();
@@ -59,18 +75,26 @@ TETRAD_KERNEL(qk_norm_rope, QkNormRopeArgs, 256) {
   const float* rotation =
       args.rotation + static_cast<uint64_t>(args.positions[token]) * args.rotary_dim;
 
+  Words4 words[kRopeLoads];
   float squares_q = 0;
   float squares_k = 0;
-  for (uint32_t i = thread_index() * 4; i < args.q_size + args.kv_size; i += kRopeThreads * 4) {
-    const Words4 words = *reinterpret_cast<const Words4*>(from + i);
-    *reinterpret_cast<Words4*>(values + i) = words;
+  TETRAD_UNROLL
+  for (uint32_t i = 0; i < kRopeLoads; ++i) {
+    const uint32_t at = (i * kRopeThreads + thread_index()) * 4;
+    if (at >= size) break;
+    words[i] = *reinterpret_cast<const Words4*>(from + at);
+  }
+  TETRAD_UNROLL
+  for (uint32_t i = 0; i < kRopeLoads; ++i) {
+    const uint32_t at = (i * kRopeThreads + thread_index()) * 4;
+    if (at >= size) break;
     float squares = 0;
     TETRAD_UNROLL
     for (uint32_t j = 0; j < 4; ++j) {
-      const float value = __builtin_bit_cast(float, words.word[j]);
+      const float value = __builtin_bit_cast(float, words[i].word[j]);
       squares = fused_multiply_add(value, value, squares);
     }
-    if (i < args.q_size) {
+    if (at < args.q_size) {
       squares_q += squares;
     } else {
       squares_k += squares;
@@ -80,21 +104,24 @@ TETRAD_KERNEL(qk_norm_rope, QkNormRopeArgs, 256) {
   squares_k = warp_sum(squares_k);
   if (lane() == 0) {
     scratch[warp()] = squares_q;
-    scratch[8 + warp()] = squares_k;
+    scratch[kRopeWarps + warp()] = squares_k;
   }
   sync_block();
-  float sum_q = 0;
-  float sum_k = 0;
-  TETRAD_UNROLL
-  for (uint32_t w = 0; w < 8; ++w) {
-    sum_q += scratch[w];
-    sum_k += scratch[8 + w];
-  }
+  const float sum_q = warp_sum(scratch[lane()]);
+  const float sum_k = warp_sum(scratch[kRopeWarps + lane()]);
   const float inverse_q = inverse_rms(sum_q, args.q_size, args.eps);
   const float inverse_k = inverse_rms(sum_k, args.kv_size, args.eps);
-  for (uint32_t i = thread_index(); i < args.q_size + args.kv_size; i += kRopeThreads) {
-    values[i] *=
-        i < args.q_size ? inverse_q * args.q_norm[i] : inverse_k * args.k_norm[i - args.q_size];
+  TETRAD_UNROLL
+  for (uint32_t i = 0; i < kRopeLoads; ++i) {
+    const uint32_t at = (i * kRopeThreads + thread_index()) * 4;
+    if (at >= size) break;
+    const float inverse = at < args.q_size ? inverse_q : inverse_k;
+    TETRAD_UNROLL
+    for (uint32_t j = 0; j < 4; ++j)
+      words[i].word[j] =
+          __builtin_bit_cast(uint32_t, __builtin_bit_cast(float, words[i].word[j]) * inverse *
+                                           __builtin_bit_cast(float, norms[i].word[j]));
+    *reinterpret_cast<Words4*>(values + at) = words[i];
   }
   sync_block();
 

@@ -1,0 +1,10 @@
+#pragma once
+
+#include "bench_model_flags.h"
+
+namespace tetrad {
+
+/// tetrad bench model --device gpu
+int run_bench_model_gpu(const BenchModelFlags& flags);
+
+}  // namespace tetrad

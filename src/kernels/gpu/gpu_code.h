@@ -1,0 +1,23 @@
+#pragma once
+
+// The GPU's kernels as this build has them, and the GPU that they run on.
+
+#include <memory>
+#include <span>
+#include <string_view>
+
+#include "base/error.h"
+#include "gpu/device.h"
+
+namespace tetrad::gpu {
+
+/// PTX for NVIDIA GPUs from sm_90 on; empty in a build without -DTETRAD_CUDA=ON.
+std::string_view cuda_ptx();
+/// Code objects for AMD GPUs; none in a build without -DTETRAD_HIP=ON.
+std::span<const CodeObject> hip_code_objects();
+
+/// The first GPU that this build has code for. Errors: unsupported when it has none for any, and
+/// what open_cuda_device and open_hip_device say.
+Result<std::unique_ptr<Device>> open_gpu();
+
+}  // namespace tetrad::gpu

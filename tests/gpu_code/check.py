@@ -1,0 +1,81 @@
+#!/usr/bin/env python3
+"""What the compilers made of the GPU's kernels, which no test here can run on their hardware.
+
+check.py gfx KERNELS.co   one line a kernel: registers, shared memory, spills; fails on a spill, on scratch
+                          memory, on static LDS beyond 64 KiB, and where matrix instructions are missing
+check.py ptx KERNELS.ptx  fails where a kernel of the list has local memory or mma.sync is missing
+"""
+
+import re
+import shutil
+import subprocess
+import sys
+
+# Kernels whose products go through the matrix unit.
+MATRIX_KERNELS = re.compile(r"decode_product|experts_(up|down)|gemm|attend|multiply_add_peak")
+
+
+def run(tool, *arguments):
+    path = shutil.which(f"{tool}-19") or shutil.which(tool)
+    if path is None:
+        sys.exit(f"{tool}-19 was not found; install llvm-19")
+    return subprocess.run([path, *arguments], check=True, capture_output=True, text=True).stdout
+
+
+def check_gfx(path):
+    notes = run("llvm-readelf", "--notes", path)
+    problems = []
+    kernels = 0
+    # The notes list a kernel's keys in alphabetic order; .agpr_count or .args begins each.
+    for block in re.split(r"\n  - (?=\.)", notes)[1:]:
+        name = re.search(r"^\s*\.name: +([a-z]\w*)$", block, re.M)
+        if name is None:
+            continue
+        kernels += 1
+        value = {key: int(re.search(rf"\.{key}: +(\d+)", block).group(1))
+                 for key in ("vgpr_count", "vgpr_spill_count", "private_segment_fixed_size",
+                             "group_segment_fixed_size")}
+        print(f"{name.group(1):<32} {value['vgpr_count']:>4} VGPRs "
+              f"{value['group_segment_fixed_size']:>6} bytes of LDS (static) "
+              f"{value['private_segment_fixed_size']:>5} of scratch")
+        if value["vgpr_spill_count"] or value["private_segment_fixed_size"]:
+            problems.append(f"{name.group(1)} spills registers")
+        if value["group_segment_fixed_size"] > 65536:
+            problems.append(f"{name.group(1)} has more than 64 KiB of LDS")
+    if kernels < 30:
+        problems.append(f"only {kernels} kernels were found")
+    code = run("llvm-objdump", "-d", path)
+    for function in re.split(r"\n(?=[0-9a-f]{16} <)", code):
+        name = re.match(r"[0-9a-f]{16} <(\w+)>", function)
+        if name and MATRIX_KERNELS.search(name.group(1)):
+            if "v_wmma_f32_16x16x16_f16" not in function:
+                problems.append(f"{name.group(1)} has no v_wmma_f32_16x16x16_f16")
+    return problems
+
+
+def check_ptx(path):
+    with open(path, encoding="utf-8") as file:
+        entries = re.split(r"\n(?=\.visible \.entry )", file.read())[1:]
+    problems = []
+    for entry in entries:
+        name = re.match(r"\.visible \.entry (\w+)", entry).group(1)
+        if "__local_depot" in entry:
+            problems.append(f"{name} keeps variables in local memory")
+        if MATRIX_KERNELS.search(name) and "mma.sync" not in entry:
+            problems.append(f"{name} has no mma.sync")
+    if len(entries) < 30:
+        problems.append(f"only {len(entries)} kernels were found")
+    print(f"{len(entries)} kernels")
+    return problems
+
+
+def main():
+    kind, path = sys.argv[1:]
+    problems = check_gfx(path) if kind == "gfx" else check_ptx(path)
+    for problem in problems:
+        print(f"FAILED: {problem}")
+    return 1 if problems else 0
+
+
+if __name__ == "__main__":
+    sys.exit(main())
