@@ -115,16 +115,19 @@ Result<std::unique_ptr<GpuModel>> GpuModel::create(
       config.hidden_size > 128 * gpu::kRouterLoads || config.hidden_size % 128 != 0 ||
       config.num_local_experts > 32 * gpu::kExpertsOfLane || config.num_experts_per_tok > 8 ||
       config.q_size() > gpu::kDecodeWarps * gpu::kSegmentColumns ||
+      config.q_size() + config.kv_size() > gpu::kRopeThreads * gpu::kRopeLoads * 4 ||
       config.intermediate_size > gpu::kDecodeWarps * gpu::kSegmentColumns) {
     return fail(ErrorCode::unsupported,
                 "the GPU's kernels take head_dim 64 or 128, up to {} query heads a KV head, "
                 "hidden_size a multiple of 128 up to {}, up to {} experts and 8 a token, and query "
-                "and intermediate sizes up to {}; this model has {}, {}, {}, {} and {}, {} and {}; "
+                "and intermediate sizes up to {}, queries and keys together up to {}; this model "
+                "has {}, {}, {}, {} and {}, {}, {} and {}; "
                 "use --device cpu",
                 gpu::kMaxGroup, 128 * gpu::kRouterLoads, 32 * gpu::kExpertsOfLane,
-                gpu::kDecodeWarps * gpu::kSegmentColumns, config.head_dim, group,
-                config.hidden_size, config.num_local_experts, config.num_experts_per_tok,
-                config.q_size(), config.intermediate_size);
+                gpu::kDecodeWarps * gpu::kSegmentColumns, gpu::kRopeThreads * gpu::kRopeLoads * 4,
+                config.head_dim, group, config.hidden_size, config.num_local_experts,
+                config.num_experts_per_tok, config.q_size(), config.intermediate_size,
+                config.q_size() + config.kv_size());
   }
   std::unique_ptr<GpuModel> model(new GpuModel(config, std::move(device), kernels,
                                                std::move(memory), std::move(weights), limits));

@@ -146,10 +146,12 @@ void GpuKernels::attend_decode(const AttentionArgs& args, uint32_t head_dim,
 }
 
 void GpuKernels::attend_prefill(const AttentionArgs& args, uint32_t head_dim) {
+  const uint32_t warps =
+      is_gfx12_ ? kPrefillWarpsOf<Gfx12Fragment> : kPrefillWarpsOf<NvidiaFragment>;
   launch(head_dim == 64 ? kernels_.attend_prefill_64 : kernels_.attend_prefill_128,
-         {.grid_x = tiles_for(args.num_items, kPrefillWarps),
+         {.grid_x = tiles_for(args.num_items, warps),
           .grid_y = args.num_kv_heads,
-          .threads = kPrefillWarps * 32,
+          .threads = warps * 32,
           .shared_bytes = is_gfx12_ ? attend_prefill_shared_bytes<Gfx12Fragment>(head_dim)
                                     : attend_prefill_shared_bytes<NvidiaFragment>(head_dim)},
          args);

@@ -24,7 +24,12 @@ inline constexpr uint32_t kSplitBlocks = kSplitKeys / kKvBlock;
 inline constexpr uint32_t kAttendWarps = 8;
 inline constexpr uint32_t kGroupKeys = kSplitKeys * kAttendWarps;
 inline constexpr uint32_t kMaxGroup = 8;  // query heads of a KV head
-inline constexpr uint32_t kPrefillWarps = 4;
+/// gfx12 has 64 KiB of shared memory for a block, which four warps would go beyond.
+template <class F>
+inline constexpr uint32_t kPrefillWarpsOf = 32 / F::kTokens;
+/// Into how many parts decode cuts a head's dimensions to merge splits, for the same reason.
+template <class F>
+inline constexpr uint32_t kMergePartsOf = F::kTokens / 8;
 /// Converted keys and values are used for so many tiles of columns; registers allow no more.
 template <class F>
 inline constexpr uint32_t kPrefillTilesOf = 16 / F::kTokens;
@@ -54,7 +59,7 @@ struct AttentionArgs {
   uint32_t* finished = nullptr;  // [grid z, num_kv_heads], 0 before and after
 
   // Prefill: a warp takes kPrefillTiles tiles of columns of a sequence. Grid: (items /
-  // kPrefillWarps, num_kv_heads).
+  // kPrefillWarpsOf, num_kv_heads).
   const int32_t* items = nullptr;  // [num_items, 2]: a sequence, and the first column
   uint32_t num_items = 0;
 };
@@ -67,13 +72,17 @@ constexpr uint32_t partial_floats(uint32_t head_dim) {
 
 template <class F>
 constexpr uint32_t attend_decode_shared_bytes(uint32_t head_dim) {
-  return (kAttendWarps * partial_floats<F>(head_dim) + 4) * 4;
+  return (kAttendWarps * partial_floats<F>(head_dim / kMergePartsOf<F>) + 4) * 4;
 }
 /// Of each tile of a warp the group and the total.
 template <class F>
 constexpr uint32_t attend_prefill_shared_bytes(uint32_t head_dim) {
-  return kPrefillWarps * kPrefillTilesOf<F> * 2 * partial_floats<F>(head_dim) * 4;
+  return kPrefillWarpsOf<F> * kPrefillTilesOf<F> * 2 * partial_floats<F>(head_dim) * 4;
 }
+
+// A block of gfx12 has 64 KiB.
+static_assert(attend_decode_shared_bytes<Gfx12Fragment>(128) <= 65536);
+static_assert(attend_prefill_shared_bytes<Gfx12Fragment>(128) <= 65536);
 
 /// What e4m3_as_halves takes from a value: q and the output are multiplied by it once instead of
 /// each key and value.
@@ -358,9 +367,10 @@ struct Attention {
                   activation_offset<Fragment>(head * kHeadDim + dim)] = float_to_half(value);
   }
 
-  /// Where a lane's ends (maxima and denominators) stand in a partial.
+  /// Where a lane's ends (maxima and denominators) stand in a partial of so many tiles.
+  template <uint32_t kTiles = kRowTiles>
   TETRAD_DEVICE static uint32_t ends_at() {
-    return kRowTiles * 32 * Fragment::kD + lane() * 2 * Fragment::kTokensOfLane;
+    return kTiles * 32 * Fragment::kD + lane() * 2 * Fragment::kTokensOfLane;
   }
   /// A lane's numbers of one tile of dimensions in a partial: 16 bytes at a time, without which
   /// four lanes would want one bank.
@@ -387,14 +397,16 @@ struct Attention {
     }
   }
 
+  /// kTiles tiles of dimensions from kFirst on.
+  template <uint32_t kFirst = 0, uint32_t kTiles = kRowTiles>
   TETRAD_DEVICE static void save(float* partial, const State& state) {
     TETRAD_UNROLL
-    for (uint32_t tile = 0; tile < kRowTiles; ++tile)
-      put(partial, tile, state.sums[tile]);
+    for (uint32_t tile = 0; tile < kTiles; ++tile)
+      put(partial, tile, state.sums[kFirst + tile]);
     TETRAD_UNROLL
     for (uint32_t i = 0; i < Fragment::kTokensOfLane; ++i) {
-      partial[ends_at() + 2 * i] = state.largest[i];
-      partial[ends_at() + 2 * i + 1] = state.denominator[i];
+      partial[ends_at<kTiles>() + 2 * i] = state.largest[i];
+      partial[ends_at<kTiles>() + 2 * i + 1] = state.denominator[i];
     }
   }
   /// A partial in which nothing is merged.
@@ -477,10 +489,11 @@ struct MergedTile {
   }
 };
 
-/// A warp's split of a group, into its part of shared memory.
+/// A warp's split of a group.
 template <uint32_t kHeadDim>
 TETRAD_DEVICE void attend_split(const AttentionArgs& args, uint32_t sequence, uint32_t kv_head,
-                                uint64_t token, uint32_t num_keys, uint32_t split, float* partial) {
+                                uint64_t token, uint32_t num_keys, uint32_t split,
+                                SoftmaxState<kHeadDim> (&state)[1]) {
   using A = Attention<kHeadDim>;
   const uint32_t first_block = split * kSplitBlocks;
   const uint32_t blocks_left = tiles_for(num_keys, kKvBlock) - first_block;
@@ -501,7 +514,6 @@ TETRAD_DEVICE void attend_split(const AttentionArgs& args, uint32_t sequence, ui
   queries[0].load(column < args.group
                       ? args.q + (token * num_heads + kv_head * args.group + column) * kHeadDim
                       : nullptr);
-  typename A::State state[1];
   state[0].clear();
   TETRAD_UNROLL
   for (uint32_t i = 0; i < kSplitBlocks; ++i) {
@@ -524,15 +536,17 @@ TETRAD_DEVICE void attend_split(const AttentionArgs& args, uint32_t sequence, ui
     if (has_next) block.load_values(args.v_cache + next);
   }
   A::gather(state[0]);
-  A::save(partial, state[0]);
 }
 
 template <uint32_t kHeadDim>
 TETRAD_DEVICE void attend_decode(const AttentionArgs& args) {
   using A = Attention<kHeadDim>;
   constexpr uint32_t kPartial = partial_floats<Fragment>(kHeadDim);
+  constexpr uint32_t kParts = kMergePartsOf<Fragment>;
+  constexpr uint32_t kPartTiles = A::kRowTiles / kParts;
+  constexpr uint32_t kSplit = partial_floats<Fragment>(kHeadDim / kParts);
   float* splits = reinterpret_cast<float*>(shared_memory());
-  uint32_t* is_last = reinterpret_cast<uint32_t*>(splits + kAttendWarps * kPartial);
+  uint32_t* is_last = reinterpret_cast<uint32_t*>(splits + kAttendWarps * kSplit);
   wait_for_launches_before();
   let_next_launch_begin();
   const auto sequence = static_cast<uint32_t>(args.sequences[block_z()]);
@@ -545,9 +559,11 @@ TETRAD_DEVICE void attend_decode(const AttentionArgs& args) {
   const uint32_t first_split = block_x() * kAttendWarps;
   const uint32_t splits_left = tiles_for(num_keys, kSplitKeys) - first_split;
   const uint32_t num_splits = splits_left < kAttendWarps ? splits_left : kAttendWarps;
-  if (warp() < num_splits)
-    attend_split<kHeadDim>(args, sequence, kv_head, token, num_keys, first_split + warp(),
-                           splits + warp() * kPartial);
+  typename A::State state[1];
+  if (warp() < num_splits) {
+    attend_split<kHeadDim>(args, sequence, kv_head, token, num_keys, first_split + warp(), state);
+    A::template save<0, kPartTiles>(splits + warp() * kSplit, state[0]);
+  }
   sync_block();
 
   // A warp merges a tile of dimensions of all splits, and of all groups.
@@ -564,31 +580,42 @@ TETRAD_DEVICE void attend_decode(const AttentionArgs& args) {
   };
   const uint64_t of_sequence =
       (static_cast<uint64_t>(block_z()) * args.num_kv_heads + kv_head) * args.max_groups;
-  for (uint32_t tile = warp(); tile < A::kRowTiles; tile += kAttendWarps) {
-    MergedTile group;
-    group.clear();
-    for (uint32_t s = 0; s < num_splits; ++s) {
-      float sums[Fragment::kD];
-      float ends[2 * Fragment::kTokensOfLane];
-      A::get(splits + s * kPartial, tile, sums);
-      TETRAD_UNROLL
-      for (uint32_t i = 0; i < 2 * Fragment::kTokensOfLane; ++i)
-        ends[i] = splits[s * kPartial + A::ends_at() + i];
-      group.take(sums, ends);
-    }
-    if (num_groups == 1) {
-      store(group, tile);
-      continue;
-    }
-    float* mine = args.partial + (of_sequence + block_x()) * kPartial;
-    A::put(mine, tile, group.sums);
-    if (tile == 0) {
-      TETRAD_UNROLL
-      for (uint32_t t = 0; t < Fragment::kTokensOfLane; ++t) {
-        mine[A::ends_at() + 2 * t] = group.largest[t];
-        mine[A::ends_at() + 2 * t + 1] = group.denominator[t];
+  const auto merge_splits = [&](uint32_t first_tile) TETRAD_INLINE {
+    for (uint32_t of_part = warp(); of_part < kPartTiles; of_part += kAttendWarps) {
+      const uint32_t tile = first_tile + of_part;
+      MergedTile group;
+      group.clear();
+      for (uint32_t s = 0; s < num_splits; ++s) {
+        float sums[Fragment::kD];
+        float ends[2 * Fragment::kTokensOfLane];
+        A::get(splits + s * kSplit, of_part, sums);
+        TETRAD_UNROLL
+        for (uint32_t i = 0; i < 2 * Fragment::kTokensOfLane; ++i)
+          ends[i] = splits[s * kSplit + A::template ends_at<kPartTiles>() + i];
+        group.take(sums, ends);
+      }
+      if (num_groups == 1) {
+        store(group, tile);
+        continue;
+      }
+      float* mine = args.partial + (of_sequence + block_x()) * kPartial;
+      A::put(mine, tile, group.sums);
+      if (tile == 0) {
+        TETRAD_UNROLL
+        for (uint32_t t = 0; t < Fragment::kTokensOfLane; ++t) {
+          mine[A::ends_at() + 2 * t] = group.largest[t];
+          mine[A::ends_at() + 2 * t + 1] = group.denominator[t];
+        }
       }
     }
+  };
+  merge_splits(0);
+  if constexpr (kParts == 2) {
+    sync_block();
+    if (warp() < num_splits)
+      A::template save<A::kRowTiles - kPartTiles, kPartTiles>(splits + warp() * kSplit, state[0]);
+    sync_block();
+    merge_splits(kPartTiles);
   }
   if (num_groups == 1) return;
 
@@ -630,6 +657,8 @@ TETRAD_DEVICE void attend_decode(const AttentionArgs& args) {
 }
 
 inline constexpr uint32_t kPrefillTiles = kPrefillTilesOf<Fragment>;
+
+inline constexpr uint32_t kPrefillWarps = kPrefillWarpsOf<Fragment>;
 
 template <uint32_t kHeadDim>
 TETRAD_DEVICE void attend_prefill(const AttentionArgs& args) {
@@ -756,10 +785,10 @@ TETRAD_KERNEL(attend_decode_64, AttentionArgs, 256) {
 TETRAD_KERNEL(attend_decode_128, AttentionArgs, 256) {
   attend_decode<128>(args);
 }
-TETRAD_KERNEL(attend_prefill_64, AttentionArgs, 128) {
+TETRAD_KERNEL(attend_prefill_64, AttentionArgs, kPrefillWarps * 32) {
   attend_prefill<64>(args);
 }
-TETRAD_KERNEL(attend_prefill_128, AttentionArgs, 128) {
+TETRAD_KERNEL(attend_prefill_128, AttentionArgs, kPrefillWarps * 32) {
   attend_prefill<128>(args);
 }
 
