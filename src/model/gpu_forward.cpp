@@ -1,0 +1,261 @@
+// MiniMax-M2's forward pass in launches (minimax-m2 spec, section 3).
+
+#include <algorithm>
+#include <cmath>
+
+#include "model/gpu_model.h"
+#include "model/gpu_model_buffers.h"
+
+namespace tetrad {
+namespace {
+
+/// Below this the experts' weights are read once for a few tokens each; from it on tiles of tokens
+/// are worth it.
+constexpr uint32_t kMaxDecodeExpertTokens = 64;
+
+}  // namespace
+
+void GpuModel::enqueue() {
+  Buffers& b = *buffers_;
+  const auto hidden = static_cast<uint32_t>(config_.hidden_size);
+  kernels_.embed({.table = weights_.embed_tokens,
+                  .token_ids = inputs_->token_ids.device,
+                  .residual = b.residual,
+                  .hidden_size = hidden},
+                 shape_.num_tokens);
+  for (size_t index = 0; index < weights_.layers.size(); ++index)
+    decoder_layer(index);
+  if (shape_.num_logits == 0) return;
+  kernels_.gather_rows(
+      {.x = b.residual, .rows = inputs_->logits_rows.device, .out = b.last, .cols = hidden},
+      shape_.num_logits);
+  product(weights_.lm_head, b.last, weights_.norm, shape_.num_logits, b.logits);
+}
+
+/// residual += attention(norm(residual)); residual += experts(norm(residual)).
+void GpuModel::decoder_layer(size_t index) {
+  const GpuLayer& layer = weights_.layers[index];
+  product(layer.qkv, buffers_->residual, layer.input_layernorm, shape_.num_tokens, buffers_->qkv);
+  attention(index);
+  add_product(layer.o, buffers_->attended, buffers_->attended_stride);
+  experts(layer);
+}
+
+void GpuModel::product(const gpu::PackedMatrix& weight, const float* residual, const float* norm,
+                       uint32_t num_rows, float* out) {
+  Buffers& b = *buffers_;
+  const auto eps = static_cast<float>(config_.rms_norm_eps);
+  if (num_rows == 1) {
+    gpu::DecodeProductArgs args{.weight = weight,
+                                .residual = residual,
+                                .norm_weight = norm,
+                                .eps = eps,
+                                .num_tokens = 1,
+                                .out = out,
+                                .out_stride = weight.rows};
+    std::ranges::copy(weights_.codebook, args.codebook);
+    return kernels_.decode_product(args);
+  }
+  kernels_.norm_rows({.x = residual,
+                      .weight = norm,
+                      .out = b.normed,
+                      .cols = weight.cols,
+                      .stride = b.normed_stride,
+                      .eps = eps},
+                     num_rows);
+  if (num_rows <= kernels_.max_decode_tokens(weight.cols)) {
+    gpu::DecodeProductArgs args{.weight = weight,
+                                .halves = b.normed,
+                                .halves_stride = b.normed_stride,
+                                .num_tokens = num_rows,
+                                .out = out,
+                                .out_stride = weight.rows};
+    std::ranges::copy(weights_.codebook, args.codebook);
+    return kernels_.decode_product(args);
+  }
+  gpu::GemmArgs args{.weight = weight,
+                     .x = b.normed,
+                     .x_stride = b.normed_stride,
+                     .num_tokens = num_rows,
+                     .out = out,
+                     .out_stride = weight.rows};
+  std::ranges::copy(weights_.codebook, args.codebook);
+  kernels_.gemm(args);
+}
+
+void GpuModel::add_product(const gpu::PackedMatrix& weight, const uint16_t* halves,
+                           uint32_t stride) {
+  float* out = buffers_->residual;
+  if (shape_.num_tokens <= kernels_.max_decode_tokens(weight.cols)) {
+    gpu::DecodeProductArgs args{.weight = weight,
+                                .halves = halves,
+                                .halves_stride = stride,
+                                .num_tokens = shape_.num_tokens,
+                                .out = out,
+                                .out_stride = weight.rows,
+                                .add = 1};
+    std::ranges::copy(weights_.codebook, args.codebook);
+    return kernels_.decode_product(args);
+  }
+  gpu::GemmArgs args{.weight = weight,
+                     .x = halves,
+                     .x_stride = stride,
+                     .num_tokens = shape_.num_tokens,
+                     .out = out,
+                     .out_stride = weight.rows,
+                     .add = 1};
+  std::ranges::copy(weights_.codebook, args.codebook);
+  kernels_.gemm(args);
+}
+
+/// attended = attention(rope(q_norm(q)), rope(k_norm(k)), v), keys and values by way of the cache.
+void GpuModel::attention(size_t index) {
+  Buffers& b = *buffers_;
+  Inputs& in = *inputs_;
+  const GpuLayer& layer = weights_.layers[index];
+  const KvScales scales = b.scales[index];
+  const auto head_dim = static_cast<uint32_t>(config_.head_dim);
+  const double softmax_scale = 1.0 / std::sqrt(static_cast<double>(head_dim));
+  kernels_.qk_norm_rope({.qkv = b.qkv,
+                         .q_norm = layer.q_norm,
+                         .k_norm = layer.k_norm,
+                         .eps = static_cast<float>(config_.rms_norm_eps),
+                         .q_size = static_cast<uint32_t>(config_.q_size()),
+                         .kv_size = static_cast<uint32_t>(config_.kv_size()),
+                         .head_dim = head_dim,
+                         .rotary_dim = static_cast<uint32_t>(config_.rotary_dim),
+                         .rotation = b.rotation,
+                         .positions = in.positions.device,
+                         .slot_mapping = in.slot_mapping.device,
+                         .q_factor = static_cast<float>(softmax_scale * std::log2(std::exp(1.0)) *
+                                                        scales.k * gpu::kE4m3Factor),
+                         .q = b.q,
+                         .k_cache = b.k_cache[index],
+                         .v_cache = b.v_cache[index],
+                         .k_scale = scales.k,
+                         .v_scale = scales.v},
+                        shape_.num_tokens);
+  gpu::AttentionArgs args{
+      .q = b.q,
+      .k_cache = b.k_cache[index],
+      .v_cache = b.v_cache[index],
+      .v_scale = scales.v,
+      .num_kv_heads = static_cast<uint32_t>(config_.num_key_value_heads),
+      .group = static_cast<uint32_t>(config_.num_attention_heads / config_.num_key_value_heads),
+      .query_start = in.query_start.device,
+      .query_len = in.query_len.device,
+      .context_len = in.context_len.device,
+      .block_table = in.block_table.device,
+      .table_stride = static_cast<uint32_t>(in.table_stride),
+      .attended = b.attended,
+      .attended_stride = b.attended_stride,
+      .sequences = in.decodes.device,
+      .partial = b.attend_partial,
+      .max_groups = shape_.max_groups,
+      .finished = b.attend_finished,
+      .items = in.items.device,
+      .num_items = shape_.num_items};
+  // As many sequences at a time as the buffer of groups has room for.
+  const auto at_once = static_cast<uint32_t>(
+      shape_.max_groups == 0 ? 1 : std::max<int64_t>(b.max_partials / shape_.max_groups, 1));
+  for (uint32_t first = 0; first < shape_.num_decodes; first += at_once) {
+    args.sequences = in.decodes.device + first;
+    kernels_.attend_decode(args, head_dim, std::min(at_once, shape_.num_decodes - first));
+  }
+  if (shape_.num_items > 0) kernels_.attend_prefill(args, head_dim);
+}
+
+/// residual += Σ weight_e · w2_e (silu(w1_e h) ⊙ w3_e h) over the chosen experts e, h the norm.
+void GpuModel::experts(const GpuLayer& layer) {
+  Buffers& b = *buffers_;
+  const auto num_experts = static_cast<uint32_t>(config_.num_local_experts);
+  const auto top_k = static_cast<uint32_t>(config_.num_experts_per_tok);
+  const uint32_t num_tokens = shape_.num_tokens;
+  const uint32_t num_pairs = num_tokens * top_k;
+  kernels_.route({.residual = b.residual,
+                  .norm_weight = layer.post_attention_layernorm,
+                  .eps = static_cast<float>(config_.rms_norm_eps),
+                  .router = layer.router,
+                  .bias = layer.routing_bias,
+                  .hidden_size = static_cast<uint32_t>(config_.hidden_size),
+                  .num_experts = num_experts,
+                  .num_experts_per_tok = top_k,
+                  .num_tokens = num_tokens,
+                  .normed = b.normed,
+                  .normed_stride = b.normed_stride,
+                  .logits = b.router_logits,
+                  .expert_ids = b.expert_ids,
+                  .weights = b.expert_weights,
+                  .finished = b.route_finished,
+                  .lists = b.lists});
+
+  const bool is_few = num_tokens <= kMaxDecodeExpertTokens;
+  gpu::TokenTiles tiles{
+      .token_tile = is_few ? 0 : kernels_.gemm_token_tile(layer.w1.format, num_pairs, num_experts),
+      .tiles = b.token_tiles,
+      .num_tiles = b.num_token_tiles};
+  if (num_tokens > gpu::kRouteTokens)
+    kernels_.group_by_expert({.expert_ids = b.expert_ids,
+                              .num_pairs = num_pairs,
+                              .num_experts = num_experts,
+                              .lists = b.lists,
+                              .tiles = tiles});
+  if (is_few) {
+    gpu::ExpertsUpArgs up{.w1 = layer.w1,
+                          .w3 = layer.w3,
+                          .expert_stride = weights_.up_stride,
+                          .x = b.normed,
+                          .x_stride = b.normed_stride,
+                          .num_experts_per_tok = top_k,
+                          .num_tokens = num_tokens,
+                          .lists = b.lists,
+                          .hidden = b.hidden,
+                          .hidden_stride = b.hidden_stride};
+    std::ranges::copy(weights_.codebook, up.codebook);
+    kernels_.experts_up(up);
+    gpu::ExpertsDownArgs down{.w2 = layer.w2,
+                              .expert_stride = weights_.down_stride,
+                              .hidden = b.hidden,
+                              .hidden_stride = b.hidden_stride,
+                              .num_experts_per_tok = top_k,
+                              .num_tokens = num_tokens,
+                              .lists = b.lists,
+                              .products = b.products,
+                              .weights = b.expert_weights,
+                              .expert_ids = b.expert_ids,
+                              .residual = b.residual,
+                              .finished = b.down_finished};
+    std::ranges::copy(weights_.codebook, down.codebook);
+    return kernels_.experts_down(down);
+  }
+  gpu::ExpertsUpGemmArgs up{.w1 = layer.w1,
+                            .w3 = layer.w3,
+                            .expert_stride = weights_.up_stride,
+                            .x = b.normed,
+                            .x_stride = b.normed_stride,
+                            .num_experts_per_tok = top_k,
+                            .lists = b.lists,
+                            .tiles = tiles,
+                            .hidden = b.hidden,
+                            .hidden_stride = b.hidden_stride};
+  std::ranges::copy(weights_.codebook, up.codebook);
+  kernels_.experts_up_gemm(up, num_pairs, num_experts);
+  gpu::ExpertsDownGemmArgs down{.w2 = layer.w2,
+                                .expert_stride = weights_.down_stride,
+                                .hidden = b.hidden,
+                                .hidden_stride = b.hidden_stride,
+                                .lists = b.lists,
+                                .tiles = tiles,
+                                .products = b.products,
+                                .products_stride = layer.w2.rows};
+  std::ranges::copy(weights_.codebook, down.codebook);
+  kernels_.experts_down_gemm(down, num_pairs, num_experts);
+  kernels_.combine_experts({.products = b.products,
+                            .weights = b.expert_weights,
+                            .num_experts_per_tok = top_k,
+                            .residual = b.residual,
+                            .hidden_size = layer.w2.rows},
+                           num_tokens);
+}
+
+}  // namespace tetrad
