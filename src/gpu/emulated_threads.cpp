@@ -18,6 +18,7 @@
 #endif
 #endif
 #if defined(TETRAD_ADDRESS_SANITIZER)
+#include <sanitizer/asan_interface.h>
 #include <sanitizer/common_interface_defs.h>
 #endif
 
@@ -32,16 +33,14 @@ inline constexpr size_t kStackBytes = size_t{128} << 10;
 /// The stacks of all fibers of a block, never given back one by one.
 class FiberStacks {
  public:
-  ~FiberStacks() {
-    if (memory_ != nullptr) munmap(memory_, bytes_);
-  }
+  ~FiberStacks() { release(); }
   FiberStacks() = default;
   FiberStacks(const FiberStacks&) = delete;
   FiberStacks& operator=(const FiberStacks&) = delete;
 
   bool reserve(uint32_t count) {
     if (count * kStackBytes <= bytes_) return true;
-    if (memory_ != nullptr) munmap(memory_, bytes_);
+    release();
     bytes_ = count * kStackBytes;
     memory_ = mmap(nullptr, bytes_, PROT_READ | PROT_WRITE, MAP_PRIVATE | MAP_ANONYMOUS, -1, 0);
     if (memory_ != MAP_FAILED) return true;
@@ -52,6 +51,17 @@ class FiberStacks {
   char* bottom(uint32_t index) const { return static_cast<char*>(memory_) + index * kStackBytes; }
 
  private:
+  void release() {
+    if (memory_ == nullptr) return;
+#if defined(TETRAD_ADDRESS_SANITIZER)
+    // What the sanitizer holds against the frames of fibers must not outlive them: the next to map
+    // this memory may be a thread, as its stack.
+    __asan_unpoison_memory_region(memory_, bytes_);
+#endif
+    munmap(memory_, bytes_);
+    memory_ = nullptr;
+  }
+
   void* memory_ = nullptr;
   size_t bytes_ = 0;
 };
