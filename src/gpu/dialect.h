@@ -47,15 +47,6 @@ struct alignas(8) Words2 {
   uint32_t word[2];
 };
 
-/// Two binary16 numbers in a register, the first in the low half.
-struct Half2 {
-  uint32_t bits;
-};
-
-TETRAD_DEVICE Half2 both(uint16_t half) {
-  return {half * 0x10001u};
-}
-
 TETRAD_DEVICE float bfloat_to_float(uint16_t bits) {
   return __builtin_bit_cast(float, static_cast<uint32_t>(bits) << 16);
 }
@@ -64,12 +55,6 @@ TETRAD_DEVICE float bfloat_to_float(uint16_t bits) {
 TETRAD_DEVICE float warp_sum(float value) {
   for (uint32_t step = kWarpSize / 2; step > 0; step /= 2)
     value += shuffle_xor(value, step);
-  return value;
-}
-
-TETRAD_DEVICE float warp_max(float value) {
-  for (uint32_t step = kWarpSize / 2; step > 0; step /= 2)
-    value = larger(value, shuffle_xor(value, step));
   return value;
 }
 
@@ -85,17 +70,5 @@ TETRAD_DEVICE uint32_t warp_min(uint32_t value) {
   return ~warp_max(~value);
 }
 #endif
-
-/// The sum over the block's threads in a fixed order. `scratch`: a float for each warp, which may
-/// be used again after the next sync_block().
-TETRAD_DEVICE float block_sum(float value, float* scratch, uint32_t num_warps) {
-  const float mine = warp_sum(value);
-  if (lane() == 0) scratch[warp()] = mine;
-  sync_block();
-  float sum = 0;
-  for (uint32_t w = 0; w < num_warps; ++w)
-    sum += scratch[w];
-  return sum;
-}
 
 }  // namespace tetrad::gpu

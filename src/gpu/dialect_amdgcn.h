@@ -5,15 +5,13 @@
 
 #include <cstdint>
 
-#define TETRAD_DEVICE __attribute__((device, always_inline)) inline
+#include "gpu/dialect_clang.h"
+
 // The second bound: at least one wave a SIMD, so that the compiler may use all registers.
 #define TETRAD_KERNEL(name, Args, threads)                                       \
   extern "C" __attribute__((global, launch_bounds(threads),                      \
                             amdgpu_flat_work_group_size(threads, threads))) void \
   name(const Args args)
-// Of a lambda: what is not inlined keeps its registers in memory.
-#define TETRAD_INLINE __attribute__((always_inline))
-#define TETRAD_UNROLL _Pragma("unroll")
 
 namespace tetrad::gpu {
 
@@ -67,15 +65,6 @@ TETRAD_DEVICE float shuffle_xor(float value, uint32_t mask) {
   return shuffle(value, (thread_index() % 32) ^ mask);
 }
 
-TETRAD_DEVICE float larger(float a, float b) {
-  return __builtin_fmaxf(a, b);
-}
-TETRAD_DEVICE float smaller(float a, float b) {
-  return __builtin_fminf(a, b);
-}
-TETRAD_DEVICE float fused_multiply_add(float a, float b, float c) {
-  return __builtin_fmaf(a, b, c);
-}
 TETRAD_DEVICE float square_root(float x) {
   return __builtin_sqrtf(x);
 }
@@ -85,15 +74,7 @@ TETRAD_DEVICE float divide(float a, float b) {
 TETRAD_DEVICE float power_of_two(float x) {
   return __builtin_amdgcn_exp2f(x);
 }
-TETRAD_DEVICE float round_up(float x) {
-  return __builtin_ceilf(x);
-}
 
-typedef _Float16 NativeHalf2 __attribute__((ext_vector_type(2)));
-TETRAD_DEVICE uint32_t multiply_halves(uint32_t a, uint32_t b) {
-  return __builtin_bit_cast(
-      uint32_t, __builtin_bit_cast(NativeHalf2, a) * __builtin_bit_cast(NativeHalf2, b));
-}
 template <uint32_t kWhich>
 TETRAD_DEVICE uint32_t double_half(uint32_t word) {
   const NativeHalf2 halves = __builtin_bit_cast(NativeHalf2, word);
@@ -101,34 +82,10 @@ TETRAD_DEVICE uint32_t double_half(uint32_t word) {
   return __builtin_bit_cast(uint32_t, both_halves);
 }
 
-TETRAD_DEVICE float half_to_float(uint16_t bits) {
-  return static_cast<float>(__builtin_bit_cast(_Float16, bits));
-}
-TETRAD_DEVICE uint16_t float_to_half(float x) {
-  return __builtin_bit_cast(uint16_t,
-                            static_cast<_Float16>(smaller(larger(x, -65504.0f), 65504.0f)));
-}
-TETRAD_DEVICE uint32_t floats_to_halves(float low, float high) {
-  return float_to_half(low) | static_cast<uint32_t>(float_to_half(high)) << 16;
-}
-
-typedef float NativeFloat2 __attribute__((ext_vector_type(2)));
-TETRAD_DEVICE uint32_t e4m3_to_halves(uint32_t two) {
-  const NativeFloat2 floats = __builtin_amdgcn_cvt_pk_f32_fp8(static_cast<int>(two), false);
-  const NativeHalf2 halves = {static_cast<_Float16>(floats.x), static_cast<_Float16>(floats.y)};
-  return __builtin_bit_cast(uint32_t, halves);
-}
 TETRAD_DEVICE uint32_t floats_to_e4m3(float low, float high) {
   const float a = smaller(larger(low, -448.0f), 448.0f);
   const float b = smaller(larger(high, -448.0f), 448.0f);
   return static_cast<uint32_t>(__builtin_amdgcn_cvt_pk_fp8_f32(a, b, 0, false)) & 0xFFFFu;
-}
-
-template <uint32_t kSelector>
-TETRAD_DEVICE uint32_t select_bytes(uint32_t low, uint32_t high) {
-  constexpr uint32_t kBytes = (kSelector & 7u) | (kSelector >> 4 & 7u) << 8 |
-                              (kSelector >> 8 & 7u) << 16 | (kSelector >> 12 & 7u) << 24;
-  return __builtin_amdgcn_perm(high, low, kBytes);
 }
 
 typedef uint32_t NativeWords4 __attribute__((ext_vector_type(4)));

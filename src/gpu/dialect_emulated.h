@@ -121,21 +121,8 @@ inline uint32_t multiply_halves(uint32_t a, uint32_t b) {
   return product(0) | product(16);
 }
 
-inline uint32_t e4m3_to_halves(uint32_t two) {
-  return floats_to_halves(f8_e4m3_to_float(static_cast<uint8_t>(two)),
-                          f8_e4m3_to_float(static_cast<uint8_t>(two >> 8)));
-}
 inline uint32_t floats_to_e4m3(float low, float high) {
   return float_to_f8_e4m3(low) | static_cast<uint32_t>(float_to_f8_e4m3(high)) << 8;
-}
-
-template <uint32_t kSelector>
-uint32_t select_bytes(uint32_t low, uint32_t high) {
-  const uint64_t pool = low | static_cast<uint64_t>(high) << 32;
-  uint32_t result = 0;
-  for (uint32_t i = 0; i < 4; ++i)
-    result |= static_cast<uint32_t>(pool >> (kSelector >> 4 * i & 7u) * 8 & 0xFFu) << 8 * i;
-  return result;
 }
 
 inline void load_once(uint32_t (&to)[4], const void* from) {

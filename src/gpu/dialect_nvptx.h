@@ -4,12 +4,10 @@
 
 #include <cstdint>
 
-#define TETRAD_DEVICE __attribute__((device, always_inline)) inline
+#include "gpu/dialect_clang.h"
+
 #define TETRAD_KERNEL(name, Args, threads) \
   extern "C" __attribute__((global, launch_bounds(threads))) void name(const Args args)
-// Of a lambda: what is not inlined keeps its registers in memory.
-#define TETRAD_INLINE __attribute__((always_inline))
-#define TETRAD_UNROLL _Pragma("unroll")
 
 namespace tetrad::gpu {
 
@@ -88,15 +86,6 @@ TETRAD_DEVICE uint32_t warp_min(uint32_t value) {
   return least;
 }
 
-TETRAD_DEVICE float larger(float a, float b) {
-  return __builtin_fmaxf(a, b);
-}
-TETRAD_DEVICE float smaller(float a, float b) {
-  return __builtin_fminf(a, b);
-}
-TETRAD_DEVICE float fused_multiply_add(float a, float b, float c) {
-  return __builtin_fmaf(a, b, c);
-}
 TETRAD_DEVICE float square_root(float x) {
   return __nvvm_sqrt_rn_f(x);
 }
@@ -107,20 +96,7 @@ TETRAD_DEVICE float divide(float a, float b) {
 TETRAD_DEVICE float power_of_two(float x) {
   return __nvvm_ex2_approx_f(x);
 }
-TETRAD_DEVICE float round_up(float x) {
-  return __builtin_ceilf(x);
-}
 
-// Half2 is defined by dialect.h; these work on its bits.
-typedef _Float16 NativeHalf2 __attribute__((ext_vector_type(2)));
-/// Products, each rounded once.
-TETRAD_DEVICE uint32_t multiply_halves(uint32_t a, uint32_t b) {
-  return __builtin_bit_cast(
-      uint32_t, __builtin_bit_cast(NativeHalf2, a) * __builtin_bit_cast(NativeHalf2, b));
-}
-TETRAD_DEVICE float half_to_float(uint16_t bits) {
-  return static_cast<float>(__builtin_bit_cast(_Float16, bits));
-}
 /// The low (0) or high (1) half of a word in both halves: an operand's modifier, no instruction.
 template <uint32_t kWhich>
 TETRAD_DEVICE uint32_t double_half(uint32_t word) {
@@ -137,22 +113,6 @@ TETRAD_DEVICE uint32_t double_half(uint32_t word) {
   return both_halves;
 }
 
-/// Nearest; beyond ±65504 it is that.
-TETRAD_DEVICE uint16_t float_to_half(float x) {
-  return __builtin_bit_cast(uint16_t,
-                            static_cast<_Float16>(smaller(larger(x, -65504.0f), 65504.0f)));
-}
-/// `low` in the low half.
-TETRAD_DEVICE uint32_t floats_to_halves(float low, float high) {
-  return float_to_half(low) | static_cast<uint32_t>(float_to_half(high)) << 16;
-}
-
-/// The two e4m3 numbers in the low 16 bits, exactly, as halves.
-TETRAD_DEVICE uint32_t e4m3_to_halves(uint32_t two) {
-  uint32_t halves;
-  asm("{ .reg .b16 t; cvt.u16.u32 t, %1; cvt.rn.f16x2.e4m3x2 %0, t; }" : "=r"(halves) : "r"(two));
-  return halves;
-}
 /// Nearest even, saturated at ±448; `low` in the low byte.
 TETRAD_DEVICE uint32_t floats_to_e4m3(float low, float high) {
   uint32_t two;
@@ -160,12 +120,6 @@ TETRAD_DEVICE uint32_t floats_to_e4m3(float low, float high) {
       : "=r"(two)
       : "f"(low), "f"(high));
   return two;
-}
-
-/// Bytes selected from {low, high}: nibble i of the selector, 0 to 7, names byte i of the result.
-template <uint32_t kSelector>
-TETRAD_DEVICE uint32_t select_bytes(uint32_t low, uint32_t high) {
-  return __nvvm_prmt(low, high, kSelector);
 }
 
 /// 16 bytes that are read once and will not be needed in the L1 cache. `from`: a multiple of 16,
