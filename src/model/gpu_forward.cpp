@@ -15,6 +15,12 @@ constexpr uint32_t kMaxDecodeExpertTokens = 64;
 
 }  // namespace
 
+template <class Args>
+Args GpuModel::with_codebook(Args args) const {
+  std::ranges::copy(weights_.codebook, args.codebook);
+  return args;
+}
+
 void GpuModel::enqueue() {
   Buffers& b = *buffers_;
   const auto hidden = static_cast<uint32_t>(config_.hidden_size);
@@ -29,33 +35,33 @@ void GpuModel::enqueue() {
   kernels_.gather_rows(
       {.x = b.residual, .rows = inputs_->logits_rows.device, .out = b.last, .cols = hidden},
       shape_.num_logits);
-  product(weights_.lm_head, b.last, weights_.norm, shape_.num_logits, b.logits);
+  norm_product(weights_.lm_head, b.last, weights_.norm, shape_.num_logits, b.logits);
 }
 
 /// residual += attention(norm(residual)); residual += experts(norm(residual)).
 void GpuModel::decoder_layer(size_t index) {
   const GpuLayer& layer = weights_.layers[index];
-  product(layer.qkv, buffers_->residual, layer.input_layernorm, shape_.num_tokens, buffers_->qkv);
+  norm_product(layer.qkv, buffers_->residual, layer.input_layernorm, shape_.num_tokens,
+               buffers_->qkv);
   attention(index);
-  add_product(layer.o, buffers_->attended, buffers_->attended_stride);
+  product(layer.o, buffers_->attended, buffers_->attended_stride, shape_.num_tokens,
+          buffers_->residual, 1);
   experts(layer);
 }
 
-void GpuModel::product(const gpu::PackedMatrix& weight, const float* residual, const float* norm,
-                       uint32_t num_rows, float* out) {
+void GpuModel::norm_product(const gpu::PackedMatrix& weight, const float* residual,
+                            const float* norm, uint32_t num_rows, float* out) {
   Buffers& b = *buffers_;
   const auto eps = static_cast<float>(config_.rms_norm_eps);
-  if (num_rows == 1) {
-    gpu::DecodeProductArgs args{.weight = weight,
-                                .residual = residual,
-                                .norm_weight = norm,
-                                .eps = eps,
-                                .num_tokens = 1,
-                                .out = out,
-                                .out_stride = weight.rows};
-    std::ranges::copy(weights_.codebook, args.codebook);
-    return kernels_.decode_product(args);
-  }
+  if (num_rows == 1)
+    return kernels_.decode_product(
+        with_codebook(gpu::DecodeProductArgs{.weight = weight,
+                                             .residual = residual,
+                                             .norm_weight = norm,
+                                             .eps = eps,
+                                             .num_tokens = 1,
+                                             .out = out,
+                                             .out_stride = weight.rows}));
   kernels_.norm_rows({.x = residual,
                       .weight = norm,
                       .out = b.normed,
@@ -63,49 +69,26 @@ void GpuModel::product(const gpu::PackedMatrix& weight, const float* residual, c
                       .stride = b.normed_stride,
                       .eps = eps},
                      num_rows);
-  if (num_rows <= kernels_.max_decode_tokens(weight.cols)) {
-    gpu::DecodeProductArgs args{.weight = weight,
-                                .halves = b.normed,
-                                .halves_stride = b.normed_stride,
-                                .num_tokens = num_rows,
-                                .out = out,
-                                .out_stride = weight.rows};
-    std::ranges::copy(weights_.codebook, args.codebook);
-    return kernels_.decode_product(args);
-  }
-  gpu::GemmArgs args{.weight = weight,
-                     .x = b.normed,
-                     .x_stride = b.normed_stride,
-                     .num_tokens = num_rows,
-                     .out = out,
-                     .out_stride = weight.rows};
-  std::ranges::copy(weights_.codebook, args.codebook);
-  kernels_.gemm(args);
+  product(weight, b.normed, b.normed_stride, num_rows, out, 0);
 }
 
-void GpuModel::add_product(const gpu::PackedMatrix& weight, const uint16_t* halves,
-                           uint32_t stride) {
-  float* out = buffers_->residual;
-  if (shape_.num_tokens <= kernels_.max_decode_tokens(weight.cols)) {
-    gpu::DecodeProductArgs args{.weight = weight,
-                                .halves = halves,
-                                .halves_stride = stride,
-                                .num_tokens = shape_.num_tokens,
-                                .out = out,
-                                .out_stride = weight.rows,
-                                .add = 1};
-    std::ranges::copy(weights_.codebook, args.codebook);
-    return kernels_.decode_product(args);
-  }
-  gpu::GemmArgs args{.weight = weight,
-                     .x = halves,
-                     .x_stride = stride,
-                     .num_tokens = shape_.num_tokens,
-                     .out = out,
-                     .out_stride = weight.rows,
-                     .add = 1};
-  std::ranges::copy(weights_.codebook, args.codebook);
-  kernels_.gemm(args);
+void GpuModel::product(const gpu::PackedMatrix& weight, const uint16_t* halves, uint32_t stride,
+                       uint32_t num_rows, float* out, uint32_t add) {
+  if (num_rows <= kernels_.max_decode_tokens(weight.cols))
+    return kernels_.decode_product(with_codebook(gpu::DecodeProductArgs{.weight = weight,
+                                                                        .halves = halves,
+                                                                        .halves_stride = stride,
+                                                                        .num_tokens = num_rows,
+                                                                        .out = out,
+                                                                        .out_stride = weight.rows,
+                                                                        .add = add}));
+  kernels_.gemm(with_codebook(gpu::GemmArgs{.weight = weight,
+                                            .x = halves,
+                                            .x_stride = stride,
+                                            .num_tokens = num_rows,
+                                            .out = out,
+                                            .out_stride = weight.rows,
+                                            .add = add}));
 }
 
 /// attended = attention(rope(q_norm(q)), rope(k_norm(k)), v), keys and values by way of the cache.
@@ -201,55 +184,51 @@ void GpuModel::experts(const GpuLayer& layer) {
                               .lists = b.lists,
                               .tiles = tiles});
   if (is_few) {
-    gpu::ExpertsUpArgs up{.w1 = layer.w1,
-                          .w3 = layer.w3,
-                          .expert_stride = weights_.up_stride,
-                          .x = b.normed,
-                          .x_stride = b.normed_stride,
-                          .num_experts_per_tok = top_k,
-                          .num_tokens = num_tokens,
-                          .lists = b.lists,
-                          .hidden = b.hidden,
-                          .hidden_stride = b.hidden_stride};
-    std::ranges::copy(weights_.codebook, up.codebook);
-    kernels_.experts_up(up);
-    gpu::ExpertsDownArgs down{.w2 = layer.w2,
-                              .expert_stride = weights_.down_stride,
-                              .hidden = b.hidden,
-                              .hidden_stride = b.hidden_stride,
-                              .num_experts_per_tok = top_k,
-                              .num_tokens = num_tokens,
-                              .lists = b.lists,
-                              .products = b.products,
-                              .weights = b.expert_weights,
-                              .expert_ids = b.expert_ids,
-                              .residual = b.residual,
-                              .finished = b.down_finished};
-    std::ranges::copy(weights_.codebook, down.codebook);
-    return kernels_.experts_down(down);
-  }
-  gpu::ExpertsUpGemmArgs up{.w1 = layer.w1,
-                            .w3 = layer.w3,
-                            .expert_stride = weights_.up_stride,
-                            .x = b.normed,
-                            .x_stride = b.normed_stride,
-                            .num_experts_per_tok = top_k,
-                            .lists = b.lists,
-                            .tiles = tiles,
-                            .hidden = b.hidden,
-                            .hidden_stride = b.hidden_stride};
-  std::ranges::copy(weights_.codebook, up.codebook);
-  kernels_.experts_up_gemm(up, num_pairs, num_experts);
-  gpu::ExpertsDownGemmArgs down{.w2 = layer.w2,
-                                .expert_stride = weights_.down_stride,
-                                .hidden = b.hidden,
-                                .hidden_stride = b.hidden_stride,
+    const gpu::ExpertsUpArgs up{.w1 = layer.w1,
+                                .w3 = layer.w3,
+                                .expert_stride = weights_.up_stride,
+                                .x = b.normed,
+                                .x_stride = b.normed_stride,
+                                .num_experts_per_tok = top_k,
+                                .num_tokens = num_tokens,
                                 .lists = b.lists,
-                                .tiles = tiles,
-                                .products = b.products,
-                                .products_stride = layer.w2.rows};
-  std::ranges::copy(weights_.codebook, down.codebook);
-  kernels_.experts_down_gemm(down, num_pairs, num_experts);
+                                .hidden = b.hidden,
+                                .hidden_stride = b.hidden_stride};
+    kernels_.experts_up(with_codebook(up));
+    const gpu::ExpertsDownArgs down{.w2 = layer.w2,
+                                    .expert_stride = weights_.down_stride,
+                                    .hidden = b.hidden,
+                                    .hidden_stride = b.hidden_stride,
+                                    .num_experts_per_tok = top_k,
+                                    .num_tokens = num_tokens,
+                                    .lists = b.lists,
+                                    .products = b.products,
+                                    .weights = b.expert_weights,
+                                    .expert_ids = b.expert_ids,
+                                    .residual = b.residual,
+                                    .finished = b.down_finished};
+    return kernels_.experts_down(with_codebook(down));
+  }
+  const gpu::ExpertsUpGemmArgs up{.w1 = layer.w1,
+                                  .w3 = layer.w3,
+                                  .expert_stride = weights_.up_stride,
+                                  .x = b.normed,
+                                  .x_stride = b.normed_stride,
+                                  .num_experts_per_tok = top_k,
+                                  .lists = b.lists,
+                                  .tiles = tiles,
+                                  .hidden = b.hidden,
+                                  .hidden_stride = b.hidden_stride};
+  kernels_.experts_up_gemm(with_codebook(up), num_pairs, num_experts);
+  const gpu::ExpertsDownGemmArgs down{.w2 = layer.w2,
+                                      .expert_stride = weights_.down_stride,
+                                      .hidden = b.hidden,
+                                      .hidden_stride = b.hidden_stride,
+                                      .lists = b.lists,
+                                      .tiles = tiles,
+                                      .products = b.products,
+                                      .products_stride = layer.w2.rows};
+  kernels_.experts_down_gemm(with_codebook(down), num_pairs, num_experts);
   kernels_.combine_experts({.products = b.products,
                             .weights = b.expert_weights,
                             .num_experts_per_tok = top_k,

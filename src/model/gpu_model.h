@@ -65,10 +65,15 @@ class GpuModel {
   void decoder_layer(size_t index);
   void attention(size_t index);
   void experts(const GpuLayer& layer);
-  /// out = W norm(residual), or += W halves.
-  void product(const gpu::PackedMatrix& weight, const float* residual, const float* norm,
-               uint32_t num_rows, float* out);
-  void add_product(const gpu::PackedMatrix& weight, const uint16_t* halves, uint32_t stride);
+  /// out[t] = W norm(residual[t]), for num_rows rows.
+  void norm_product(const gpu::PackedMatrix& weight, const float* residual, const float* norm,
+                    uint32_t num_rows, float* out);
+  /// out[t] = W halves[t], or += it with `add` 1.
+  void product(const gpu::PackedMatrix& weight, const uint16_t* halves, uint32_t stride,
+               uint32_t num_rows, float* out, uint32_t add);
+  /// The same arguments with the levels that the codes of all weights stand for.
+  template <class Args>
+  Args with_codebook(Args args) const;
 
   ModelConfig config_;
   std::unique_ptr<gpu::Device> device_;

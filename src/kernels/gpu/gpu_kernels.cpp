@@ -202,38 +202,38 @@ uint32_t GpuKernels::gemm_token_tile(TileFormat format, uint32_t num_pairs,
   return num_pairs <= 64 * num_experts ? std::min(most, 64u) : most;
 }
 
+void GpuKernels::launch_experts_gemm(const ExpertGemm& of, const PackedMatrix& weight,
+                                     uint32_t rows_of_block, const TokenTiles& tiles,
+                                     uint32_t num_pairs, uint32_t num_experts, const void* args,
+                                     size_t bytes) {
+  const bool is_codes = weight.format == TileFormat::codes;
+  const GemmSize size = is_codes && tiles.token_tile <= gemm_tokens(weight.format, GemmSize::small)
+                            ? GemmSize::small
+                            : GemmSize::large;
+  launch(!is_codes                 ? of.halves
+         : size == GemmSize::small ? of.codes_small
+                                   : of.codes,
+         {.grid_x = tiles_for(weight.rows, rows_of_block),
+          .grid_y = max_token_tiles(num_pairs, num_experts, tiles.token_tile),
+          .threads = kGemmThreads,
+          .shared_bytes = gemm_shared(weight.format, size)},
+         args, bytes);
+}
+
 void GpuKernels::experts_up_gemm(const ExpertsUpGemmArgs& args, uint32_t num_pairs,
                                  uint32_t num_experts) {
-  const bool is_codes = args.w1.format == TileFormat::codes;
-  const GemmSize size =
-      is_codes && args.tiles.token_tile <= gemm_tokens(args.w1.format, GemmSize::small)
-          ? GemmSize::small
-          : GemmSize::large;
-  launch(!is_codes                 ? kernels_.experts_up_gemm_halves
-         : size == GemmSize::small ? kernels_.experts_up_gemm_codes_small
-                                   : kernels_.experts_up_gemm_codes,
-         {.grid_x = tiles_for(args.w1.rows, kGemmUpRows),
-          .grid_y = max_token_tiles(num_pairs, num_experts, args.tiles.token_tile),
-          .threads = kGemmThreads,
-          .shared_bytes = gemm_shared(args.w1.format, size)},
-         args);
+  launch_experts_gemm({.codes = kernels_.experts_up_gemm_codes,
+                       .codes_small = kernels_.experts_up_gemm_codes_small,
+                       .halves = kernels_.experts_up_gemm_halves},
+                      args.w1, kGemmUpRows, args.tiles, num_pairs, num_experts, &args, sizeof args);
 }
 
 void GpuKernels::experts_down_gemm(const ExpertsDownGemmArgs& args, uint32_t num_pairs,
                                    uint32_t num_experts) {
-  const bool is_codes = args.w2.format == TileFormat::codes;
-  const GemmSize size =
-      is_codes && args.tiles.token_tile <= gemm_tokens(args.w2.format, GemmSize::small)
-          ? GemmSize::small
-          : GemmSize::large;
-  launch(!is_codes                 ? kernels_.experts_down_gemm_halves
-         : size == GemmSize::small ? kernels_.experts_down_gemm_codes_small
-                                   : kernels_.experts_down_gemm_codes,
-         {.grid_x = tiles_for(args.w2.rows, kGemmRows),
-          .grid_y = max_token_tiles(num_pairs, num_experts, args.tiles.token_tile),
-          .threads = kGemmThreads,
-          .shared_bytes = gemm_shared(args.w2.format, size)},
-         args);
+  launch_experts_gemm({.codes = kernels_.experts_down_gemm_codes,
+                       .codes_small = kernels_.experts_down_gemm_codes_small,
+                       .halves = kernels_.experts_down_gemm_halves},
+                      args.w2, kGemmRows, args.tiles, num_pairs, num_experts, &args, sizeof args);
 }
 
 void GpuKernels::route(const RouteArgs& args) {

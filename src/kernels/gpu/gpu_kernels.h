@@ -87,6 +87,15 @@ class GpuKernels {
     launch(kernel, shape, &args, sizeof args);
   }
   void launch(Kernel kernel, const LaunchShape& shape, const void* args, size_t bytes);
+  /// One product of the experts for many tokens, in its sizes and formats.
+  struct ExpertGemm {
+    Kernel codes;
+    Kernel codes_small;
+    Kernel halves;
+  };
+  void launch_experts_gemm(const ExpertGemm& of, const PackedMatrix& weight, uint32_t rows_of_block,
+                           const TokenTiles& tiles, uint32_t num_pairs, uint32_t num_experts,
+                           const void* args, size_t bytes);
   uint32_t gemm_shared(TileFormat format, GemmSize size) const;
   uint32_t gemm_tokens(TileFormat format, GemmSize size) const;
   /// So many blocks a multiprocessor, but not more than there is work for.
