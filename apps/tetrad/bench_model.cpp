@@ -90,7 +90,10 @@ void run_task(ModelBench& bench, const BenchModelTask& task, bool profile, json:
 int run_bench_model(const CLI::App& verb, const BenchModelFlags& flags) {
   if (const auto checked = check_flags_have_a_part(verb, flags); !checked)
     return report(checked.error());
-  if (flags.device == "gpu") return run_bench_model_gpu(flags);
+  if (flags.device != "cpu") return run_bench_model_gpu(flags);
+  if (!flags.gpu_tuning.empty())
+    return report(
+        {ErrorCode::invalid_argument, "--gpu-tuning belongs to --device gpu", "--gpu-tuning"});
   const std::vector<BenchModelTask> tasks = bench_model_tasks(flags);
   auto bench = create_bench(flags, tasks);
   if (!bench) return report(bench.error());

@@ -7,6 +7,7 @@
 #include <set>
 
 #include "bench_model_output.h"
+#include "gpu_device_flag.h"
 #include "loaded_model.h"
 #include "nearest_word.h"
 #include "number_flag.h"
@@ -94,8 +95,11 @@ void add_bench_model_flags(CLI::App& verb, BenchModelFlags& flags) {
       ->option_text("PART ...");
   add_kernels_flag(verb, flags.kernels);
   add_threads_flag(verb, flags.threads);
-  verb.add_option("--device", flags.device, "cpu, or gpu: the first that this build has code for")
-      ->check(CLI::IsMember({"cpu", "gpu"}));
+  verb.add_option("--device", flags.device,
+                  "cpu, or gpu: the first that this build has code for; or its emulation, whose "
+                  "times say nothing: emulated-nvidia, emulated-gfx12")
+      ->check(CLI::IsMember({"cpu", "gpu", "emulated-nvidia", "emulated-gfx12"}));
+  add_gpu_tuning_flag(verb, flags.gpu_tuning);
   verb.add_option("--batch-context", flags.batch_context,
                   "on a gpu: tokens before each sequence of --batches")
       ->transform(as_whole_number({.from = 0, .to = 1 << 20}));

@@ -22,6 +22,7 @@ struct BenchModelFlags {
   std::string kernels = "auto";
   int threads = 0;
   std::string device = "cpu";
+  std::string gpu_tuning;       // a file
   int64_t batch_context = 512;  // of a GPU's batches
   bool profile = false;
   bool json = false;

@@ -13,9 +13,11 @@
 
 #include "bench_model_step.h"
 #include "cli_io.h"
+#include "gpu_device_flag.h"
 #include "gpu_limits.h"
-#include "kernels/gpu/gpu_code.h"
+#include "gpu_profile.h"
 #include "model/gpu_model.h"
+#include "model/gpu_weight_bytes.h"
 #include "model/synthetic_model.h"
 #include "quant/pretty_json.h"
 
@@ -23,6 +25,8 @@ namespace tetrad {
 namespace {
 
 constexpr int64_t kDecodeSteps = 32;
+/// Some 2 ms of multiply_add_peak, in which the host makes a step's launches.
+constexpr uint32_t kProfileBusyRounds = 40000;
 
 /// What a step reads and computes at least, StepCost's way, but for the experts that several tokens
 /// go to: as many as chance picks.
@@ -60,10 +64,11 @@ class GpuModelBench {
   static Result<std::unique_ptr<GpuModelBench>> create(const BenchModelFlags& flags) {
     TETRAD_ASSIGN(const SyntheticShape shape, parse_synthetic_shape(flags.shape));
     TETRAD_ASSIGN(const ModelConfig config, synthetic_config(shape));
-    TETRAD_ASSIGN(auto device, gpu::open_gpu());
-    TETRAD_ASSIGN(gpu::GpuKernels kernels, gpu::GpuKernels::create(*device));
-    TETRAD_ASSIGN(const GpuLimits limits, measure_gpu_limits(kernels));
+    TETRAD_ASSIGN(auto device, open_gpu_device(flags.device));
+    TETRAD_ASSIGN(gpu::GpuKernels kernels, find_gpu_kernels(*device, flags.gpu_tuning));
     TETRAD_ASSIGN(gpu::DeviceInfo info, device->info());
+    TETRAD_TRY(check_gpu_weights_fit(config, info));
+    TETRAD_ASSIGN(const GpuLimits limits, measure_gpu_limits(kernels));
     auto memory = std::make_unique<GpuMemory>(*device);
     TETRAD_ASSIGN(GpuWeights weights, make_random_gpu_weights(config, 1, kernels, *memory));
     const auto largest = [](const std::vector<int64_t>& sizes) {
@@ -134,17 +139,20 @@ class GpuModelBench {
     return figures(median(rates), prompt, cost);
   }
 
-  /// Where a step's time goes, each launch timed by itself: of `sequences` with `count` tokens more
-  /// after `context`.
-  Result<std::vector<gpu::GpuKernels::Profiled>> profile(int64_t sequences, int64_t context,
-                                                         int64_t count) {
+  /// Where a step's time goes: of `sequences` with `count` tokens more after `context`.
+  Result<json::object> profile(int64_t sequences, int64_t context, int64_t count) {
     BenchStep step(sequences, context + count + 1, model_->config().vocab_size, 1);
+    gpu::GpuKernels& kernels = model_->kernels();
     model_->set_use_graphs(false);
     TETRAD_TRY(model_->forward(step.next(context, count, true)));
-    model_->kernels().start_profile();
-    TETRAD_TRY(model_->forward(step.next(context, count, true)));
+    kernels.start_profile(info_.architecture == "emulated" ? 1 : kProfileBusyRounds);
+    for (int repetition = 0; repetition < repetitions_; ++repetition) {
+      if (repetition > 0) kernels.queue_up();
+      TETRAD_TRY(model_->forward(step.next(context, count, true)));
+    }
     model_->set_use_graphs(true);
-    return model_->kernels().end_profile();
+    TETRAD_ASSIGN(const gpu::GpuKernels::Profile profile, kernels.end_profile());
+    return gpu_profile_to_json(profile, repetitions_, limits_);
   }
 
   const gpu::DeviceInfo& info() const { return info_; }
@@ -194,18 +202,6 @@ void print_gpu_figures(int64_t size, const json::object& figures) {
   std::fflush(stdout);
 }
 
-void print_gpu_profile(const std::vector<gpu::GpuKernels::Profiled>& kernels) {
-  double all = 0;
-  for (const auto& kernel : kernels)
-    all += kernel.seconds;
-  for (const auto& kernel : kernels) {
-    fmt::print("{:>32} {:>5.1f} %  {:>9.2f} us each, {} a step\n", kernel.kernel,
-               kernel.seconds / all * 100,
-               kernel.seconds * 1e6 / static_cast<double>(kernel.launches), kernel.launches);
-  }
-  std::fflush(stdout);
-}
-
 }  // namespace
 
 int run_bench_model_gpu(const BenchModelFlags& flags) {
@@ -249,14 +245,14 @@ int run_bench_model_gpu(const BenchModelFlags& flags) {
                                               : gpu_bench.prefill(size);
       if (!figures) return report(figures.error());
       if (!flags.json) print_gpu_figures(size, *figures);
-      if (flags.profile) {
+      if (flags.profile || flags.json) {
         const int64_t chunk = std::min(size, flags.max_num_batched_tokens);
-        const auto kernels = part.name == "decode" ? gpu_bench.profile(1, size, 1)
-                             : part.name == "batched"
-                                 ? gpu_bench.profile(size, flags.batch_context, 1)
-                                 : gpu_bench.profile(1, size - chunk, chunk);
-        if (!kernels) return report(kernels.error());
-        print_gpu_profile(*kernels);
+        auto profile = part.name == "decode"    ? gpu_bench.profile(1, size, 1)
+                       : part.name == "batched" ? gpu_bench.profile(size, flags.batch_context, 1)
+                                                : gpu_bench.profile(1, size - chunk, chunk);
+        if (!profile) return report(profile.error());
+        if (flags.profile) print_gpu_profile(*profile);
+        (*figures)["profile"] = std::move(*profile);
       }
       (*figures)[part.key] = size;
       list.push_back(std::move(*figures));

@@ -4,7 +4,7 @@
 
 namespace tetrad {
 
-/// tetrad bench model --device gpu
+/// tetrad bench model --device gpu, or emulated
 int run_bench_model_gpu(const BenchModelFlags& flags);
 
 }  // namespace tetrad

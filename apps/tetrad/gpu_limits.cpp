@@ -39,7 +39,9 @@ Result<GpuLimits> measure_gpu_limits(gpu::GpuKernels& kernels) {
   gpu::Device& device = kernels.device();
   TETRAD_ASSIGN(const gpu::DeviceInfo info, device.info());
   GpuLimits limits;
-  const int64_t bytes = std::min(int64_t{4} << 30, info.free_bytes / 8) >> 24 << 24;
+  const bool is_emulated = info.architecture == "emulated";
+  const int64_t bytes =
+      is_emulated ? 1 << 20 : std::min(int64_t{4} << 30, info.free_bytes / 8) >> 24 << 24;
   TETRAD_ASSIGN(const gpu::DeviceAddress memory, device.allocate(bytes));
   TETRAD_TRY(device.fill(memory, 0x5A, bytes));
   const auto reading = median_seconds(kernels, 3, [&] {
@@ -48,17 +50,17 @@ Result<GpuLimits> measure_gpu_limits(gpu::GpuKernels& kernels) {
                       .out = reinterpret_cast<uint32_t*>(memory)});
   });
   // Twice as many blocks as multiprocessors, of 8 warps.
-  constexpr uint32_t kRounds = 8000;
+  const uint32_t rounds = is_emulated ? 1 : 8000;
   const auto blocks = static_cast<uint32_t>(2 * info.num_multiprocessors);
   const auto multiplying = median_seconds(kernels, 2, [&] {
-    kernels.multiply_add_peak({.rounds = kRounds, .out = reinterpret_cast<float*>(memory)}, blocks);
+    kernels.multiply_add_peak({.rounds = rounds, .out = reinterpret_cast<float*>(memory)}, blocks);
   });
   device.free(memory);
   if (!reading) return tl::unexpected(reading.error());
   if (!multiplying) return tl::unexpected(multiplying.error());
   limits.read_gb_per_s = static_cast<double>(bytes) / *reading / 1e9;
   const double operations =
-      2.0 * 16 * 16 * kernels.fragment_tokens() * gpu::kProductChains * kRounds * 8 * blocks;
+      2.0 * 16 * 16 * kernels.fragment_tokens() * gpu::kProductChains * rounds * 8 * blocks;
   limits.f16_tflops = operations / *multiplying / 1e12;
   return limits;
 }

@@ -25,6 +25,7 @@ int main(int argc, char** argv) {
   tetrad::add_verb_logits(app, exit_status);
   tetrad::add_verb_bench(app, exit_status);
   tetrad::add_verb_selftest(app, exit_status);
+  tetrad::add_verb_tune(app, exit_status);
   tetrad::add_log_level(app);
 
   const int parsed = tetrad::parse_command_line(app, {argv + 1, argv + argc});

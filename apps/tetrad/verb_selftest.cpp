@@ -7,9 +7,7 @@
 #include <vector>
 
 #include "cli_io.h"
-#include "gpu/emulated_device.h"
-#include "kernels/gpu/emulated_kernels.h"
-#include "kernels/gpu/gpu_code.h"
+#include "gpu_device_flag.h"
 #include "model/gpu_selftest.h"
 #include "verbs.h"
 
@@ -43,18 +41,10 @@ std::vector<SelftestCase> selftest_cases(bool is_emulated) {
            {.shape = {.layers = 2, .experts = 32, .vocab = 1024}}}};
 }
 
-Result<std::unique_ptr<gpu::Device>> open_selftest_device(const std::string& device) {
-  if (device == "emulated-nvidia")
-    return gpu::open_emulated_device("nvidia", gpu::emulated_nvidia_kernels());
-  if (device == "emulated-gfx12")
-    return gpu::open_emulated_device("gfx12", gpu::emulated_gfx12_kernels());
-  return gpu::open_gpu();
-}
-
 int run_selftest(const std::string& device) {
   bool passed = true;
   for (const SelftestCase& each : selftest_cases(device != "gpu")) {
-    auto opened = open_selftest_device(device);
+    auto opened = open_gpu_device(device);
     if (!opened) return report(opened.error());
     const auto info = (*opened)->info();
     if (!info) return report(info.error());
@@ -79,10 +69,7 @@ void add_verb_selftest(CLI::App& app, int& exit_status) {
   auto device = std::make_shared<std::string>("gpu");
   CLI::App* verb =
       app.add_subcommand("selftest", "Whether this machine's GPU computes what it should");
-  verb->add_option("--device", *device,
-                   "gpu, or the emulation on the CPU: emulated-nvidia, emulated-gfx12")
-      ->check(CLI::IsMember({"gpu", "emulated-nvidia", "emulated-gfx12"}))
-      ->capture_default_str();
+  add_gpu_device_flag(*verb, *device);
   verb->footer(
       "Small models of random weights are computed on the GPU and on the CPU in float32, and the\n"
       "same tokens all at once, in chunks and one by one, which must give the same bits.");

@@ -20,6 +20,7 @@ void add_verb_parse(CLI::App& app, int& exit_status);
 void add_verb_logits(CLI::App& app, int& exit_status);
 void add_verb_bench(CLI::App& app, int& exit_status);
 void add_verb_selftest(CLI::App& app, int& exit_status);
+void add_verb_tune(CLI::App& app, int& exit_status);
 
 // Subcommands of bench.
 void add_bench_serve(CLI::App& bench, int& exit_status);

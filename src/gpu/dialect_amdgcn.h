@@ -65,6 +65,10 @@ TETRAD_DEVICE float shuffle_xor(float value, uint32_t mask) {
   return shuffle(value, (thread_index() % 32) ^ mask);
 }
 
+TETRAD_DEVICE uint32_t same_in_warp(uint32_t value) {
+  return static_cast<uint32_t>(__builtin_amdgcn_readfirstlane(static_cast<int>(value)));
+}
+
 TETRAD_DEVICE float square_root(float x) {
   return __builtin_sqrtf(x);
 }
@@ -73,6 +77,18 @@ TETRAD_DEVICE float divide(float a, float b) {
 }
 TETRAD_DEVICE float power_of_two(float x) {
   return __builtin_amdgcn_exp2f(x);
+}
+TETRAD_DEVICE float power_of_two_for_half(float x) {
+  return __builtin_amdgcn_exp2f(x);
+}
+
+TETRAD_DEVICE uint32_t small_floats_to_halves(float low, float high) {
+  const NativeHalf2 two = {static_cast<_Float16>(low), static_cast<_Float16>(high)};
+  return __builtin_bit_cast(uint32_t, two);
+}
+template <uint32_t kWhich>
+TETRAD_DEVICE float half_of(uint32_t word) {
+  return static_cast<float>(__builtin_bit_cast(NativeHalf2, word)[kWhich]);
 }
 
 template <uint32_t kWhich>
@@ -86,6 +102,11 @@ TETRAD_DEVICE uint32_t floats_to_e4m3(float low, float high) {
   const float a = smaller(larger(low, -448.0f), 448.0f);
   const float b = smaller(larger(high, -448.0f), 448.0f);
   return static_cast<uint32_t>(__builtin_amdgcn_cvt_pk_fp8_f32(a, b, 0, false)) & 0xFFFFu;
+}
+
+TETRAD_DEVICE uint32_t computed_here(uint32_t value) {
+  asm volatile("" : "+v"(value));
+  return value;
 }
 
 typedef uint32_t NativeWords4 __attribute__((ext_vector_type(4)));

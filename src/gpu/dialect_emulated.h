@@ -75,6 +75,10 @@ inline float shuffle_xor(float value, uint32_t mask) {
   return shuffle(value, (thread_index() % 32) ^ mask);
 }
 
+inline uint32_t same_in_warp(uint32_t value) {
+  return value;
+}
+
 inline float larger(float a, float b) {
   return std::fmax(a, b);
 }
@@ -91,6 +95,9 @@ inline float divide(float a, float b) {
   return a / b;
 }
 inline float power_of_two(float x) {
+  return std::exp2(x);
+}
+inline float power_of_two_for_half(float x) {
   return std::exp2(x);
 }
 inline float round_up(float x) {
@@ -110,6 +117,13 @@ inline uint16_t float_to_half(float x) {
 }
 inline uint32_t floats_to_halves(float low, float high) {
   return float_to_half(low) | static_cast<uint32_t>(float_to_half(high)) << 16;
+}
+inline uint32_t small_floats_to_halves(float low, float high) {
+  return float_to_f16(low) | static_cast<uint32_t>(float_to_f16(high)) << 16;
+}
+template <uint32_t kWhich>
+float half_of(uint32_t word) {
+  return f16_to_float(static_cast<uint16_t>(word >> 16 * kWhich));
 }
 /// The product of two halves is exact in float, so it is rounded once.
 inline uint32_t multiply_halves(uint32_t a, uint32_t b) {
@@ -136,6 +150,10 @@ inline void copy_16_async(void* shared, const void* global) {
 inline void end_copy_group() {}
 template <int kPending>
 void wait_for_copy_groups() {}
+
+inline uint32_t computed_here(uint32_t value) {
+  return value;
+}
 
 inline void fence_device() {}
 inline float load_fresh(const float* from) {

@@ -86,6 +86,11 @@ TETRAD_DEVICE uint32_t warp_min(uint32_t value) {
   return least;
 }
 
+/// A value that all lanes have alike, said to the compiler: it then needs no masks of lanes.
+TETRAD_DEVICE uint32_t same_in_warp(uint32_t value) {
+  return value;
+}
+
 TETRAD_DEVICE float square_root(float x) {
   return __nvvm_sqrt_rn_f(x);
 }
@@ -95,6 +100,28 @@ TETRAD_DEVICE float divide(float a, float b) {
 /// 2^x, nearly: within 2 units in the last place.
 TETRAD_DEVICE float power_of_two(float x) {
   return __nvvm_ex2_approx_f(x);
+}
+/// The same where a half is made of it: what is below a float's normal numbers may be 0.
+TETRAD_DEVICE float power_of_two_for_half(float x) {
+  return __nvvm_ex2_approx_ftz_f(x);
+}
+
+/// As floats_to_halves, for numbers within ±65504.
+TETRAD_DEVICE uint32_t small_floats_to_halves(float low, float high) {
+  uint32_t two;
+  asm("cvt.rn.f16x2.f32 %0, %2, %1;" : "=r"(two) : "f"(low), "f"(high));
+  return two;
+}
+/// The low (0) or high (1) half of a word.
+template <uint32_t kWhich>
+TETRAD_DEVICE float half_of(uint32_t word) {
+  float value;
+  if constexpr (kWhich == 0) {
+    asm("{ .reg .b16 l, h; mov.b32 {l, h}, %1; cvt.f32.f16 %0, l; }" : "=f"(value) : "r"(word));
+  } else {
+    asm("{ .reg .b16 l, h; mov.b32 {l, h}, %1; cvt.f32.f16 %0, h; }" : "=f"(value) : "r"(word));
+  }
+  return value;
 }
 
 /// The low (0) or high (1) half of a word in both halves: an operand's modifier, no instruction.
@@ -120,6 +147,13 @@ TETRAD_DEVICE uint32_t floats_to_e4m3(float low, float high) {
       : "=r"(two)
       : "f"(low), "f"(high));
   return two;
+}
+
+/// The same number, of which the compiler knows nothing: what depends on it is computed where it
+/// stands, not before a loop and kept in registers.
+TETRAD_DEVICE uint32_t computed_here(uint32_t value) {
+  asm volatile("" : "+r"(value));
+  return value;
 }
 
 /// 16 bytes that are read once and will not be needed in the L1 cache. `from`: a multiple of 16,

@@ -16,15 +16,19 @@ Result<void> Driver::launch(DriverHandle function, const LaunchShape& shape, Dri
               1, 1, shape.shared_bytes, stream, arguments, nullptr);
 }
 
-Result<void> Driver::check(int status, std::string_view function) const {
-  if (status == kDriverSuccess) return {};
+std::string Driver::explain(int status, std::string_view function) const {
   const char* name = nullptr;
   const char* text = nullptr;
   functions_.error_name.call(status, &name);
   functions_.error_text.call(status, &text);
-  std::string message =
-      fmt::format("{}: {}, {}", function, name != nullptr ? name : fmt::format("error {}", status),
-                  text != nullptr ? text : "which the driver does not explain");
+  return fmt::format("{}: {}, {}", function,
+                     name != nullptr ? name : fmt::format("error {}", status),
+                     text != nullptr ? text : "which the driver does not explain");
+}
+
+Result<void> Driver::check(int status, std::string_view function) const {
+  if (status == kDriverSuccess) return {};
+  std::string message = explain(status, function);
   if (status != kDriverOutOfMemory) return fail(ErrorCode::internal, "{}", message);
   size_t free_bytes = 0;
   size_t total_bytes = 0;

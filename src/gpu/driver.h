@@ -6,6 +6,7 @@
 
 #include <cstddef>
 #include <cstdint>
+#include <string>
 #include <string_view>
 #include <type_traits>
 
@@ -97,8 +98,10 @@ class Driver {
                     std::type_identity_t<Parameters>... arguments) const {
     return check(function.call(arguments...), function.name);
   }
-  /// The error of a status other than 0, with the driver's name and text for it. Errors:
-  /// resource_exhausted (with what is free), internal.
+  /// "cuInit: CUDA_ERROR_UNKNOWN, unknown error": the driver's name and text for a status.
+  std::string explain(int status, std::string_view function) const;
+  /// The error of a status other than 0, with explain(). Errors: resource_exhausted (with what is
+  /// free of the GPU's memory), internal.
   Result<void> check(int status, std::string_view function) const;
 
  protected:

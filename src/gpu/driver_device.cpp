@@ -2,6 +2,7 @@
 
 #include <algorithm>
 
+#include "base/free_memory.h"
 #include "base/grouped_number.h"
 
 namespace tetrad::gpu {
@@ -96,11 +97,15 @@ Result<std::byte*> DriverDevice::allocate_pinned(int64_t bytes) {
   TETRAD_TRY(check_byte_count("allocate_pinned", bytes));
   TETRAD_TRY(driver_->make_current());
   void* memory = nullptr;
-  auto allocated = driver_->call(functions().allocate_pinned, &memory, bytes_to_allocate(bytes), 0);
-  if (!allocated)
-    return tl::unexpected(
-        std::move(allocated.error())
-            .in(fmt::format("{} bytes of page-locked host memory", grouped_number(bytes))));
+  const auto& function = functions().allocate_pinned;
+  const int status = function.call(&memory, bytes_to_allocate(bytes), 0);
+  if (status == kDriverOutOfMemory)
+    return fail(
+        ErrorCode::resource_exhausted,
+        "{} bytes of page-locked host memory: {}; of this machine's memory {} bytes are free",
+        grouped_number(bytes), driver_->explain(status, function.name),
+        grouped_number(free_memory()));
+  TETRAD_TRY(driver_->check(status, function.name));
   return static_cast<std::byte*>(memory);
 }
 

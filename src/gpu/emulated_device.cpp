@@ -1,15 +1,21 @@
 #include "gpu/emulated_device.h"
 
+#include <unistd.h>
+
 #include <chrono>
 #include <cstring>
 #include <functional>
 #include <map>
 #include <utility>
 
+#include "base/free_memory.h"
+
 namespace tetrad::gpu {
 namespace {
 
+/// What a block of the hardware may have.
 constexpr int64_t kEmulatedSharedBytes = int64_t{227} << 10;
+constexpr int64_t kEmulatedGfx12SharedBytes = int64_t{64} << 10;
 constexpr size_t kEmulatedAlignment = 256;
 
 struct FreeAligned {
@@ -35,17 +41,20 @@ class EmulatedGraph final : public Graph {
 class EmulatedDevice final : public Device {
  public:
   EmulatedDevice(std::string_view name, std::span<const EmulatedKernel> kernels, ThreadOrder order)
-      : name_(name), kernels_(kernels), order_(order) {}
+      : name_(name),
+        kernels_(kernels),
+        order_(order),
+        shared_bytes_(name == "gfx12" ? kEmulatedGfx12SharedBytes : kEmulatedSharedBytes) {}
 
   Result<DeviceInfo> info() override {
     return DeviceInfo{.name = name_,
                       .architecture = "emulated",
                       .driver = "none",
                       .num_multiprocessors = 2,
-                      .total_bytes = int64_t{1} << 40,
-                      .free_bytes = int64_t{1} << 40,
+                      .total_bytes = int64_t{sysconf(_SC_PHYS_PAGES)} * sysconf(_SC_PAGESIZE),
+                      .free_bytes = free_memory(),
                       .l2_bytes = int64_t{1} << 20,
-                      .shared_bytes_per_block = kEmulatedSharedBytes};
+                      .shared_bytes_per_block = shared_bytes_};
   }
 
   Result<DeviceAddress> allocate(int64_t bytes) override {
@@ -88,6 +97,10 @@ class EmulatedDevice final : public Device {
     const auto* bytes = static_cast<const std::byte*>(arguments);
     std::vector<std::byte> copied(bytes, bytes + argument_bytes);
     const auto* emulated = static_cast<const EmulatedKernel*>(kernel.handle);
+    if (shape.shared_bytes > shared_bytes_) {
+      return fail(ErrorCode::invalid_argument, "{} asks for {} bytes of shared memory of {}",
+                  emulated->name, shape.shared_bytes, shared_bytes_);
+    }
     return now_or_later([this, emulated, shape, copied = std::move(copied)] {
       return run(*emulated, shape, copied.data());
     });
@@ -135,10 +148,6 @@ class EmulatedDevice final : public Device {
   }
 
   Result<void> run(const EmulatedKernel& kernel, const LaunchShape& shape, const void* arguments) {
-    if (shape.shared_bytes > kEmulatedSharedBytes) {
-      return fail(ErrorCode::invalid_argument, "{} asks for {} bytes of shared memory of {}",
-                  kernel.name, shape.shared_bytes, kEmulatedSharedBytes);
-    }
     EmulatedBlock::Position position{.grid_x = shape.grid_x};
     for (uint32_t z = 0; z < shape.grid_z; ++z) {
       for (uint32_t y = 0; y < shape.grid_y; ++y) {
@@ -159,6 +168,7 @@ class EmulatedDevice final : public Device {
   std::string name_;
   std::span<const EmulatedKernel> kernels_;
   ThreadOrder order_;
+  int64_t shared_bytes_;
   EmulatedBlock block_;
   std::map<DeviceAddress, AlignedBytes> memory_;
   std::unique_ptr<EmulatedGraph> recorded_;

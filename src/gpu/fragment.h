@@ -50,18 +50,16 @@ struct NvidiaFragment {
 #endif
   }
 
-  /// D, rounded to halves, as the B of another product whose k are D's rows. b_k says in which
-  /// order they stand.
-  TETRAD_DEVICE static void as_b(uint32_t (&b)[kB], const float (&d)[kD]) {
-    [[maybe_unused]] const uint32_t top =
-        floats_to_halves(d[0], d[1]);  // row g, tokens 2c and 2c + 1
-    [[maybe_unused]] const uint32_t bottom = floats_to_halves(d[2], d[3]);  // row g + 8
+  /// D as the B of another product whose k are D's rows; row_of_k says in which order they stand.
+  /// `d[i]`: D's registers 2i and 2i + 1 as halves.
+  TETRAD_DEVICE static void as_b(uint32_t (&b)[kB], [[maybe_unused]] const uint32_t (&d)[kD / 2]) {
+    // d[0] is row g, tokens 2c and 2c + 1; d[1] is row g + 8.
 #if defined(__NVPTX__)
-    asm("movmatrix.sync.aligned.m8n8.trans.b16 %0, %1;" : "=r"(b[0]) : "r"(top));
-    asm("movmatrix.sync.aligned.m8n8.trans.b16 %0, %1;" : "=r"(b[1]) : "r"(bottom));
+    asm("movmatrix.sync.aligned.m8n8.trans.b16 %0, %1;" : "=r"(b[0]) : "r"(d[0]));
+    asm("movmatrix.sync.aligned.m8n8.trans.b16 %0, %1;" : "=r"(b[1]) : "r"(d[1]));
 #elif !defined(__AMDGCN__)
-    b[0] = emulate_transpose_8x8(top);
-    b[1] = emulate_transpose_8x8(bottom);
+    b[0] = emulate_transpose_8x8(d[0]);
+    b[1] = emulate_transpose_8x8(d[1]);
 #endif
   }
   /// After as_b: the row of D that stands where B's k is first_k(lane) + j.
@@ -109,10 +107,10 @@ struct Gfx12Fragment {
 #endif
   }
 
-  TETRAD_DEVICE static void as_b(uint32_t (&b)[kB], const float (&d)[kD]) {
+  TETRAD_DEVICE static void as_b(uint32_t (&b)[kB], const uint32_t (&d)[kD / 2]) {
     TETRAD_UNROLL
     for (uint32_t i = 0; i < kB; ++i)
-      b[i] = floats_to_halves(d[2 * i], d[2 * i + 1]);
+      b[i] = d[i];
   }
   TETRAD_DEVICE static uint32_t row_of_k(uint32_t lane, uint32_t j) { return lane / 16 * 8 + j; }
 };

@@ -7,13 +7,6 @@
 #include "model/gpu_model_buffers.h"
 
 namespace tetrad {
-namespace {
-
-/// Below this the experts' weights are read once for a few tokens each; from it on tiles of tokens
-/// are worth it.
-constexpr uint32_t kMaxDecodeExpertTokens = 64;
-
-}  // namespace
 
 template <class Args>
 Args GpuModel::with_codebook(Args args) const {
@@ -31,11 +24,16 @@ void GpuModel::enqueue() {
                  shape_.num_tokens);
   for (size_t index = 0; index < weights_.layers.size(); ++index)
     decoder_layer(index);
-  if (shape_.num_logits == 0) return;
-  kernels_.gather_rows(
-      {.x = b.residual, .rows = inputs_->logits_rows.device, .out = b.last, .cols = hidden},
-      shape_.num_logits);
-  norm_product(weights_.lm_head, b.last, weights_.norm, shape_.num_logits, b.logits);
+}
+
+void GpuModel::enqueue_logits(uint32_t first, uint32_t count) {
+  Buffers& b = *buffers_;
+  kernels_.gather_rows({.x = b.residual,
+                        .rows = inputs_->logits_rows.device + first,
+                        .out = b.last,
+                        .cols = static_cast<uint32_t>(config_.hidden_size)},
+                       count);
+  norm_product(weights_.lm_head, b.last, weights_.norm, count, b.logits);
 }
 
 /// residual += attention(norm(residual)); residual += experts(norm(residual)).
@@ -142,10 +140,11 @@ void GpuModel::attention(size_t index) {
   const auto at_once = static_cast<uint32_t>(
       shape_.max_groups == 0 ? 1 : std::max<int64_t>(b.max_partials / shape_.max_groups, 1));
   for (uint32_t first = 0; first < shape_.num_decodes; first += at_once) {
+    const uint32_t count = std::min(at_once, shape_.num_decodes - first);
     args.sequences = in.decodes.device + first;
-    kernels_.attend_decode(args, head_dim, std::min(at_once, shape_.num_decodes - first));
+    kernels_.attend_decode(args, head_dim, count, attention_work({in.decodes.host + first, count}));
   }
-  if (shape_.num_items > 0) kernels_.attend_prefill(args, head_dim);
+  if (shape_.num_items > 0) kernels_.attend_prefill(args, head_dim, prefill_work());
 }
 
 /// residual += Σ weight_e · w2_e (silu(w1_e h) ⊙ w3_e h) over the chosen experts e, h the norm.
@@ -155,24 +154,32 @@ void GpuModel::experts(const GpuLayer& layer) {
   const auto top_k = static_cast<uint32_t>(config_.num_experts_per_tok);
   const uint32_t num_tokens = shape_.num_tokens;
   const uint32_t num_pairs = num_tokens * top_k;
-  kernels_.route({.residual = b.residual,
-                  .norm_weight = layer.post_attention_layernorm,
-                  .eps = static_cast<float>(config_.rms_norm_eps),
-                  .router = layer.router,
-                  .bias = layer.routing_bias,
-                  .hidden_size = static_cast<uint32_t>(config_.hidden_size),
-                  .num_experts = num_experts,
-                  .num_experts_per_tok = top_k,
-                  .num_tokens = num_tokens,
-                  .normed = b.normed,
-                  .normed_stride = b.normed_stride,
-                  .logits = b.router_logits,
-                  .expert_ids = b.expert_ids,
-                  .weights = b.expert_weights,
-                  .finished = b.route_finished,
-                  .lists = b.lists});
+  const gpu::RouteArgs route{.residual = b.residual,
+                             .norm_weight = layer.post_attention_layernorm,
+                             .eps = static_cast<float>(config_.rms_norm_eps),
+                             .router = layer.router,
+                             .bias = layer.routing_bias,
+                             .hidden_size = static_cast<uint32_t>(config_.hidden_size),
+                             .num_experts = num_experts,
+                             .num_experts_per_tok = top_k,
+                             .num_tokens = num_tokens,
+                             .normed = b.normed,
+                             .normed_stride = b.normed_stride,
+                             .logits = b.router_logits,
+                             .expert_ids = b.expert_ids,
+                             .weights = b.expert_weights,
+                             .finished = b.route_finished,
+                             .lists = b.lists};
+  if (num_tokens < gpu::kRouteManyTokens) {
+    kernels_.route(route);
+  } else {
+    // The experts' products are not there yet, and their memory is wide enough.
+    kernels_.route_many({.route = route, .rows = b.products});
+  }
 
-  const bool is_few = num_tokens <= kMaxDecodeExpertTokens;
+  // The experts' weights are read once for a few tokens each; for many, tiles of tokens are worth
+  // it.
+  const bool is_few = num_tokens <= kernels_.tuning().max_decode_expert_tokens;
   gpu::TokenTiles tiles{
       .token_tile = is_few ? 0 : kernels_.gemm_token_tile(layer.w1.format, num_pairs, num_experts),
       .tiles = b.token_tiles,
@@ -194,7 +201,7 @@ void GpuModel::experts(const GpuLayer& layer) {
                                 .lists = b.lists,
                                 .hidden = b.hidden,
                                 .hidden_stride = b.hidden_stride};
-    kernels_.experts_up(with_codebook(up));
+    kernels_.experts_up(with_codebook(up), num_experts);
     const gpu::ExpertsDownArgs down{.w2 = layer.w2,
                                     .expert_stride = weights_.down_stride,
                                     .hidden = b.hidden,
@@ -207,7 +214,7 @@ void GpuModel::experts(const GpuLayer& layer) {
                                     .expert_ids = b.expert_ids,
                                     .residual = b.residual,
                                     .finished = b.down_finished};
-    return kernels_.experts_down(with_codebook(down));
+    return kernels_.experts_down(with_codebook(down), num_experts);
   }
   const gpu::ExpertsUpGemmArgs up{.w1 = layer.w1,
                                   .w3 = layer.w3,

@@ -4,6 +4,7 @@
 #include <bit>
 #include <cmath>
 #include <cstring>
+#include <new>
 #include <utility>
 
 #include "model/gpu_model_buffers.h"
@@ -38,13 +39,12 @@ GpuModel::GpuModel(const ModelConfig& config, std::unique_ptr<gpu::Device> devic
 
 GpuModel::~GpuModel() {
   graphs_.clear();
+  cache_memory_.reset();
+  step_memory_.reset();
   memory_.reset();
 }
 
-Result<std::unique_ptr<GpuModel>> GpuModel::create(
-    const ModelConfig& config, std::unique_ptr<gpu::Device> device, gpu::GpuKernels kernels,
-    std::unique_ptr<GpuMemory> memory, GpuWeights weights, std::span<const KvScales> kv_scales,
-    const GpuModelLimits& limits) {
+Result<void> GpuModel::check_config(const ModelConfig& config) {
   const int64_t group = config.num_attention_heads / config.num_key_value_heads;
   if ((config.head_dim != 64 && config.head_dim != 128) || group > gpu::kMaxGroup ||
       config.hidden_size > 128 * gpu::kRouterLoads || config.hidden_size % 128 != 0 ||
@@ -64,14 +64,51 @@ Result<std::unique_ptr<GpuModel>> GpuModel::create(
                 config.num_experts_per_tok, config.q_size(), config.intermediate_size,
                 config.q_size() + config.kv_size());
   }
+  return {};
+}
+
+Result<std::unique_ptr<GpuModel>> GpuModel::create(
+    const ModelConfig& config, std::unique_ptr<gpu::Device> device, gpu::GpuKernels kernels,
+    std::unique_ptr<GpuMemory> memory, GpuWeights weights, std::span<const KvScales> kv_scales,
+    const GpuModelLimits& limits) {
+  TETRAD_TRY(check_config(config));
   std::unique_ptr<GpuModel> model(new GpuModel(config, std::move(device), kernels,
                                                std::move(memory), std::move(weights), limits));
-  TETRAD_TRY(model->allocate(kv_scales));
+  model->buffers_->scales.assign(kv_scales.begin(), kv_scales.end());
+  TETRAD_TRY(model->resize(limits));
   return model;
 }
 
+Result<void> GpuModel::resize(const GpuModelLimits& limits) {
+  std::vector<KvScales> scales = std::move(buffers_->scales);
+  graphs_.clear();
+  cache_memory_.reset();
+  step_memory_ = std::make_unique<GpuMemory>(*device_);
+  inputs_ = std::make_unique<Inputs>();
+  buffers_ = std::make_unique<Buffers>();
+  limits_ = limits;
+  limits_.num_kv_blocks = 0;
+  TETRAD_TRY(allocate(scales));
+  return allocate_kv_cache(limits.num_kv_blocks);
+}
+
+Result<void> GpuModel::allocate_kv_cache(int64_t num_kv_blocks) {
+  cache_memory_ = std::make_unique<GpuMemory>(*device_);
+  buffers_->k_cache.clear();
+  buffers_->v_cache.clear();
+  const int64_t bytes = num_kv_blocks * kKvBlockSize * config_.kv_size();
+  for (int64_t layer = 0; layer < config_.num_hidden_layers; ++layer) {
+    TETRAD_ASSIGN(uint8_t* k, cache_memory_->array<uint8_t>(bytes));
+    TETRAD_ASSIGN(uint8_t* v, cache_memory_->array<uint8_t>(bytes));
+    buffers_->k_cache.push_back(k);
+    buffers_->v_cache.push_back(v);
+  }
+  limits_.num_kv_blocks = num_kv_blocks;
+  return {};
+}
+
 Result<void> GpuModel::allocate(std::span<const KvScales> kv_scales) {
-  GpuMemory& memory = *memory_;
+  GpuMemory& memory = *step_memory_;
   Buffers& b = *buffers_;
   Inputs& in = *inputs_;
   const int64_t tokens = limits_.max_num_batched_tokens;
@@ -90,13 +127,14 @@ Result<void> GpuModel::allocate(std::span<const KvScales> kv_scales) {
   TETRAD_TRY(in.slot_mapping.allocate(memory, tokens));
   TETRAD_TRY(in.token_ids.allocate(memory, tokens));
   TETRAD_TRY(in.positions.allocate(memory, tokens));
-  TETRAD_TRY(in.logits_rows.allocate(memory, limits_.max_logits_rows));
+  TETRAD_TRY(in.logits_rows.allocate(memory, tokens));
   TETRAD_TRY(in.query_start.allocate(memory, seqs));
   TETRAD_TRY(in.query_len.allocate(memory, seqs));
   TETRAD_TRY(in.context_len.allocate(memory, seqs));
   TETRAD_TRY(in.block_table.allocate(memory, seqs * in.table_stride));
   TETRAD_TRY(in.decodes.allocate(memory, seqs));
-  TETRAD_TRY(in.items.allocate(memory, 2 * (tokens * gpu::kMaxGroup / 8 + seqs)));
+  TETRAD_TRY(
+      in.items.allocate(memory, tokens * gpu::kMaxGroup / kernels_.prefill_columns() + seqs));
 
   TETRAD_ASSIGN(b.residual, memory.array<float>(tokens * config_.hidden_size));
   TETRAD_ASSIGN(b.qkv, memory.array<float>(tokens * (config_.q_size() + 2 * config_.kv_size())));
@@ -148,13 +186,6 @@ Result<void> GpuModel::allocate(std::span<const KvScales> kv_scales) {
   TETRAD_ASSIGN(b.rotation, memory.array<float>(static_cast<int64_t>(rotation.size())));
   TETRAD_TRY(device_->copy_to_device(reinterpret_cast<DeviceAddress>(b.rotation), rotation.data(),
                                      static_cast<int64_t>(rotation.size() * sizeof(float))));
-  const int64_t cache_bytes = limits_.num_kv_blocks * kKvBlockSize * config_.kv_size();
-  for (int64_t layer = 0; layer < config_.num_hidden_layers; ++layer) {
-    TETRAD_ASSIGN(uint8_t* k, memory.array<uint8_t>(cache_bytes));
-    TETRAD_ASSIGN(uint8_t* v, memory.array<uint8_t>(cache_bytes));
-    b.k_cache.push_back(k);
-    b.v_cache.push_back(v);
-  }
   return device_->synchronize();
 }
 
@@ -163,13 +194,12 @@ Result<void> GpuModel::copy_inputs(const Batch& batch) {
   const auto tokens = static_cast<size_t>(batch.num_tokens());
   if (batch.num_tokens() > limits_.max_num_batched_tokens ||
       static_cast<int64_t>(batch.sequences.size()) > limits_.max_num_seqs ||
-      static_cast<int64_t>(batch.logits_rows.size()) > limits_.max_logits_rows) {
-    return fail(
-        ErrorCode::invalid_argument,
-        "a step of {} tokens of {} sequences with {} rows of logits is beyond the limits of "
-        "the GPU's buffers: {}, {} and {}",
-        tokens, batch.sequences.size(), batch.logits_rows.size(), limits_.max_num_batched_tokens,
-        limits_.max_num_seqs, limits_.max_logits_rows);
+      batch.logits_rows.size() > tokens) {
+    return fail(ErrorCode::invalid_argument,
+                "a step of {} tokens of {} sequences with {} rows of logits is beyond the limits "
+                "of the GPU's buffers: {} tokens of {} sequences",
+                tokens, batch.sequences.size(), batch.logits_rows.size(),
+                limits_.max_num_batched_tokens, limits_.max_num_seqs);
   }
   std::ranges::copy(batch.token_ids, in.token_ids.host);
   std::ranges::copy(batch.positions, in.positions.host);
@@ -199,12 +229,16 @@ Result<void> GpuModel::copy_inputs(const Batch& batch) {
           std::max<int64_t>(most_groups, (num_keys + gpu::kGroupKeys - 1) / gpu::kGroupKeys);
       continue;
     }
-    for (int64_t column = 0; column < slice.query_len * group; column += 16) {
-      in.items.host[2 * shape_.num_items] = static_cast<int32_t>(s);
-      in.items.host[2 * shape_.num_items + 1] = static_cast<int32_t>(column);
-      ++shape_.num_items;
-    }
+    for (int64_t column = 0; column < slice.query_len * group; column += kernels_.prefill_columns())
+      in.items.host[shape_.num_items++] = {static_cast<int32_t>(s), static_cast<int32_t>(column)};
   }
+  // What sees most keys takes longest, and begins first.
+  std::ranges::sort(std::span(in.items.host, shape_.num_items), std::ranges::greater{},
+                    [&](const gpu::PrefillItem& item) {
+                      const SequenceSlice& slice =
+                          batch.sequences[static_cast<size_t>(item.sequence)];
+                      return slice.context_len + item.first_column / group;
+                    });
   if (shape_.num_decodes > 0) shape_.max_groups = std::bit_ceil(static_cast<uint32_t>(most_groups));
 
   gpu::Device& to = *device_;
@@ -216,37 +250,80 @@ Result<void> GpuModel::copy_inputs(const Batch& batch) {
   TETRAD_TRY(in.query_len.copy(to, batch.sequences.size()));
   TETRAD_TRY(in.context_len.copy(to, batch.sequences.size()));
   TETRAD_TRY(in.decodes.copy(to, shape_.num_decodes));
-  TETRAD_TRY(in.items.copy(to, 2 * size_t{shape_.num_items}));
+  TETRAD_TRY(in.items.copy(to, shape_.num_items));
   return in.block_table.copy(to, batch.sequences.size() * static_cast<size_t>(in.table_stride));
+}
+
+uint32_t GpuModel::rows_at_once() const {
+  return static_cast<uint32_t>(std::min(limits_.max_logits_rows, limits_.max_num_batched_tokens));
 }
 
 Result<Activations> GpuModel::forward(const Batch& batch) {
   TETRAD_TRY(copy_inputs(batch));
-  const bool is_decode =
-      use_graphs_ && shape_.num_items == 0 && shape_.num_tokens <= kMaxGraphTokens;
-  if (is_decode) {
-    std::unique_ptr<gpu::Graph>& graph = graphs_[shape_];
-    if (graph == nullptr) {
-      TETRAD_TRY(device_->begin_graph());
-      enqueue();
-      auto recorded = device_->end_graph();
-      TETRAD_TRY(kernels_.status());
-      TETRAD_ASSIGN(graph, std::move(recorded));
-    }
-    TETRAD_TRY(device_->launch(*graph));
-  } else {
-    enqueue();
-    TETRAD_TRY(kernels_.status());
-  }
+  if (shape_.num_logits > rows_at_once()) return compute_many_logits();
+  const bool is_decode = shape_.num_items == 0 && shape_.num_tokens <= kMaxGraphTokens;
+  TETRAD_TRY(use_graphs_ && is_decode ? replay() : compute());
+  return copy_logits();
+}
+
+Result<void> GpuModel::compute() {
+  enqueue();
+  if (shape_.num_logits > 0) enqueue_logits(0, shape_.num_logits);
+  return kernels_.status();
+}
+
+Result<void> GpuModel::replay() {
+  const GraphCache<Shape>::Found found = graphs_.find(shape_);
+  if (found.graph != nullptr) return device_->launch(*found.graph);
+  if (!found.is_worth_recording) return compute();
+  TETRAD_TRY(device_->begin_graph());
+  const Result<void> enqueued = compute();
+  auto recorded = device_->end_graph();
+  TETRAD_TRY(enqueued);
+  if (!recorded) return tl::unexpected(std::move(recorded.error()));
+  return device_->launch(graphs_.add(shape_, std::move(*recorded)));
+}
+
+Result<Activations> GpuModel::copy_logits() {
   const Activations logits{buffers_->host_logits, static_cast<int64_t>(shape_.num_logits),
                            config_.vocab_size};
-  if (shape_.num_logits > 0) {
+  if (logits.rows > 0) {
     TETRAD_TRY(
         device_->copy_to_host(logits.data, reinterpret_cast<DeviceAddress>(buffers_->logits),
                               logits.rows * logits.cols * static_cast<int64_t>(sizeof(float))));
   }
   TETRAD_TRY(device_->synchronize());
+  many_logits_.reset();
+  many_logits_rows_ = 0;
   return logits;
+}
+
+Result<Activations> GpuModel::compute_many_logits() {
+  const Activations all = many_logits(shape_.num_logits);
+  if (all.data == nullptr) {
+    return fail(ErrorCode::resource_exhausted, "no memory for the logits of {} tokens, {} MiB",
+                all.rows, all.rows * all.cols * static_cast<int64_t>(sizeof(float)) >> 20);
+  }
+  enqueue();
+  for (uint32_t first = 0; first < shape_.num_logits; first += rows_at_once()) {
+    const uint32_t count = std::min(rows_at_once(), shape_.num_logits - first);
+    enqueue_logits(first, count);
+    TETRAD_TRY(kernels_.status());
+    TETRAD_TRY(device_->copy_to_host(
+        all.row(first), reinterpret_cast<DeviceAddress>(buffers_->logits),
+        static_cast<int64_t>(count) * all.cols * static_cast<int64_t>(sizeof(float))));
+  }
+  TETRAD_TRY(device_->synchronize());
+  return all;
+}
+
+Activations GpuModel::many_logits(int64_t rows) {
+  if (rows > many_logits_rows_) {
+    many_logits_.reset();
+    many_logits_.reset(new (std::nothrow) float[static_cast<size_t>(rows * config_.vocab_size)]);
+    many_logits_rows_ = many_logits_ == nullptr ? 0 : rows;
+  }
+  return {many_logits_.get(), rows, config_.vocab_size};
 }
 
 }  // namespace tetrad

@@ -1,10 +1,9 @@
 #pragma once
 
 // MiniMax-M2 on a GPU: the same forward pass as minimax_m2.h, in the launches that its kernels are
-// made for. A step of one token for each of a few sequences is recorded once as a graph and
-// replayed.
+// made for. A step of one token for each of a few sequences is recorded as a graph when it comes
+// again, and replayed from then on.
 
-#include <map>
 #include <memory>
 #include <span>
 #include <vector>
@@ -16,6 +15,7 @@
 #include "kernels/gpu/gpu_kernels.h"
 #include "kernels/kernels.h"
 #include "model/gpu_weights.h"
+#include "model/graph_cache.h"
 
 namespace tetrad {
 
@@ -23,6 +23,7 @@ struct GpuModelLimits {
   int64_t num_kv_blocks = 0;
   int64_t max_num_batched_tokens = 2048;
   int64_t max_num_seqs = 64;
+  /// Rows whose logits are computed at once; more are computed in pieces of so many.
   int64_t max_logits_rows = 64;
   int64_t max_model_len = 0;
 };
@@ -36,6 +37,14 @@ class GpuModel {
       std::unique_ptr<GpuMemory> memory, GpuWeights weights, std::span<const KvScales> kv_scales,
       const GpuModelLimits& limits);
   ~GpuModel();
+  /// Whether the kernels take a model of these sizes. Errors: unsupported.
+  static Result<void> check_config(const ModelConfig& config);
+
+  /// Frees buffers and KV cache and makes buffers for steps within other limits, and a cache of
+  /// limits.num_kv_blocks. Errors: resource_exhausted, after which this must be called again.
+  Result<void> resize(const GpuModelLimits& limits);
+  /// Adds a KV cache where there is none, or of no blocks.
+  Result<void> allocate_kv_cache(int64_t num_kv_blocks);
 
   /// Bytes one block of the cache takes over all layers.
   static int64_t kv_block_bytes(const ModelConfig& config);
@@ -51,6 +60,11 @@ class GpuModel {
   /// Without graphs each launch can be timed.
   void set_use_graphs(bool use) { use_graphs_ = use; }
 
+  /// Seconds a step takes on the device, inputs and logits not copied: one of `count` in a row,
+  /// replayed as a graph, with the kernels' choices of now. Errors: as forward();
+  /// resource_exhausted for more rows of logits than are computed at once.
+  Result<double> time_step(const Batch& batch, int count);
+
  private:
   struct Inputs;
   struct Buffers;
@@ -62,8 +76,22 @@ class GpuModel {
   Result<void> copy_inputs(const Batch& batch);
   /// The launches of a step; what they compute on is what copy_inputs() left.
   void enqueue();
+  /// Those that make logits of rows first … first + count - 1 of shape_.num_logits.
+  void enqueue_logits(uint32_t first, uint32_t count);
+  /// Both, for as many rows as fit at once; replay() by a graph if there is one.
+  Result<void> compute();
+  Result<void> replay();
+  Result<Activations> copy_logits();
+  /// Rows beyond rows_at_once(), piece by piece.
+  Result<Activations> compute_many_logits();
+  uint32_t rows_at_once() const;
+  /// Host memory for so many rows; null data where there is none.
+  Activations many_logits(int64_t rows);
   void decoder_layer(size_t index);
   void attention(size_t index);
+  /// Of these sequences, and of those with several tokens; nothing but in a profile.
+  gpu::AttentionWork attention_work(std::span<const int32_t> sequences) const;
+  gpu::AttentionWork prefill_work() const;
   void experts(const GpuLayer& layer);
   /// out[t] = W norm(residual[t]), for num_rows rows.
   void norm_product(const gpu::PackedMatrix& weight, const float* residual, const float* norm,
@@ -78,7 +106,9 @@ class GpuModel {
   ModelConfig config_;
   std::unique_ptr<gpu::Device> device_;
   gpu::GpuKernels kernels_;
-  std::unique_ptr<GpuMemory> memory_;
+  std::unique_ptr<GpuMemory> memory_;  // of the weights
+  std::unique_ptr<GpuMemory> step_memory_;
+  std::unique_ptr<GpuMemory> cache_memory_;
   GpuWeights weights_;
   GpuModelLimits limits_;
   std::unique_ptr<Inputs> inputs_;
@@ -95,7 +125,10 @@ class GpuModel {
   };
   Shape shape_;
   bool use_graphs_ = true;
-  std::map<Shape, std::unique_ptr<gpu::Graph>> graphs_;
+  GraphCache<Shape> graphs_;
+  /// Logits of more rows than fit at once, as long as somebody asks for that many.
+  std::unique_ptr<float[]> many_logits_;
+  int64_t many_logits_rows_ = 0;
 };
 
 }  // namespace tetrad

@@ -37,7 +37,7 @@ struct GpuModel::Inputs {
   Array<int32_t> token_ids, positions, logits_rows;
   Array<int32_t> query_start, query_len, context_len, block_table;
   Array<int32_t> decodes;  // sequences with one token
-  Array<int32_t> items;    // of attend_prefill
+  Array<gpu::PrefillItem> items;
   int64_t table_stride = 0;
 };
 

@@ -7,11 +7,13 @@
 // follows from that (dim_of_row, dims of first_k) and is the same for both operands.
 //
 // Keys are cut at fixed positions: into splits of kSplitKeys, and kAttendWarps splits are a group.
-// Within a split the softmax is online, by blocks of 16 keys, from nothing; the splits of a group
-// are merged in order, then the groups. Maxima are rounded up to integers (the scores are exponents
-// of two), so merging multiplies by powers of two, exactly. Decode computes a group in a block, a
-// split in a warp, and the last block to finish merges the groups; prefill merges as it goes. Both
-// do the same operations on the same numbers, so the bits are the same.
+// A split has one maximum, of all its scores, and its sums begin at zero: first all its products
+// with the keys, then the softmax, then all with the values, and with ones, which adds up the
+// weights. The splits of a group are merged in order, then the groups. Maxima are rounded up to
+// integers (the scores are exponents of two), so merging multiplies by powers of two, exactly.
+// Decode (paged_attention.h) computes a group in a block, a split in a warp, and the last block to
+// finish merges the groups; prefill (prefill_attention.h) merges as it goes. Both do the same
+// operations on the same numbers, so the bits are the same.
 
 #include "gpu/fragment.h"
 #include "kernels/gpu/packed_matrix.h"
@@ -24,15 +26,15 @@ inline constexpr uint32_t kSplitBlocks = kSplitKeys / kKvBlock;
 inline constexpr uint32_t kAttendWarps = 8;
 inline constexpr uint32_t kGroupKeys = kSplitKeys * kAttendWarps;
 inline constexpr uint32_t kMaxGroup = 8;  // query heads of a KV head
-/// gfx12 has 64 KiB of shared memory for a block, which four warps would go beyond.
-template <class F>
-inline constexpr uint32_t kPrefillWarpsOf = 32 / F::kTokens;
-/// Into how many parts decode cuts a head's dimensions to merge splits, for the same reason.
+/// Into how many parts decode cuts a head's dimensions to merge splits: gfx12 has 64 KiB of shared
+/// memory for a block.
 template <class F>
 inline constexpr uint32_t kMergePartsOf = F::kTokens / 8;
-/// Converted keys and values are used for so many tiles of columns; registers allow no more.
-template <class F>
-inline constexpr uint32_t kPrefillTilesOf = 16 / F::kTokens;
+/// Columns of a sequence that a block of prefill takes: as many as its tiles have, or those left.
+struct PrefillItem {
+  int32_t sequence = 0;
+  int32_t first_column = 0;
+};
 
 /// Sequences of a step; of each, query_len rows of the batch from query_start on.
 struct AttentionArgs {
@@ -58,9 +60,8 @@ struct AttentionArgs {
   uint32_t max_groups = 0;
   uint32_t* finished = nullptr;  // [grid z, num_kv_heads], 0 before and after
 
-  // Prefill: a warp takes kPrefillTiles tiles of columns of a sequence. Grid: (items /
-  // kPrefillWarpsOf, num_kv_heads).
-  const int32_t* items = nullptr;  // [num_items, 2]: a sequence, and the first column
+  // Prefill. Grid: (num_kv_heads, num_items).
+  const PrefillItem* items = nullptr;  // what takes longest first
   uint32_t num_items = 0;
 };
 
@@ -74,15 +75,9 @@ template <class F>
 constexpr uint32_t attend_decode_shared_bytes(uint32_t head_dim) {
   return (kAttendWarps * partial_floats<F>(head_dim / kMergePartsOf<F>) + 4) * 4;
 }
-/// Of each tile of a warp the group and the total.
-template <class F>
-constexpr uint32_t attend_prefill_shared_bytes(uint32_t head_dim) {
-  return kPrefillWarpsOf<F> * kPrefillTilesOf<F> * 2 * partial_floats<F>(head_dim) * 4;
-}
 
 // A block of gfx12 has 64 KiB.
 static_assert(attend_decode_shared_bytes<Gfx12Fragment>(128) <= 65536);
-static_assert(attend_prefill_shared_bytes<Gfx12Fragment>(128) <= 65536);
 
 /// What e4m3_as_halves takes from a value: q and the output are multiplied by it once instead of
 /// each key and value.
@@ -101,8 +96,8 @@ TETRAD_DEVICE uint32_t e4m3_as_halves(uint32_t above) {
 template <uint32_t kHeadDim>
 struct SoftmaxState {
   static constexpr uint32_t kRowTiles = kHeadDim / 16;
-  float largest[Fragment::kTokensOfLane];      // an integer
-  float denominator[Fragment::kTokensOfLane];  // this lane's part until it is gathered
+  float largest[Fragment::kTokensOfLane];  // an integer
+  float denominator[Fragment::kTokensOfLane];
   float sums[kRowTiles][Fragment::kD];
 
   TETRAD_DEVICE void clear() {
@@ -118,25 +113,13 @@ struct SoftmaxState {
         sums[tile][i] = 0;
     }
   }
-
-  TETRAD_DEVICE void scale(const float (&factor)[Fragment::kTokensOfLane]) {
-    TETRAD_UNROLL
-    for (uint32_t tile = 0; tile < kRowTiles; ++tile) {
-      TETRAD_UNROLL
-      for (uint32_t i = 0; i < Fragment::kD; ++i)
-        sums[tile][i] *= factor[i % Fragment::kTokensOfLane];
-    }
-    TETRAD_UNROLL
-    for (uint32_t i = 0; i < Fragment::kTokensOfLane; ++i)
-      denominator[i] *= factor[i];
-  }
 };
 
 /// 2^n for an integer n <= 0, exactly; 0 where that is no normal float.
 TETRAD_DEVICE float exact_power(float n) {
-  return n < -126.0f ? 0.0f
-                     : __builtin_bit_cast(
-                           float, static_cast<uint32_t>(127 + static_cast<int32_t>(n)) << 23);
+  // Adding 1.5 * 2^23 + 127 leaves n + 127 in the lowest bits.
+  const uint32_t bits = __builtin_bit_cast(uint32_t, n + 12583039.0f);
+  return n < -126.0f ? 0.0f : __builtin_bit_cast(float, bits << 23);
 }
 
 /// What one split's merging into the total multiplies each with.
@@ -160,52 +143,92 @@ struct Attention {
   static constexpr uint32_t kValueWords = kDimsOfLane / 4;
   using State = SoftmaxState<kHeadDim>;
 
-  /// One block of 16 keys and values, as a lane holds it.
+  /// A block of 16 keys or of 16 values as a lane holds it, or the `part`th of kParts of it: of
+  /// keys some of the steps, of values some of the tiles.
+  template <uint32_t kParts>
   struct Block {
-    uint32_t keys[kRowsOfLane][kKeyWords];
-    uint32_t values[kColumnsOfLane][kValueWords];
+    static constexpr uint32_t kKeyWordsOfPart = kKeyWords / kParts;
+    static constexpr uint32_t kValueWordsOfPart = kValueWords / kParts;
+    static_assert(kRowsOfLane * kKeyWords == kColumnsOfLane * kValueWords);
+    static_assert(kValueWords % kParts == 0);
+    uint32_t words[kRowsOfLane * kKeyWordsOfPart];
 
-    TETRAD_DEVICE void load_keys(const uint8_t* k) {
+    TETRAD_DEVICE void load_keys(const uint8_t* k, uint32_t part) {
       TETRAD_UNROLL
       for (uint32_t i = 0; i < kRowsOfLane; ++i)
-        load_words<kKeyWords>(
-            keys[i], k + Fragment::a_row(lane(), i) * kHeadDim +
-                         Fragment::first_k(lane()) / kColumnsOfLane * (kHeadDim / kLanesOfRow));
+        load_words<kKeyWordsOfPart>(
+            i * kKeyWordsOfPart,
+            k + Fragment::a_row(lane(), i) * kHeadDim +
+                Fragment::first_k(lane()) / kColumnsOfLane * (kHeadDim / kLanesOfRow) +
+                part * kKeyWordsOfPart * 4);
     }
-    TETRAD_DEVICE void load_values(const uint8_t* v) {
+    TETRAD_DEVICE void load_values(const uint8_t* v, uint32_t part) {
       TETRAD_UNROLL
       for (uint32_t j = 0; j < kColumnsOfLane; ++j)
-        load_words<kValueWords>(values[j], v + Fragment::row_of_k(lane(), j) * kHeadDim +
-                                               Fragment::a_row(lane(), 0) * kDimsOfLane);
+        load_words<kValueWordsOfPart>(j * kValueWordsOfPart,
+                                      v + Fragment::row_of_k(lane(), j) * kHeadDim +
+                                          Fragment::a_row(lane(), 0) * kDimsOfLane +
+                                          part * kValueWordsOfPart * 4);
+    }
+    TETRAD_DEVICE void clear() {
+      TETRAD_UNROLL
+      for (uint32_t& word : words)
+        word = 0;
     }
     /// Values of keys from `count` on become zero: what was never written may be NaN.
-    TETRAD_DEVICE void clear_values(uint32_t count) {
+    TETRAD_DEVICE void clear_values(uint32_t count, uint32_t l) {
       TETRAD_UNROLL
       for (uint32_t j = 0; j < kColumnsOfLane; ++j) {
-        const bool is_there = Fragment::row_of_k(lane(), j) < count;
+        const bool is_there = Fragment::row_of_k(l, j) < count;
         TETRAD_UNROLL
-        for (uint32_t w = 0; w < kValueWords; ++w)
-          values[j][w] = is_there ? values[j][w] : 0;
+        for (uint32_t w = 0; w < kValueWordsOfPart; ++w)
+          words[j * kValueWordsOfPart + w] = is_there ? words[j * kValueWordsOfPart + w] : 0;
+      }
+    }
+
+    /// A of S^T's step `step` of the part's.
+    TETRAD_DEVICE void keys_as_a(uint32_t step, uint32_t (&a)[Fragment::kA]) const {
+      TETRAD_UNROLL
+      for (uint32_t i = 0; i < kRowsOfLane; ++i) {
+        TETRAD_UNROLL
+        for (uint32_t j = 0; j < kColumnsOfLane / 2; ++j) {
+          const uint32_t byte = step * kColumnsOfLane + 2 * j;
+          const uint32_t word = words[i * kKeyWordsOfPart + byte / 4];
+          a[Fragment::a_register(i, j)] =
+              e4m3_as_halves(bytes_above(word, byte % 4, word, byte % 4 + 1));
+        }
+      }
+    }
+    /// A of O^T's tile `tile` of the part's.
+    TETRAD_DEVICE void values_as_a(uint32_t tile, uint32_t (&a)[Fragment::kA]) const {
+      TETRAD_UNROLL
+      for (uint32_t i = 0; i < kRowsOfLane; ++i) {
+        const uint32_t byte = tile * kRowsOfLane + i;
+        TETRAD_UNROLL
+        for (uint32_t j = 0; j < kColumnsOfLane / 2; ++j)
+          a[Fragment::a_register(i, j)] = e4m3_as_halves(
+              bytes_above(words[2 * j * kValueWordsOfPart + byte / 4], byte % 4,
+                          words[(2 * j + 1) * kValueWordsOfPart + byte / 4], byte % 4));
       }
     }
 
    private:
     template <uint32_t kWords>
-    TETRAD_DEVICE static void load_words(uint32_t (&to)[kWords], const uint8_t* from) {
+    TETRAD_DEVICE void load_words(uint32_t first, const uint8_t* from) {
       if constexpr (kWords % 4 == 0) {
         TETRAD_UNROLL
         for (uint32_t w = 0; w < kWords; w += 4) {
-          const Words4 words = *reinterpret_cast<const Words4*>(from + 4 * w);
+          const Words4 four = *reinterpret_cast<const Words4*>(from + 4 * w);
           TETRAD_UNROLL
           for (uint32_t i = 0; i < 4; ++i)
-            to[w + i] = words.word[i];
+            words[first + w + i] = four.word[i];
         }
       } else if constexpr (kWords == 2) {
-        const Words2 words = *reinterpret_cast<const Words2*>(from);
-        to[0] = words.word[0];
-        to[1] = words.word[1];
+        const Words2 two = *reinterpret_cast<const Words2*>(from);
+        words[first] = two.word[0];
+        words[first + 1] = two.word[1];
       } else {
-        to[0] = *reinterpret_cast<const uint32_t*>(from);
+        words[first] = *reinterpret_cast<const uint32_t*>(from);
       }
     }
   };
@@ -227,131 +250,130 @@ struct Attention {
                   : reinterpret_cast<const uint32_t*>(head + first)[step * Fragment::kB + i];
       }
     }
+    TETRAD_DEVICE void as_b(uint32_t step, uint32_t (&to)[Fragment::kB]) const {
+      TETRAD_UNROLL
+      for (uint32_t i = 0; i < Fragment::kB; ++i)
+        to[i] = b[step][i];
+    }
   };
 
-  /// Scores of 16 keys for kTiles tiles of columns: exponents of two. Even and odd steps are chains
-  /// of their own: a chain waits for itself.
-  template <uint32_t kTiles>
-  TETRAD_DEVICE static void scores(const Block& block, const Queries (&queries)[kTiles],
-                                   float (&s)[kTiles][Fragment::kD]) {
+  /// Scores of the keys of a split's block for kTiles tiles of columns, exponents of two. Even and
+  /// odd steps are chains of their own: a chain waits for itself. `keys_as_a`: (step, a),
+  /// `queries_as_b`: (tile, step, b).
+  template <uint32_t kTiles, class KeysAsA, class QueriesAsB>
+  TETRAD_DEVICE static void scores(const KeysAsA& keys_as_a, const QueriesAsB& queries_as_b,
+                                   uint32_t block, float (&s)[kTiles][kSplitBlocks][Fragment::kD]) {
     float odd[kTiles][Fragment::kD];
     TETRAD_UNROLL
     for (uint32_t n = 0; n < kTiles; ++n) {
       TETRAD_UNROLL
       for (uint32_t i = 0; i < Fragment::kD; ++i)
-        s[n][i] = odd[n][i] = 0;
+        s[n][block][i] = odd[n][i] = 0;
     }
     TETRAD_UNROLL
     for (uint32_t step = 0; step < kSteps; ++step) {
       uint32_t a[Fragment::kA];
+      keys_as_a(step, a);
       TETRAD_UNROLL
-      for (uint32_t i = 0; i < kRowsOfLane; ++i) {
-        TETRAD_UNROLL
-        for (uint32_t j = 0; j < kColumnsOfLane / 2; ++j) {
-          const uint32_t byte = step * kColumnsOfLane + 2 * j;
-          a[Fragment::a_register(i, j)] = e4m3_as_halves(bytes_above(
-              block.keys[i][byte / 4], byte % 4, block.keys[i][byte / 4], byte % 4 + 1));
-        }
+      for (uint32_t n = 0; n < kTiles; ++n) {
+        uint32_t b[Fragment::kB];
+        queries_as_b(n, step, b);
+        Fragment::multiply_add(step % 2 == 0 ? s[n][block] : odd[n], a, b);
       }
-      TETRAD_UNROLL
-      for (uint32_t n = 0; n < kTiles; ++n)
-        Fragment::multiply_add(step % 2 == 0 ? s[n] : odd[n], a, queries[n].b[step]);
     }
     TETRAD_UNROLL
     for (uint32_t n = 0; n < kTiles; ++n) {
       TETRAD_UNROLL
       for (uint32_t i = 0; i < Fragment::kD; ++i)
-        s[n][i] += odd[n][i];
+        s[n][block][i] += odd[n][i];
     }
   }
 
-  /// From scores to weights, as B of the product with the values. `limit[n][i]`: keys of the block
-  /// that token i of the lane in tile n sees.
+  /// Scores of a block's keys from limit[t] on, which token t of the lane does not see, become
+  /// nothing.
+  TETRAD_DEVICE static void mask(float (&s)[Fragment::kD],
+                                 const int32_t (&limit)[Fragment::kTokensOfLane], uint32_t l) {
+    TETRAD_UNROLL
+    for (uint32_t i = 0; i < Fragment::kD; ++i) {
+      if (static_cast<int32_t>(Fragment::d_row(l, i)) >= limit[i % Fragment::kTokensOfLane])
+        s[i] = -1e9f;
+    }
+  }
+
+  /// From a split's scores to its weights, as B of the product with the values, and the maximum of
+  /// each token of the lane. Tiles go together, since each step waits for the one before.
   template <uint32_t kTiles>
-  TETRAD_DEVICE static void soften(State (&state)[kTiles], float (&s)[kTiles][Fragment::kD],
-                                   const int32_t (&limit)[kTiles][Fragment::kTokensOfLane],
-                                   bool sees_all, uint32_t (&b)[kTiles][Fragment::kB]) {
-    float largest[kTiles][Fragment::kTokensOfLane];
+  TETRAD_DEVICE static void soften(const float (&s)[kTiles][kSplitBlocks][Fragment::kD],
+                                   float (&largest)[kTiles][Fragment::kTokensOfLane],
+                                   uint32_t (&b)[kTiles][kSplitBlocks][Fragment::kB]) {
+    constexpr uint32_t kTokens = Fragment::kTokensOfLane;
     TETRAD_UNROLL
     for (uint32_t n = 0; n < kTiles; ++n) {
       TETRAD_UNROLL
-      for (uint32_t i = 0; i < Fragment::kTokensOfLane; ++i)
-        largest[n][i] = -1e9f;
-      TETRAD_UNROLL
-      for (uint32_t i = 0; i < Fragment::kD; ++i) {
-        const uint32_t token = i % Fragment::kTokensOfLane;
-        if (!sees_all && static_cast<int32_t>(Fragment::d_row(lane(), i)) >= limit[n][token])
-          s[n][i] = -1e9f;
-        largest[n][token] = larger(largest[n][token], s[n][i]);
+      for (uint32_t t = 0; t < kTokens; ++t) {
+        largest[n][t] = s[n][0][t];
+        TETRAD_UNROLL
+        for (uint32_t block = 0; block < kSplitBlocks; ++block) {
+          TETRAD_UNROLL
+          for (uint32_t i = t; i < Fragment::kD; i += kTokens)
+            largest[n][t] = larger(largest[n][t], s[n][block][i]);
+        }
       }
     }
+    // Of all lanes that share a token.
     TETRAD_UNROLL
     for (uint32_t step = 1; step < 32; step *= 2) {
       if ((Fragment::kRowLanes & step) == 0) continue;
       TETRAD_UNROLL
       for (uint32_t n = 0; n < kTiles; ++n) {
         TETRAD_UNROLL
-        for (uint32_t i = 0; i < Fragment::kTokensOfLane; ++i)
-          largest[n][i] = larger(largest[n][i], shuffle_xor(largest[n][i], step));
+        for (uint32_t t = 0; t < kTokens; ++t)
+          largest[n][t] = larger(largest[n][t], shuffle_xor(largest[n][t], step));
       }
     }
+    float from[kTiles][kTokens];
     TETRAD_UNROLL
     for (uint32_t n = 0; n < kTiles; ++n) {
-      float factor[Fragment::kTokensOfLane];
-      bool grows = false;
       TETRAD_UNROLL
-      for (uint32_t i = 0; i < Fragment::kTokensOfLane; ++i) {
-        const float now = larger(state[n].largest[i], round_up(largest[n][i]));
-        factor[i] = exact_power(state[n].largest[i] - now);
-        grows = grows || now > state[n].largest[i];
-        state[n].largest[i] = now;
+      for (uint32_t t = 0; t < kTokens; ++t) {
+        largest[n][t] = round_up(largest[n][t]);
+        // Where nothing is visible all weights are 0.
+        from[n][t] = largest[n][t] <= -1e9f ? 0.0f : largest[n][t];
       }
-      if (grows) state[n].scale(factor);
-      float p[Fragment::kD];
-      TETRAD_UNROLL
-      for (uint32_t i = 0; i < Fragment::kD; ++i) {
-        const uint32_t token = i % Fragment::kTokensOfLane;
-        // What is masked is 0 also where nothing is visible and the difference is 0.
-        p[i] = s[n][i] == -1e9f ? 0.0f : power_of_two(s[n][i] - state[n].largest[token]);
-        p[i] = half_to_float(float_to_half(p[i]));
-        state[n].denominator[token] += p[i];
-      }
-      Fragment::as_b(b[n], p);
     }
-  }
-
-  /// sums += V^T P^T.
-  template <uint32_t kTiles>
-  TETRAD_DEVICE static void add_values(State (&state)[kTiles], const Block& block,
-                                       const uint32_t (&b)[kTiles][Fragment::kB]) {
     TETRAD_UNROLL
-    for (uint32_t tile = 0; tile < kRowTiles; ++tile) {
-      uint32_t a[Fragment::kA];
+    for (uint32_t block = 0; block < kSplitBlocks; ++block) {
       TETRAD_UNROLL
-      for (uint32_t i = 0; i < kRowsOfLane; ++i) {
-        const uint32_t byte = tile * kRowsOfLane + i;
+      for (uint32_t n = 0; n < kTiles; ++n) {
+        uint32_t p[Fragment::kD / 2];
         TETRAD_UNROLL
-        for (uint32_t j = 0; j < kColumnsOfLane / 2; ++j)
-          a[Fragment::a_register(i, j)] =
-              e4m3_as_halves(bytes_above(block.values[2 * j][byte / 4], byte % 4,
-                                         block.values[2 * j + 1][byte / 4], byte % 4));
+        for (uint32_t i = 0; i < Fragment::kD; i += 2)
+          p[i / 2] = small_floats_to_halves(
+              power_of_two_for_half(s[n][block][i] - from[n][0]),
+              power_of_two_for_half(s[n][block][i + 1] - from[n][kTokens - 1]));
+        Fragment::as_b(b[n][block], p);
       }
-      TETRAD_UNROLL
-      for (uint32_t n = 0; n < kTiles; ++n)
-        Fragment::multiply_add(state[n].sums[tile], a, b[n]);
     }
   }
 
-  /// The denominators of all lanes that share a token.
-  TETRAD_DEVICE static void gather(State& state) {
+  /// The sums of a split's weights, of the lane's tokens: a product with ones, which adds up those
+  /// of all lanes.
+  TETRAD_DEVICE static void sum_weights(const uint32_t (&b)[kSplitBlocks][Fragment::kB],
+                                        float (&sums)[Fragment::kTokensOfLane]) {
+    uint32_t ones[Fragment::kA];
     TETRAD_UNROLL
-    for (uint32_t i = 0; i < Fragment::kTokensOfLane; ++i) {
-      TETRAD_UNROLL
-      for (uint32_t step = 1; step < 32; step *= 2) {
-        if ((Fragment::kRowLanes & step) != 0)
-          state.denominator[i] += shuffle_xor(state.denominator[i], step);
-      }
-    }
+    for (uint32_t& one : ones)
+      one = 0x3C003C00u;
+    float d[Fragment::kD];
+    TETRAD_UNROLL
+    for (float& value : d)
+      value = 0;
+    TETRAD_UNROLL
+    for (uint32_t block = 0; block < kSplitBlocks; ++block)
+      Fragment::multiply_add(d, ones, b[block]);
+    TETRAD_UNROLL
+    for (uint32_t t = 0; t < Fragment::kTokensOfLane; ++t)
+      sums[t] = d[t];
   }
 
   /// Which dimension of a head row `row` of O^T's tile `tile` is.
@@ -407,45 +429,6 @@ struct Attention {
     for (uint32_t i = 0; i < Fragment::kTokensOfLane; ++i) {
       partial[ends_at<kTiles>() + 2 * i] = state.largest[i];
       partial[ends_at<kTiles>() + 2 * i + 1] = state.denominator[i];
-    }
-  }
-  /// A partial in which nothing is merged.
-  TETRAD_DEVICE static void save_nothing(float* partial) {
-    State nothing;
-    nothing.clear();
-    save(partial, nothing);
-  }
-  /// partial = partial and state together, as MergedTile::take does.
-  TETRAD_DEVICE static void merge(float* partial, const State& state) {
-    float of_total[Fragment::kTokensOfLane];
-    float of_other[Fragment::kTokensOfLane];
-    TETRAD_UNROLL
-    for (uint32_t t = 0; t < Fragment::kTokensOfLane; ++t) {
-      float largest = partial[ends_at() + 2 * t];
-      merge_factors(largest, state.largest[t], of_total[t], of_other[t]);
-      partial[ends_at() + 2 * t] = largest;
-      partial[ends_at() + 2 * t + 1] = fused_multiply_add(
-          state.denominator[t], of_other[t], partial[ends_at() + 2 * t + 1] * of_total[t]);
-    }
-    TETRAD_UNROLL
-    for (uint32_t tile = 0; tile < kRowTiles; ++tile) {
-      float sums[Fragment::kD];
-      get(partial, tile, sums);
-      TETRAD_UNROLL
-      for (uint32_t i = 0; i < Fragment::kD; ++i)
-        sums[i] = fused_multiply_add(state.sums[tile][i], of_other[i % Fragment::kTokensOfLane],
-                                     sums[i] * of_total[i % Fragment::kTokensOfLane]);
-      put(partial, tile, sums);
-    }
-  }
-  TETRAD_DEVICE static void load(State& state, const float* partial) {
-    TETRAD_UNROLL
-    for (uint32_t tile = 0; tile < kRowTiles; ++tile)
-      get(partial, tile, state.sums[tile]);
-    TETRAD_UNROLL
-    for (uint32_t i = 0; i < Fragment::kTokensOfLane; ++i) {
-      state.largest[i] = partial[ends_at() + 2 * i];
-      state.denominator[i] = partial[ends_at() + 2 * i + 1];
     }
   }
 

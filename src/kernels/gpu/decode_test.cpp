@@ -108,14 +108,16 @@ TEST_P(DecodeTest, ProductOfANormIsWhatDoublesGive) {
 TEST_P(DecodeTest, TokensGridAndOrderOfThreadsDoNotChangeBits) {
   const uint32_t rows = 48;
   const uint32_t cols = 1600;
-  const std::vector<float> x = random_floats(8 * cols, 3.0f, 1);
+  const uint32_t num_tokens = Emulation(GetParam()).kernels().max_decode_tokens(cols);
+  ASSERT_GE(num_tokens, 7u);
+  const std::vector<float> x = random_floats(num_tokens * cols, 3.0f, 1);
   const std::vector<float> norm = random_floats(cols, 1.0f, 2);
   std::vector<float> expected;
   for (const ThreadOrder order :
        {ThreadOrder::ascending, ThreadOrder::descending, ThreadOrder::shuffled}) {
     Emulation gpu(GetParam(), order);
     const PackedCodes w(gpu, rows, cols, 7);
-    const std::vector<float> out = product(gpu, w, x, norm, 8);
+    const std::vector<float> out = product(gpu, w, x, norm, num_tokens);
     if (expected.empty()) expected = out;
     EXPECT_EQ(out, expected);
     const std::vector<float> alone =

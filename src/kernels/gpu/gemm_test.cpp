@@ -226,7 +226,7 @@ TEST_P(GemmTest, TheOrderOfThreadsDoesNotChangeBits) {
 
 TEST_P(GemmTest, ATokenHasTheBitsOfTheKernelsForFewTokens) {
   Emulation gpu(GetParam());
-  const uint32_t num_tokens = 8;
+  const uint32_t num_tokens = gpu.kernels().max_decode_tokens(1600);
   const GemmWeights w = gemm_codes_of(gpu, 48, 1600, 10);
   const std::vector<float> x = random_floats(num_tokens * w.cols, 1.0f, 11);
   DecodeProductArgs args{.weight = w.matrix(),

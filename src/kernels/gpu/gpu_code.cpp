@@ -3,31 +3,17 @@
 #include <cstddef>
 #include <utility>
 
-// Files that the build made of the kernels, as they are.
-#define TETRAD_EMBED(name, path) \
-  asm(".section .rodata\n"       \
-      ".balign 16\n"             \
-      ".globl tetrad_" name      \
-      "_begin\n"                 \
-      "tetrad_" name             \
-      "_begin:\n"                \
-      ".incbin \"" path          \
-      "\"\n"                     \
-      ".globl tetrad_" name      \
-      "_end\n"                   \
-      "tetrad_" name             \
-      "_end:\n"                  \
-      ".byte 0\n"                \
-      ".previous\n")
+#include "kernels/gpu/embed_file.h"
 
 #if defined(TETRAD_CUDA_PTX)
-TETRAD_EMBED("cuda_ptx", TETRAD_CUDA_PTX);
+// Files that the build made of the kernels.
+TETRAD_EMBED_FILE("cuda_ptx", TETRAD_CUDA_PTX);
 extern "C" const char tetrad_cuda_ptx_begin[];
 extern "C" const char tetrad_cuda_ptx_end[];
 #endif
 #if defined(TETRAD_HIP_GFX1200)
-TETRAD_EMBED("gfx1200", TETRAD_HIP_GFX1200);
-TETRAD_EMBED("gfx1201", TETRAD_HIP_GFX1201);
+TETRAD_EMBED_FILE("gfx1200", TETRAD_HIP_GFX1200);
+TETRAD_EMBED_FILE("gfx1201", TETRAD_HIP_GFX1201);
 extern "C" const char tetrad_gfx1200_begin[];
 extern "C" const char tetrad_gfx1200_end[];
 extern "C" const char tetrad_gfx1201_begin[];

@@ -1,8 +1,16 @@
 #include "kernels/gpu/gpu_kernels.h"
 
 #include <algorithm>
+#include <array>
+#include <utility>
 
 namespace tetrad::gpu {
+
+Result<GpuKernels> GpuKernels::create(Device& device) {
+  TETRAD_ASSIGN(const DeviceInfo info, device.info());
+  TETRAD_ASSIGN(const GpuTuning tuning, gpu_tuning_of(info.name));
+  return create(device, tuning);
+}
 
 Result<GpuKernels> GpuKernels::create(Device& device, const GpuTuning& tuning) {
   TETRAD_ASSIGN(const DeviceInfo info, device.info());
@@ -37,8 +45,8 @@ uint32_t GpuKernels::fragment_tokens() const {
 }
 
 uint32_t GpuKernels::max_decode_tokens(uint32_t cols) const {
-  uint32_t tokens = fragment_tokens();
-  while (tokens > 1 && decode_shared_bytes(cols, tokens, kMaxJobTiles) > shared_bytes_)
+  uint32_t tokens = std::min(fragment_tokens(), tuning_.max_product_tokens);
+  while (tokens > 1 && decode_shared_bytes(cols, tokens) > shared_bytes_)
     --tokens;
   return tokens;
 }
@@ -47,44 +55,71 @@ Result<void> GpuKernels::status() {
   return std::exchange(status_, Result<void>());
 }
 
-void GpuKernels::launch(Kernel kernel, const LaunchShape& shape, const void* args, size_t bytes) {
+void GpuKernels::launch_bytes(Kernel kernel, const LaunchShape& shape, const void* args,
+                              size_t bytes, const LaunchCost& cost) {
+  const auto attempt = [&](auto&& result) {
+    if (!result && status_) status_ = tl::unexpected(result.error());
+    return result.has_value();
+  };
   if (!status_) return;
-  if (is_profiling_) {
-    const Result<int> before = device_->record_time();
-    if (!before) {
-      status_ = tl::unexpected(before.error());
-      return;
-    }
-    profiled_.emplace_back(kernel.handle, *before);
+  if (!is_profiling_) {
+    attempt(device_->launch(kernel, shape, args, bytes));
+    return;
   }
-  status_ = device_->launch(kernel, shape, args, bytes);
+  const Result<int> begin = device_->record_time();
+  if (attempt(begin) && attempt(device_->launch(kernel, shape, args, bytes)) &&
+      attempt(device_->record_time()))
+    timed_.push_back({kernel.handle, *begin, cost});
 }
 
-void GpuKernels::start_profile() {
-  is_profiling_ = true;
-  profiled_.clear();
+void GpuKernels::start_profile(uint32_t busy_rounds) {
+  timed_.clear();
   device_->forget_times();
+  busy_rounds_ = busy_rounds;
+  queue_up();
+  is_profiling_ = true;
 }
 
-Result<std::vector<GpuKernels::Profiled>> GpuKernels::end_profile() {
+void GpuKernels::queue_up() {
+  const bool was_profiling = std::exchange(is_profiling_, false);
+  multiply_add_peak({.rounds = busy_rounds_}, num_multiprocessors_);
+  is_profiling_ = was_profiling;
+}
+
+Result<GpuKernels::Profile> GpuKernels::end_profile() {
+  const size_t num_launches = timed_.size();
+  queue_up();
+  constexpr size_t kEmptyLaunches = 33;
+  for (size_t i = 0; i < kEmptyLaunches; ++i)
+    multiply_add_peak({.rounds = 0}, num_multiprocessors_);
   is_profiling_ = false;
   TETRAD_TRY(status());
-  TETRAD_ASSIGN(const int end, device_->record_time());
   TETRAD_TRY(device_->synchronize());
-  std::vector<Profiled> all;
-  for (size_t i = 0; i < profiled_.size(); ++i) {
-    const auto [handle, before] = profiled_[i];
-    const int after = i + 1 < profiled_.size() ? profiled_[i + 1].second : end;
-    TETRAD_ASSIGN(const double seconds, device_->seconds_between(before, after));
-    const auto name = std::ranges::find(names_, handle, &std::pair<void*, std::string_view>::first);
-    auto entry = std::ranges::find(all, name->second, &Profiled::kernel);
-    if (entry == all.end()) entry = all.insert(all.end(), Profiled{name->second, 0, 0});
+
+  Profile profile;
+  std::array<double, kEmptyLaunches> empty{};
+  for (size_t i = 0; i < timed_.size(); ++i) {
+    const TimedLaunch& timed = timed_[i];
+    TETRAD_ASSIGN(const double seconds, device_->seconds_between(timed.begin, timed.begin + 1));
+    if (i >= num_launches) {
+      empty[i - num_launches] = seconds;
+      continue;
+    }
+    const auto name =
+        std::ranges::find(names_, timed.kernel, &std::pair<void*, std::string_view>::first);
+    auto entry = std::ranges::find_if(profile.kernels, [&](const Profiled& each) {
+      return each.kernel == name->second && each.cost == timed.cost;
+    });
+    if (entry == profile.kernels.end())
+      entry = profile.kernels.insert(entry, {.kernel = name->second, .cost = timed.cost});
     ++entry->launches;
     entry->seconds += seconds;
   }
   device_->forget_times();
-  std::ranges::sort(all, std::ranges::greater{}, &Profiled::seconds);
-  return all;
+  std::ranges::nth_element(empty, empty.begin() + kEmptyLaunches / 2);
+  profile.empty_launch_seconds = empty[kEmptyLaunches / 2];
+  std::ranges::sort(profile.kernels, std::ranges::greater{}, &Profiled::seconds);
+  return profile;
 }
 
 uint32_t GpuKernels::blocks(uint32_t per_multiprocessor, uint32_t jobs) const {
@@ -97,22 +132,28 @@ uint32_t GpuKernels::decode_shared_bytes(uint32_t cols, uint32_t num_tokens,
                    : gpu::decode_shared_bytes<NvidiaFragment>(cols, num_tokens, job_tiles);
 }
 
-uint32_t GpuKernels::job_tiles(uint32_t per_multiprocessor, uint32_t tiles) const {
-  return std::clamp(tiles_for(tiles, num_multiprocessors_ * per_multiprocessor), 1u, kMaxJobTiles);
+uint32_t GpuKernels::job_tiles(uint32_t per_multiprocessor, uint32_t tiles, uint32_t cols,
+                               uint32_t num_tokens) const {
+  uint32_t taken = std::clamp(tiles_for(tiles, num_multiprocessors_ * per_multiprocessor), 1u,
+                              tuning_.max_job_tiles);
+  while (taken > 1 && decode_shared_bytes(cols, num_tokens, taken) > shared_bytes_)
+    --taken;
+  return taken;
 }
 
 void GpuKernels::embed(const EmbedArgs& args, uint32_t num_tokens) {
-  launch(kernels_.embed, {.grid_x = num_tokens, .threads = 256}, args);
+  launch(kernels_.embed, {.grid_x = num_tokens, .threads = 256}, args, num_tokens);
 }
 
 void GpuKernels::norm_rows(const NormRowsArgs& args, uint32_t num_tokens) {
-  launch(kernels_.norm_rows, {.grid_x = num_tokens, .threads = 256, .shared_bytes = 8 * 4}, args);
+  launch(kernels_.norm_rows, {.grid_x = num_tokens, .threads = 256, .shared_bytes = 8 * 4}, args,
+         num_tokens);
 }
 
 void GpuKernels::decode_product(DecodeProductArgs args) {
   const uint32_t per_block = kDecodeWarps / tiles_for(args.weight.cols, kSegmentColumns);
   const uint32_t tiles = tiles_for(tiles_for(args.weight.rows, kTileRows), per_block);
-  args.job_tiles = job_tiles(tuning_.product_blocks, tiles);
+  args.job_tiles = job_tiles(tuning_.product_blocks, tiles, args.weight.cols, args.num_tokens);
   launch(args.weight.format == TileFormat::codes ? kernels_.decode_product_codes
                                                  : kernels_.decode_product_halves,
          {.grid_x = blocks(tuning_.product_blocks, tiles_for(tiles, args.job_tiles)),
@@ -122,7 +163,7 @@ void GpuKernels::decode_product(DecodeProductArgs args) {
 }
 
 void GpuKernels::gather_rows(const GatherRowsArgs& args, uint32_t num_rows) {
-  launch(kernels_.gather_rows, {.grid_x = num_rows, .threads = 256}, args);
+  launch(kernels_.gather_rows, {.grid_x = num_rows, .threads = 256}, args, num_rows);
 }
 
 void GpuKernels::qk_norm_rope(const QkNormRopeArgs& args, uint32_t num_tokens) {
@@ -130,11 +171,11 @@ void GpuKernels::qk_norm_rope(const QkNormRopeArgs& args, uint32_t num_tokens) {
          {.grid_x = num_tokens,
           .threads = kRopeThreads,
           .shared_bytes = rope_shared_bytes(args.q_size, args.kv_size)},
-         args);
+         args, num_tokens);
 }
 
-void GpuKernels::attend_decode(const AttentionArgs& args, uint32_t head_dim,
-                               uint32_t num_sequences) {
+void GpuKernels::attend_decode(const AttentionArgs& args, uint32_t head_dim, uint32_t num_sequences,
+                               const AttentionWork& work) {
   launch(head_dim == 64 ? kernels_.attend_decode_64 : kernels_.attend_decode_128,
          {.grid_x = args.max_groups,
           .grid_y = args.num_kv_heads,
@@ -142,19 +183,24 @@ void GpuKernels::attend_decode(const AttentionArgs& args, uint32_t head_dim,
           .threads = kAttendWarps * 32,
           .shared_bytes = is_gfx12_ ? attend_decode_shared_bytes<Gfx12Fragment>(head_dim)
                                     : attend_decode_shared_bytes<NvidiaFragment>(head_dim)},
-         args);
+         args, head_dim, work);
 }
 
-void GpuKernels::attend_prefill(const AttentionArgs& args, uint32_t head_dim) {
+uint32_t GpuKernels::prefill_columns() const {
+  return is_gfx12_ ? PrefillShape<Gfx12Fragment>::kColumns : PrefillShape<NvidiaFragment>::kColumns;
+}
+
+void GpuKernels::attend_prefill(const AttentionArgs& args, uint32_t head_dim,
+                                const AttentionWork& work) {
   const uint32_t warps =
-      is_gfx12_ ? kPrefillWarpsOf<Gfx12Fragment> : kPrefillWarpsOf<NvidiaFragment>;
+      is_gfx12_ ? PrefillShape<Gfx12Fragment>::kWarps : PrefillShape<NvidiaFragment>::kWarps;
   launch(head_dim == 64 ? kernels_.attend_prefill_64 : kernels_.attend_prefill_128,
-         {.grid_x = tiles_for(args.num_items, warps),
-          .grid_y = args.num_kv_heads,
+         {.grid_x = args.num_kv_heads,
+          .grid_y = args.num_items,
           .threads = warps * 32,
           .shared_bytes = is_gfx12_ ? attend_prefill_shared_bytes<Gfx12Fragment>(head_dim)
                                     : attend_prefill_shared_bytes<NvidiaFragment>(head_dim)},
-         args);
+         args, head_dim, work);
 }
 
 void GpuKernels::group_by_expert(const GroupByExpertArgs& args) {
@@ -163,7 +209,7 @@ void GpuKernels::group_by_expert(const GroupByExpertArgs& args) {
 }
 
 void GpuKernels::combine_experts(const CombineExpertsArgs& args, uint32_t num_tokens) {
-  launch(kernels_.combine_experts, {.grid_x = num_tokens, .threads = 256}, args);
+  launch(kernels_.combine_experts, {.grid_x = num_tokens, .threads = 256}, args, num_tokens);
 }
 
 uint32_t GpuKernels::gemm_shared(TileFormat format, GemmSize size) const {
@@ -178,12 +224,13 @@ uint32_t GpuKernels::gemm_tokens(TileFormat format, GemmSize size) const {
 
 void GpuKernels::gemm(GemmArgs args) {
   const bool is_codes = args.weight.format == TileFormat::codes;
-  const GemmSize size = args.num_tokens <= 128 ? GemmSize::small : GemmSize::large;
+  const GemmSize size =
+      args.num_tokens <= tuning_.small_gemm_tokens ? GemmSize::small : GemmSize::large;
   args.token_tile = gemm_tokens(args.weight.format, size);
   const uint32_t row_blocks = tiles_for(args.weight.rows, kGemmRows);
   // Smaller tiles where large ones would leave multiprocessors without work.
-  while (args.token_tile > 16 &&
-         row_blocks * tiles_for(args.num_tokens, args.token_tile) < num_multiprocessors_)
+  while (args.token_tile > 16 && row_blocks * tiles_for(args.num_tokens, args.token_tile) <
+                                     num_multiprocessors_ * tuning_.gemm_blocks)
     args.token_tile /= 2;
   const Kernel small = is_codes ? kernels_.gemm_codes_small : kernels_.gemm_halves_small;
   const Kernel large = is_codes ? kernels_.gemm_codes : kernels_.gemm_halves;
@@ -197,27 +244,29 @@ void GpuKernels::gemm(GemmArgs args) {
 
 uint32_t GpuKernels::gemm_token_tile(TileFormat format, uint32_t num_pairs,
                                      uint32_t num_experts) const {
-  const bool is_small = format == TileFormat::codes && num_pairs <= 24 * num_experts;
+  const bool is_small =
+      format == TileFormat::codes && num_pairs <= tuning_.small_experts_gemm_pairs * num_experts;
   const uint32_t most = gemm_tokens(format, is_small ? GemmSize::small : GemmSize::large);
-  return num_pairs <= 64 * num_experts ? std::min(most, 64u) : most;
+  return num_pairs <= tuning_.narrow_experts_gemm_pairs * num_experts ? std::min(most, 64u) : most;
 }
 
+template <class Args>
 void GpuKernels::launch_experts_gemm(const ExpertGemm& of, const PackedMatrix& weight,
-                                     uint32_t rows_of_block, const TokenTiles& tiles,
-                                     uint32_t num_pairs, uint32_t num_experts, const void* args,
-                                     size_t bytes) {
+                                     uint32_t rows_of_block, const Args& args, uint32_t num_pairs,
+                                     uint32_t num_experts) {
   const bool is_codes = weight.format == TileFormat::codes;
-  const GemmSize size = is_codes && tiles.token_tile <= gemm_tokens(weight.format, GemmSize::small)
-                            ? GemmSize::small
-                            : GemmSize::large;
+  const GemmSize size =
+      is_codes && args.tiles.token_tile <= gemm_tokens(weight.format, GemmSize::small)
+          ? GemmSize::small
+          : GemmSize::large;
   launch(!is_codes                 ? of.halves
          : size == GemmSize::small ? of.codes_small
                                    : of.codes,
          {.grid_x = tiles_for(weight.rows, rows_of_block),
-          .grid_y = max_token_tiles(num_pairs, num_experts, tiles.token_tile),
+          .grid_y = max_token_tiles(num_pairs, num_experts, args.tiles.token_tile),
           .threads = kGemmThreads,
           .shared_bytes = gemm_shared(weight.format, size)},
-         args, bytes);
+         args, num_pairs, num_experts);
 }
 
 void GpuKernels::experts_up_gemm(const ExpertsUpGemmArgs& args, uint32_t num_pairs,
@@ -225,7 +274,7 @@ void GpuKernels::experts_up_gemm(const ExpertsUpGemmArgs& args, uint32_t num_pai
   launch_experts_gemm({.codes = kernels_.experts_up_gemm_codes,
                        .codes_small = kernels_.experts_up_gemm_codes_small,
                        .halves = kernels_.experts_up_gemm_halves},
-                      args.w1, kGemmUpRows, args.tiles, num_pairs, num_experts, &args, sizeof args);
+                      args.w1, kGemmUpRows, args, num_pairs, num_experts);
 }
 
 void GpuKernels::experts_down_gemm(const ExpertsDownGemmArgs& args, uint32_t num_pairs,
@@ -233,7 +282,7 @@ void GpuKernels::experts_down_gemm(const ExpertsDownGemmArgs& args, uint32_t num
   launch_experts_gemm({.codes = kernels_.experts_down_gemm_codes,
                        .codes_small = kernels_.experts_down_gemm_codes_small,
                        .halves = kernels_.experts_down_gemm_halves},
-                      args.w2, kGemmRows, args.tiles, num_pairs, num_experts, &args, sizeof args);
+                      args.w2, kGemmRows, args, num_pairs, num_experts);
 }
 
 void GpuKernels::route(const RouteArgs& args) {
@@ -245,40 +294,56 @@ void GpuKernels::route(const RouteArgs& args) {
          args);
 }
 
-void GpuKernels::experts_up(ExpertsUpArgs args) {
+void GpuKernels::route_many(const RouteManyArgs& args) {
+  launch(kernels_.route_norm,
+         {.grid_x = args.route.num_tokens, .threads = 256, .shared_bytes = 8 * 4}, args, true);
+  launch(kernels_.route_many,
+         {.grid_x = tiles_for(args.route.num_experts, kRouteBlockExperts),
+          .grid_y = tiles_for(args.route.num_tokens, kRouteBlockTokens),
+          .threads = 256,
+          .shared_bytes = is_gfx12_ ? route_many_shared_bytes<Gfx12Fragment>()
+                                    : route_many_shared_bytes<NvidiaFragment>()},
+         args, false);
+}
+
+void GpuKernels::experts_up(ExpertsUpArgs args, uint32_t num_experts) {
   const uint32_t per_block = kDecodeWarps / 2 / tiles_for(args.w1.cols, kSegmentColumns);
   const uint32_t tiles = tiles_for(tiles_for(args.w1.rows, kTileRows), per_block);
   const uint32_t most_experts = args.num_tokens * args.num_experts_per_tok;
-  args.job_tiles = job_tiles(tuning_.experts_up_blocks, tiles * most_experts);
+  const uint32_t at_once = std::min(args.num_tokens, fragment_tokens());
+  args.job_tiles =
+      job_tiles(tuning_.experts_up_blocks, tiles * most_experts, args.w1.cols, at_once);
   launch(
       args.w1.format == TileFormat::codes ? kernels_.experts_up_codes : kernels_.experts_up_halves,
       {.grid_x = blocks(tuning_.experts_up_blocks, tiles_for(tiles, args.job_tiles) * most_experts),
        .threads = kDecodeThreads,
-       .shared_bytes = decode_shared_bytes(
-           args.w1.cols, std::min(args.num_tokens, fragment_tokens()), args.job_tiles)},
-      args);
+       .shared_bytes = decode_shared_bytes(args.w1.cols, at_once, args.job_tiles)},
+      args, num_experts);
 }
 
-void GpuKernels::experts_down(ExpertsDownArgs args) {
+void GpuKernels::experts_down(ExpertsDownArgs args, uint32_t num_experts) {
   const bool is_codes = args.w2.format == TileFormat::codes;
-  if (args.num_tokens == 1 && args.num_experts_per_tok <= kDecodeWarps) {
+  // All picks' halves at once, where there is shared memory for them.
+  if (args.num_tokens == 1 && args.num_experts_per_tok <= kDecodeWarps &&
+      decode_shared_bytes(args.w2.cols, args.num_experts_per_tok) <= shared_bytes_) {
     return launch(is_codes ? kernels_.experts_down_one_codes : kernels_.experts_down_one_halves,
                   {.grid_x = tiles_for(args.w2.rows, kTileRows),
                    .threads = kDecodeThreads,
                    .shared_bytes = decode_shared_bytes(args.w2.cols, args.num_experts_per_tok)},
-                  args);
+                  args, num_experts);
   }
   const uint32_t per_block = kDecodeWarps / tiles_for(args.w2.cols, kSegmentColumns);
   const uint32_t tiles = tiles_for(tiles_for(args.w2.rows, kTileRows), per_block);
   const uint32_t most_experts = args.num_tokens * args.num_experts_per_tok;
-  args.job_tiles = job_tiles(tuning_.experts_down_blocks, tiles * most_experts);
+  const uint32_t at_once = std::min(args.num_tokens, fragment_tokens());
+  args.job_tiles =
+      job_tiles(tuning_.experts_down_blocks, tiles * most_experts, args.w2.cols, at_once);
   launch(is_codes ? kernels_.experts_down_codes : kernels_.experts_down_halves,
          {.grid_x =
               blocks(tuning_.experts_down_blocks, tiles_for(tiles, args.job_tiles) * most_experts),
           .threads = kDecodeThreads,
-          .shared_bytes = decode_shared_bytes(
-              args.w2.cols, std::min(args.num_tokens, fragment_tokens()), args.job_tiles)},
-         args);
+          .shared_bytes = decode_shared_bytes(args.w2.cols, at_once, args.job_tiles)},
+         args, num_experts);
 }
 
 void GpuKernels::pack_codes(const PackCodesArgs& args) {

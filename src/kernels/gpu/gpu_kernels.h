@@ -10,26 +10,23 @@
 
 #include "base/error.h"
 #include "gpu/device.h"
+#include "kernels/gpu/gpu_tuning.h"
 #include "kernels/gpu/kernel_list.h"
+#include "kernels/gpu/launch_cost.h"
 
 namespace tetrad::gpu {
 
-/// Blocks a multiprocessor of the kernels that go over their work in turn; `tetrad tune` finds
-/// them.
-struct GpuTuning {
-  uint32_t product_blocks = 2;
-  uint32_t experts_up_blocks = 2;
-  uint32_t experts_down_blocks = 2;
-};
-
 class GpuKernels {
  public:
-  /// Finds all kernels. Errors: not_found.
-  static Result<GpuKernels> create(Device& device, const GpuTuning& tuning = {});
+  /// Finds all kernels; the choices are those that the build has for the card. Errors: not_found.
+  static Result<GpuKernels> create(Device& device);
+  static Result<GpuKernels> create(Device& device, const GpuTuning& tuning);
 
   Device& device() { return *device_; }
   bool is_gfx12() const { return is_gfx12_; }
   const GpuTuning& tuning() const { return tuning_; }
+  /// From here on; graphs keep the launches that they have.
+  void set_tuning(const GpuTuning& tuning) { tuning_ = tuning; }
   /// Columns of activations at activation_offset, of this machine's fragment.
   uint32_t activation_offset(uint32_t column) const;
   uint32_t fragment_tokens() const;
@@ -39,31 +36,47 @@ class GpuKernels {
   /// The first error of a launch since the last call.
   Result<void> status();
 
-  /// From here on each launch is timed, by itself: not for graphs.
-  void start_profile();
+  /// From here on each launch is timed, by itself: not for graphs. Launches wait behind a kernel
+  /// of `busy_rounds` (MultiplyAddArgs), so that the card is not timed waiting for the host; for
+  /// each further step queue_up() again.
+  void start_profile(uint32_t busy_rounds);
+  void queue_up();
+  bool is_profiling() const { return is_profiling_; }
+  /// Launches of one kernel that cost the same: a product's of one matrix.
   struct Profiled {
     std::string_view kernel;
+    LaunchCost cost;  // of one
     int64_t launches = 0;
-    double seconds = 0;
+    double seconds = 0;  // of all
   };
-  /// Waits; what took most first.
-  Result<std::vector<Profiled>> end_profile();
+  struct Profile {
+    /// An empty kernel's, timed in the same way: what each launch's time has of the timing.
+    double empty_launch_seconds = 0;
+    std::vector<Profiled> kernels;  // what took most first
+  };
+  /// Waits.
+  Result<Profile> end_profile();
 
   void embed(const EmbedArgs& args, uint32_t num_tokens);
   void norm_rows(const NormRowsArgs& args, uint32_t num_tokens);
   void gather_rows(const GatherRowsArgs& args, uint32_t num_rows);
   void qk_norm_rope(const QkNormRopeArgs& args, uint32_t num_tokens);
-  /// head_dim 64 or 128. args.max_groups decides the grid.
-  void attend_decode(const AttentionArgs& args, uint32_t head_dim, uint32_t num_sequences);
-  void attend_prefill(const AttentionArgs& args, uint32_t head_dim);
+  /// head_dim 64 or 128. args.max_groups decides the grid. `work` is for profiles.
+  void attend_decode(const AttentionArgs& args, uint32_t head_dim, uint32_t num_sequences,
+                     const AttentionWork& work = {});
+  /// Columns that an item of attend_prefill stands for, fewer at a sequence's end.
+  uint32_t prefill_columns() const;
+  void attend_prefill(const AttentionArgs& args, uint32_t head_dim, const AttentionWork& work = {});
   void route(const RouteArgs& args);
+  /// The same bits, faster for many tokens; the lists are group_by_expert's.
+  void route_many(const RouteManyArgs& args);
   void group_by_expert(const GroupByExpertArgs& args);
   void combine_experts(const CombineExpertsArgs& args, uint32_t num_tokens);
 
-  // Few tokens. Of a product at most fragment_tokens().
+  // Few tokens. Of a product at most max_decode_tokens(). `num_experts` is for profiles.
   void decode_product(DecodeProductArgs args);
-  void experts_up(ExpertsUpArgs args);
-  void experts_down(ExpertsDownArgs args);
+  void experts_up(ExpertsUpArgs args, uint32_t num_experts = 1);
+  void experts_down(ExpertsDownArgs args, uint32_t num_experts = 1);
 
   // Many tokens. token_tile is chosen here for the dense product, and by gemm_token_tile for the
   // experts' lists.
@@ -82,27 +95,32 @@ class GpuKernels {
  private:
   GpuKernels() = default;
 
-  template <class Args>
-  void launch(Kernel kernel, const LaunchShape& shape, const Args& args) {
-    launch(kernel, shape, &args, sizeof args);
+  /// `known`: what launch_cost asks for beside the arguments.
+  template <class Args, class... Known>
+  void launch(Kernel kernel, const LaunchShape& shape, const Args& args, const Known&... known) {
+    launch_bytes(kernel, shape, &args, sizeof args,
+                 is_profiling_ ? launch_cost(args, known...) : LaunchCost{});
   }
-  void launch(Kernel kernel, const LaunchShape& shape, const void* args, size_t bytes);
+  void launch_bytes(Kernel kernel, const LaunchShape& shape, const void* args, size_t bytes,
+                    const LaunchCost& cost);
   /// One product of the experts for many tokens, in its sizes and formats.
   struct ExpertGemm {
     Kernel codes;
     Kernel codes_small;
     Kernel halves;
   };
+  template <class Args>
   void launch_experts_gemm(const ExpertGemm& of, const PackedMatrix& weight, uint32_t rows_of_block,
-                           const TokenTiles& tiles, uint32_t num_pairs, uint32_t num_experts,
-                           const void* args, size_t bytes);
+                           const Args& args, uint32_t num_pairs, uint32_t num_experts);
   uint32_t gemm_shared(TileFormat format, GemmSize size) const;
   uint32_t gemm_tokens(TileFormat format, GemmSize size) const;
   /// So many blocks a multiprocessor, but not more than there is work for.
   uint32_t blocks(uint32_t per_multiprocessor, uint32_t jobs) const;
   uint32_t decode_shared_bytes(uint32_t cols, uint32_t num_tokens, uint32_t job_tiles = 1) const;
-  /// Tiles of rows a warp takes in one go, so that the blocks need few.
-  uint32_t job_tiles(uint32_t per_multiprocessor, uint32_t tiles) const;
+  /// Tiles of rows a warp takes in one go, so that the blocks need few: of a product with
+  /// num_tokens rows of `cols`, for all of which there is shared memory.
+  uint32_t job_tiles(uint32_t per_multiprocessor, uint32_t tiles, uint32_t cols,
+                     uint32_t num_tokens) const;
 
   struct Table {
 #define TETRAD_KERNEL_MEMBER(name, Args) Kernel name;
@@ -119,7 +137,13 @@ class GpuKernels {
   Result<void> status_;
   std::vector<std::pair<void*, std::string_view>> names_;  // by handle
   bool is_profiling_ = false;
-  std::vector<std::pair<void*, int>> profiled_;  // a kernel's handle, and the time noted before it
+  uint32_t busy_rounds_ = 0;
+  struct TimedLaunch {
+    void* kernel;
+    int begin;  // the time noted before it; that after it is the next
+    LaunchCost cost;
+  };
+  std::vector<TimedLaunch> timed_;
 };
 
 }  // namespace tetrad::gpu

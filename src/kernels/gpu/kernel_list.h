@@ -10,9 +10,11 @@
 #include "kernels/gpu/limits.h"
 #include "kernels/gpu/pack_weights.h"
 #include "kernels/gpu/paged_attention.h"
+#include "kernels/gpu/prefill_attention.h"
 #include "kernels/gpu/qk_norm_rope.h"
 #include "kernels/gpu/rms_norm.h"
 #include "kernels/gpu/route.h"
+#include "kernels/gpu/route_many.h"
 #include "kernels/gpu/small_kernels.h"
 
 // clang-format off
@@ -26,6 +28,8 @@
   X(attend_prefill_64, AttentionArgs)                   \
   X(attend_prefill_128, AttentionArgs)                  \
   X(route, RouteArgs)                                   \
+  X(route_norm, RouteManyArgs)                          \
+  X(route_many, RouteManyArgs)                          \
   X(group_by_expert, GroupByExpertArgs)                 \
   X(combine_experts, CombineExpertsArgs)                \
   X(decode_product_codes, DecodeProductArgs)            \

@@ -1,19 +1,21 @@
 #pragma once
 
-// The launches of attention over the paged FP8 cache (attention_tile.h says how it is computed):
-// decode, where a block takes a group of keys of one token, and prefill, where a warp takes some
-// columns of a sequence through all its keys.
+// Decode's launch of attention over the paged FP8 cache (attention_tile.h says how it is computed):
+// a block takes a group of keys of one token.
 
 #include "kernels/gpu/attention_tile.h"
 
 namespace tetrad::gpu {
 namespace TETRAD_MACHINE {
 
+/// Blocks of keys or values that a warp of decode has on their way to its registers.
+inline constexpr uint32_t kSplitLoads = 4;
+
 /// A warp's split of a group.
 template <uint32_t kHeadDim>
 TETRAD_DEVICE void attend_split(const AttentionArgs& args, uint32_t sequence, uint32_t kv_head,
                                 uint64_t token, uint32_t num_keys, uint32_t split,
-                                SoftmaxState<kHeadDim> (&state)[1]) {
+                                SoftmaxState<kHeadDim>& state) {
   using A = Attention<kHeadDim>;
   const uint32_t first_block = split * kSplitBlocks;
   const uint32_t blocks_left = tiles_for(num_keys, kKvBlock) - first_block;
@@ -24,38 +26,68 @@ TETRAD_DEVICE void attend_split(const AttentionArgs& args, uint32_t sequence, ui
     physical =
         static_cast<uint32_t>(args.block_table[static_cast<uint64_t>(sequence) * args.table_stride +
                                                first_block + lane()]);
-  typename A::Block block;
-  const uint64_t first = A::cache_at(args, kv_head, shuffle(physical, 0));
-  block.load_keys(args.k_cache + first);
-  block.load_values(args.v_cache + first);
+  // Loads that are on their way: of all the keys' blocks, then of the values'.
+  typename A::template Block<1> ahead[kSplitLoads];
+  const auto load = [&](uint32_t i) TETRAD_INLINE {
+    const uint32_t of_split = i % kSplitBlocks;
+    if (of_split >= num_blocks) return;
+    const uint64_t at = A::cache_at(args, kv_head, shuffle(physical, of_split));
+    if (i < kSplitBlocks) {
+      ahead[i % kSplitLoads].load_keys(args.k_cache + at, 0);
+    } else {
+      ahead[i % kSplitLoads].load_values(args.v_cache + at, 0);
+    }
+  };
+  TETRAD_UNROLL
+  for (uint32_t i = 0; i < kSplitLoads; ++i)
+    load(i);
   const uint32_t num_heads = args.num_kv_heads * args.group;
   const uint32_t column = Fragment::b_token(lane());
-  typename A::Queries queries[1];
-  queries[0].load(column < args.group
-                      ? args.q + (token * num_heads + kv_head * args.group + column) * kHeadDim
-                      : nullptr);
-  state[0].clear();
+  typename A::Queries queries;
+  queries.load(column < args.group
+                   ? args.q + (token * num_heads + kv_head * args.group + column) * kHeadDim
+                   : nullptr);
+  const uint32_t keys = num_keys - first_block * kKvBlock;
+  float s[1][kSplitBlocks][Fragment::kD];
+  TETRAD_UNROLL
+  for (uint32_t i = 0; i < kSplitBlocks; ++i) {
+    if (i < num_blocks)
+      A::scores([&](uint32_t step, uint32_t(&a)[Fragment::kA])
+                    TETRAD_INLINE { ahead[i % kSplitLoads].keys_as_a(step, a); },
+                [&](uint32_t, uint32_t step, uint32_t(&b)[Fragment::kB])
+                    TETRAD_INLINE { queries.as_b(step, b); },
+                i, s);
+    // Registers are asked for again as soon as they are free.
+    load(i + kSplitLoads);
+    if (keys < (i + 1) * kKvBlock) {
+      int32_t limit[Fragment::kTokensOfLane];
+      TETRAD_UNROLL
+      for (uint32_t t = 0; t < Fragment::kTokensOfLane; ++t)
+        limit[t] = static_cast<int32_t>(keys) - static_cast<int32_t>(i * kKvBlock);
+      A::mask(s[0][i], limit, lane());
+    }
+  }
+  float largest[1][Fragment::kTokensOfLane];
+  uint32_t b[1][kSplitBlocks][Fragment::kB];
+  A::soften(s, largest, b);
+  state.clear();
+  TETRAD_UNROLL
+  for (uint32_t t = 0; t < Fragment::kTokensOfLane; ++t)
+    state.largest[t] = largest[0][t];
+  A::sum_weights(b[0], state.denominator);
   TETRAD_UNROLL
   for (uint32_t i = 0; i < kSplitBlocks; ++i) {
     if (i >= num_blocks) break;
-    const uint64_t next = A::cache_at(args, kv_head, shuffle(physical, (i + 1) % 32));
-    const bool has_next = i + 1 < num_blocks;
-    const uint32_t keys = num_keys - (first_block + i) * kKvBlock;
-    int32_t limit[1][Fragment::kTokensOfLane];
+    auto& values = ahead[(kSplitBlocks + i) % kSplitLoads];
+    if (keys < (i + 1) * kKvBlock) values.clear_values(keys - i * kKvBlock, lane());
     TETRAD_UNROLL
-    for (uint32_t t = 0; t < Fragment::kTokensOfLane; ++t)
-      limit[0][t] = static_cast<int32_t>(keys);
-    float s[1][Fragment::kD];
-    uint32_t b[1][Fragment::kB];
-    A::scores(block, queries, s);
-    // Registers are asked for again as soon as they are free.
-    if (has_next) block.load_keys(args.k_cache + next);
-    A::soften(state, s, limit, keys >= kKvBlock, b);
-    if (keys < kKvBlock) block.clear_values(keys);
-    A::add_values(state, block, b);
-    if (has_next) block.load_values(args.v_cache + next);
+    for (uint32_t tile = 0; tile < A::kRowTiles; ++tile) {
+      uint32_t a[Fragment::kA];
+      values.values_as_a(tile, a);
+      Fragment::multiply_add(state.sums[tile], a, b[0][i]);
+    }
+    if (i + kSplitLoads < kSplitBlocks) load(kSplitBlocks + i + kSplitLoads);
   }
-  A::gather(state[0]);
 }
 
 template <uint32_t kHeadDim>
@@ -79,10 +111,10 @@ TETRAD_DEVICE void attend_decode(const AttentionArgs& args) {
   const uint32_t first_split = block_x() * kAttendWarps;
   const uint32_t splits_left = tiles_for(num_keys, kSplitKeys) - first_split;
   const uint32_t num_splits = splits_left < kAttendWarps ? splits_left : kAttendWarps;
-  typename A::State state[1];
+  typename A::State state;
   if (warp() < num_splits) {
     attend_split<kHeadDim>(args, sequence, kv_head, token, num_keys, first_split + warp(), state);
-    A::template save<0, kPartTiles>(splits + warp() * kSplit, state[0]);
+    A::template save<0, kPartTiles>(splits + warp() * kSplit, state);
   }
   sync_block();
 
@@ -133,7 +165,7 @@ TETRAD_DEVICE void attend_decode(const AttentionArgs& args) {
   if constexpr (kParts == 2) {
     sync_block();
     if (warp() < num_splits)
-      A::template save<A::kRowTiles - kPartTiles, kPartTiles>(splits + warp() * kSplit, state[0]);
+      A::template save<A::kRowTiles - kPartTiles, kPartTiles>(splits + warp() * kSplit, state);
     sync_block();
     merge_splits(kPartTiles);
   }
@@ -176,140 +208,11 @@ TETRAD_DEVICE void attend_decode(const AttentionArgs& args) {
   }
 }
 
-inline constexpr uint32_t kPrefillTiles = kPrefillTilesOf<Fragment>;
-
-inline constexpr uint32_t kPrefillWarps = kPrefillWarpsOf<Fragment>;
-
-template <uint32_t kHeadDim>
-TETRAD_DEVICE void attend_prefill(const AttentionArgs& args) {
-  using A = Attention<kHeadDim>;
-  wait_for_launches_before();
-  let_next_launch_begin();
-  const uint32_t item = block_x() * kPrefillWarps + warp();
-  if (item >= args.num_items) return;
-  const auto sequence = static_cast<uint32_t>(args.items[2 * item]);
-  const auto first_column = static_cast<uint32_t>(args.items[2 * item + 1]);
-  const uint32_t kv_head = block_y();
-  const auto context = static_cast<uint32_t>(args.context_len[sequence]);
-  const auto query_len = static_cast<uint32_t>(args.query_len[sequence]);
-  const auto first_token = static_cast<uint64_t>(args.query_start[sequence]);
-  const uint32_t num_columns = query_len * args.group;
-  const uint32_t num_heads = args.num_kv_heads * args.group;
-
-  constexpr uint32_t kPartial = partial_floats<Fragment>(kHeadDim);
-  // Of each tile the group, then the total.
-  float* merged = reinterpret_cast<float*>(shared_memory()) + warp() * kPrefillTiles * 2 * kPartial;
-  typename A::Queries queries[kPrefillTiles];
-  int32_t last_key[kPrefillTiles][Fragment::kTokensOfLane];  // the last one a lane's token sees
-  TETRAD_UNROLL
-  for (uint32_t n = 0; n < kPrefillTiles; ++n) {
-    const uint32_t first = first_column + n * Fragment::kTokens;
-    const uint32_t mine = first + Fragment::b_token(lane());
-    queries[n].load(mine < num_columns ? args.q + ((first_token + mine / args.group) * num_heads +
-                                                   kv_head * args.group + mine % args.group) *
-                                                      kHeadDim
-                                       : nullptr);
-    A::save_nothing(merged + 2 * n * kPartial);
-    A::save_nothing(merged + (2 * n + 1) * kPartial);
-    TETRAD_UNROLL
-    for (uint32_t t = 0; t < Fragment::kTokensOfLane; ++t) {
-      const uint32_t column = first + Fragment::d_token(lane(), t);
-      last_key[n][t] = static_cast<int32_t>(context + column / args.group);
-    }
-  }
-  uint32_t last_column = first_column + kPrefillTiles * Fragment::kTokens - 1;
-  if (last_column >= num_columns) last_column = num_columns - 1;
-  // Keys that any column sees, that the first one sees, and that there are.
-  const uint32_t num_keys = context + last_column / args.group + 1;
-  const uint32_t seen_by_all = context + first_column / args.group + 1;
-  const uint32_t written = context + query_len;
-
-  const uint32_t num_blocks = tiles_for(num_keys, kKvBlock);
-  const int32_t* table = args.block_table + static_cast<uint64_t>(sequence) * args.table_stride;
-  uint32_t physical = 0;  // lane i: of block index / 32 * 32 + i
-  const auto place_of = [&](uint32_t index) TETRAD_INLINE -> uint64_t {
-    if (index % 32 == 0 && index + lane() < num_blocks)
-      physical = static_cast<uint32_t>(table[index + lane()]);
-    return A::cache_at(args, kv_head, shuffle(physical, index % 32));
-  };
-  typename A::Block block;
-  const uint64_t first_place = place_of(0);
-  block.load_keys(args.k_cache + first_place);
-  block.load_values(args.v_cache + first_place);
-  typename A::State split[kPrefillTiles];
-  for (uint32_t index = 0; index < num_blocks; ++index) {
-    if (index % kSplitBlocks == 0) {
-      TETRAD_UNROLL
-      for (uint32_t n = 0; n < kPrefillTiles; ++n)
-        split[n].clear();
-    }
-    const uint64_t next = place_of(index + 1);
-    const bool has_next = index + 1 < num_blocks;
-    const uint32_t first_key = index * kKvBlock;
-    const bool sees_all = first_key + kKvBlock <= seen_by_all;
-    int32_t limit[kPrefillTiles][Fragment::kTokensOfLane];
-    TETRAD_UNROLL
-    for (uint32_t n = 0; n < kPrefillTiles; ++n) {
-      TETRAD_UNROLL
-      for (uint32_t t = 0; t < Fragment::kTokensOfLane; ++t)
-        limit[n][t] = last_key[n][t] + 1 - static_cast<int32_t>(first_key);
-    }
-    float s[kPrefillTiles][Fragment::kD];
-    uint32_t b[kPrefillTiles][Fragment::kB];
-    A::scores(block, queries, s);
-    if (has_next) block.load_keys(args.k_cache + next);
-    A::soften(split, s, limit, sees_all, b);
-    if (first_key + kKvBlock > written) block.clear_values(written - first_key);
-    A::add_values(split, block, b);
-    if (has_next) block.load_values(args.v_cache + next);
-    // What is merged waits in shared memory: registers hold one split alone.
-    const bool is_end = index + 1 == num_blocks;
-    if ((index + 1) % kSplitBlocks == 0 || is_end) {
-      const bool ends_group = (index + 1) % (kSplitBlocks * kAttendWarps) == 0 || is_end;
-      TETRAD_UNROLL
-      for (uint32_t n = 0; n < kPrefillTiles; ++n) {
-        A::gather(split[n]);
-        float* group = merged + 2 * n * kPartial;
-        A::merge(group, split[n]);
-        if (ends_group) {
-          A::load(split[n], group);
-          A::merge(group + kPartial, split[n]);
-          A::save_nothing(group);
-        }
-      }
-    }
-  }
-
-  TETRAD_UNROLL
-  for (uint32_t n = 0; n < kPrefillTiles; ++n) {
-    TETRAD_UNROLL
-    for (uint32_t i = 0; i < Fragment::kD; ++i) {
-      const uint32_t column = first_column + n * Fragment::kTokens + Fragment::d_token(lane(), i);
-      if (column >= num_columns) continue;
-      const float* total = merged + (2 * n + 1) * kPartial;
-      const float denominator = total[A::ends_at() + 2 * (i % Fragment::kTokensOfLane) + 1];
-      TETRAD_UNROLL
-      for (uint32_t tile = 0; tile < A::kRowTiles; ++tile)
-        A::store(args, first_token + column / args.group,
-                 kv_head * args.group + column % args.group,
-                 A::dim_of_row(tile, Fragment::d_row(lane(), i)),
-                 divide(total[(tile * 32 + lane()) * Fragment::kD + i], denominator) *
-                     (args.v_scale * kE4m3Factor));
-    }
-  }
-}
-
 TETRAD_KERNEL(attend_decode_64, AttentionArgs, 256) {
   attend_decode<64>(args);
 }
 TETRAD_KERNEL(attend_decode_128, AttentionArgs, 256) {
   attend_decode<128>(args);
-}
-TETRAD_KERNEL(attend_prefill_64, AttentionArgs, kPrefillWarps * 32) {
-  attend_prefill<64>(args);
-}
-TETRAD_KERNEL(attend_prefill_128, AttentionArgs, kPrefillWarps * 32) {
-  attend_prefill<128>(args);
 }
 
 }  // namespace TETRAD_MACHINE

@@ -9,6 +9,7 @@
 
 #include "kernels/gpu/gpu_test_util.h"
 #include "kernels/gpu/paged_attention.h"
+#include "kernels/gpu/prefill_attention.h"
 
 namespace tetrad::gpu {
 namespace {
@@ -130,13 +131,13 @@ class PagedAttentionBatchTest : public testing::TestWithParam<testing_gpu::Emula
     std::vector<int32_t> count;
     std::vector<int32_t> context;
     std::vector<int32_t> table;
-    std::vector<int32_t> items;
+    std::vector<PrefillItem> items;
     std::vector<uint16_t> q;
     int32_t rows = 0;
     for (const BatchSlice& slice : slices) {
-      for (uint32_t column = 0; column < slice.count * c.group; column += 16)
-        items.insert(items.end(),
-                     {static_cast<int32_t>(start.size()), static_cast<int32_t>(column)});
+      for (uint32_t column = 0; column < slice.count * c.group;
+           column += gpu.kernels().prefill_columns())
+        items.push_back({static_cast<int32_t>(start.size()), static_cast<int32_t>(column)});
       start.push_back(rows);
       count.push_back(static_cast<int32_t>(slice.count));
       context.push_back(static_cast<int32_t>(slice.first));
@@ -171,7 +172,7 @@ class PagedAttentionBatchTest : public testing::TestWithParam<testing_gpu::Emula
         .max_groups = max_groups,
         .finished = gpu.zeros<uint32_t>(uint64_t{num_slices} * kBatchKvHeads),
         .items = gpu.copy(items),
-        .num_items = static_cast<uint32_t>(items.size() / 2),
+        .num_items = static_cast<uint32_t>(items.size()),
     };
   }
   /// Rows of halves, in order.
@@ -297,9 +298,28 @@ TEST_P(PagedAttentionBatchTest, APromptCutAnywhereHasTheSameBits) {
   }
 }
 
+TEST_P(PagedAttentionBatchTest, PrefillHasDecodesBitsAtEveryEdge) {
+  // Of a tile of columns, of a warp's tiles, of a block's (prefill_columns() of them), of blocks of
+  // keys, splits and groups.
+  for (const auto& [head_dim, group] :
+       {std::pair{64u, 8u}, std::pair{128u, 8u}, std::pair{128u, 6u}, std::pair{64u, 1u}}) {
+    const BatchCase c(head_dim, group, {545});
+    for (const uint32_t first : {0u, 13u, 500u}) {
+      for (const uint32_t count : {1u, 2u, 8u, 11u, 25u, 33u, 45u}) {
+        std::vector<BatchSlice> steps;
+        for (uint32_t i = 0; i < count; ++i)
+          steps.push_back({0, first + i, 1});
+        EXPECT_EQ(prefill(c, {{0, first, count}}), decode(c, steps, 2))
+            << "head_dim " << head_dim << ", group " << group << ", queries " << first << " to "
+            << first + count;
+      }
+    }
+  }
+}
+
 TEST_P(PagedAttentionBatchTest, ThreadsInAnyOrderGiveTheSameBits) {
   const BatchCase c(128, 6, {70, 530});
-  const std::vector<BatchSlice> prompts = {{0, 51, 19}, {1, 500, 30}};
+  const std::vector<BatchSlice> prompts = {{0, 51, 19}, {1, 495, 35}};
   const std::vector<uint16_t> decoded = decode(c, last_queries(c), 2);
   const std::vector<uint16_t> prefilled = prefill(c, prompts);
   for (const ThreadOrder order : {ThreadOrder::descending, ThreadOrder::shuffled}) {

@@ -94,9 +94,9 @@ class PagedAttentionTest : public testing::TestWithParam<testing_gpu::EmulationK
     const uint32_t width = kKvHeads * c.group * c.head_dim;
     const uint32_t floats = gpu.is_gfx12() ? partial_floats<Gfx12Fragment>(c.head_dim)
                                            : partial_floats<NvidiaFragment>(c.head_dim);
-    std::vector<int32_t> items;
-    for (uint32_t column = 0; column < queries * c.group; column += 16)
-      items.insert(items.end(), {0, static_cast<int32_t>(column)});
+    std::vector<PrefillItem> items;
+    for (uint32_t column = 0; column < queries * c.group; column += gpu.kernels().prefill_columns())
+      items.push_back({0, static_cast<int32_t>(column)});
     const uint32_t groups = 4;
     const std::vector<uint16_t> q(c.q.end() - queries * width, c.q.end());
     const AttentionArgs args{
@@ -118,7 +118,7 @@ class PagedAttentionTest : public testing::TestWithParam<testing_gpu::EmulationK
         .max_groups = groups,
         .finished = gpu.zeros<uint32_t>(kKvHeads),
         .items = gpu.copy(items),
-        .num_items = static_cast<uint32_t>(items.size() / 2)};
+        .num_items = static_cast<uint32_t>(items.size())};
     if (decode) {
       gpu.kernels().attend_decode(args, c.head_dim, 1);
     } else {

@@ -1,0 +1,114 @@
+#include "kernels/gpu/launch_cost.h"
+
+#include <cmath>
+
+namespace tetrad::gpu {
+namespace {
+
+constexpr double kFloatBytes = 4;
+constexpr double kHalfBytes = 2;
+
+double bytes_of(const PackedMatrix& matrix) {
+  return static_cast<double>(packed_bytes(matrix.format, matrix.rows, matrix.cols));
+}
+
+/// Of a product with `vectors` columns of x.
+double product_operations(const PackedMatrix& matrix, double vectors) {
+  return 2.0 * matrix.rows * matrix.cols * vectors;
+}
+
+/// How many of the experts some pair goes to, when each token picks `per_token` by chance.
+double experts_met(double num_pairs, double num_experts, double per_token) {
+  return num_experts * (1 - std::pow(1 - per_token / num_experts, num_pairs / per_token));
+}
+
+}  // namespace
+
+LaunchCost launch_cost(const EmbedArgs& args, uint32_t num_tokens) {
+  return {.bytes = kHalfBytes * args.hidden_size * num_tokens};
+}
+
+LaunchCost launch_cost(const NormRowsArgs& args, uint32_t num_tokens) {
+  return {.bytes = kFloatBytes * args.cols * (num_tokens + 1.0)};
+}
+
+LaunchCost launch_cost(const GatherRowsArgs& args, uint32_t num_rows) {
+  return {.bytes = kFloatBytes * args.cols * num_rows};
+}
+
+LaunchCost launch_cost(const QkNormRopeArgs& args, uint32_t num_tokens) {
+  return {.bytes = kFloatBytes * num_tokens *
+                   (static_cast<double>(args.q_size) + 2.0 * args.kv_size + args.rotary_dim)};
+}
+
+LaunchCost launch_cost(const AttentionArgs& args, uint32_t head_dim, const AttentionWork& work) {
+  const double kv_size = static_cast<double>(args.num_kv_heads) * head_dim;
+  return {.bytes = 2 * kv_size * work.keys, .operations = 4 * args.group * kv_size * work.pairs};
+}
+
+LaunchCost launch_cost(const RouteArgs& args) {
+  const double router = static_cast<double>(args.num_experts) * args.hidden_size;
+  return {.bytes = kFloatBytes * (router + static_cast<double>(args.num_tokens) * args.hidden_size),
+          .operations = 2 * router * args.num_tokens};
+}
+
+LaunchCost launch_cost(const RouteManyArgs& args, bool is_norm) {
+  if (!is_norm) return launch_cost(args.route);
+  return {.bytes = kFloatBytes * args.route.hidden_size * (args.route.num_tokens + 1.0)};
+}
+
+LaunchCost launch_cost(const GroupByExpertArgs& args) {
+  return {.bytes = kFloatBytes * args.num_pairs};
+}
+
+LaunchCost launch_cost(const CombineExpertsArgs& args, uint32_t num_tokens) {
+  return {.bytes = kFloatBytes * args.hidden_size * num_tokens * (args.num_experts_per_tok + 1.0)};
+}
+
+LaunchCost launch_cost(const DecodeProductArgs& args) {
+  const double of_x = args.norm_weight != nullptr ? 2 * kFloatBytes : kHalfBytes;
+  return {.bytes = bytes_of(args.weight) +
+                   args.num_tokens * (of_x * args.weight.cols +
+                                      (args.add != 0 ? kFloatBytes * args.weight.rows : 0)),
+          .operations = product_operations(args.weight, args.num_tokens)};
+}
+
+LaunchCost launch_cost(const GemmArgs& args) {
+  return {.bytes = bytes_of(args.weight) +
+                   args.num_tokens * (kHalfBytes * args.weight.cols +
+                                      (args.add != 0 ? kFloatBytes * args.weight.rows : 0)),
+          .operations = product_operations(args.weight, args.num_tokens)};
+}
+
+LaunchCost launch_cost(const ExpertsUpArgs& args, uint32_t num_experts) {
+  const double pairs = static_cast<double>(args.num_tokens) * args.num_experts_per_tok;
+  return {.bytes = experts_met(pairs, num_experts, args.num_experts_per_tok) *
+                       (bytes_of(args.w1) + bytes_of(args.w3)) +
+                   kHalfBytes * args.w1.cols * args.num_tokens,
+          .operations = 2 * product_operations(args.w1, pairs)};
+}
+
+LaunchCost launch_cost(const ExpertsDownArgs& args, uint32_t num_experts) {
+  const double pairs = static_cast<double>(args.num_tokens) * args.num_experts_per_tok;
+  // The last block for some rows reads the products of all picks again.
+  const double products = args.num_tokens == 1 ? 0 : pairs;
+  return {.bytes = experts_met(pairs, num_experts, args.num_experts_per_tok) * bytes_of(args.w2) +
+                   kHalfBytes * args.w2.cols * pairs +
+                   kFloatBytes * args.w2.rows * (products + args.num_tokens),
+          .operations = product_operations(args.w2, pairs)};
+}
+
+LaunchCost launch_cost(const ExpertsUpGemmArgs& args, uint32_t num_pairs, uint32_t num_experts) {
+  return {.bytes = experts_met(num_pairs, num_experts, args.num_experts_per_tok) *
+                       (bytes_of(args.w1) + bytes_of(args.w3)) +
+                   kHalfBytes * args.w1.cols * num_pairs / args.num_experts_per_tok,
+          .operations = 2 * product_operations(args.w1, num_pairs)};
+}
+
+LaunchCost launch_cost(const ExpertsDownGemmArgs& args, uint32_t num_pairs, uint32_t num_experts) {
+  return {.bytes = experts_met(num_pairs, num_experts, 1) * bytes_of(args.w2) +
+                   kHalfBytes * args.w2.cols * num_pairs,
+          .operations = product_operations(args.w2, num_pairs)};
+}
+
+}  // namespace tetrad::gpu

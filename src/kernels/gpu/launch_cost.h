@@ -1,0 +1,50 @@
+#pragma once
+
+// What a launch reads and computes at least, from its arguments: what a profile holds its time
+// against.
+
+#include "kernels/gpu/kernel_list.h"
+
+namespace tetrad::gpu {
+
+struct LaunchCost {
+  /// Read: each operand once, be it from memory or a cache. What is written is not counted.
+  double bytes = 0;
+  /// Of products: two for each multiply-add. Norms, softmax and the like are not counted.
+  double operations = 0;
+
+  bool operator==(const LaunchCost&) const = default;
+};
+
+/// What attention's arguments do not tell, as it stands on the device: of all sequences of a
+/// launch.
+struct AttentionWork {
+  double keys = 0;   // in the cache, the step's own among them
+  double pairs = 0;  // of a query's token and a key that it sees
+};
+
+// num_tokens and num_rows: blocks of the launch.
+LaunchCost launch_cost(const EmbedArgs& args, uint32_t num_tokens);
+LaunchCost launch_cost(const NormRowsArgs& args, uint32_t num_tokens);
+LaunchCost launch_cost(const GatherRowsArgs& args, uint32_t num_rows);
+LaunchCost launch_cost(const QkNormRopeArgs& args, uint32_t num_tokens);
+LaunchCost launch_cost(const AttentionArgs& args, uint32_t head_dim, const AttentionWork& work);
+LaunchCost launch_cost(const RouteArgs& args);
+/// Of route_norm or of route_many.
+LaunchCost launch_cost(const RouteManyArgs& args, bool is_norm);
+LaunchCost launch_cost(const GroupByExpertArgs& args);
+LaunchCost launch_cost(const CombineExpertsArgs& args, uint32_t num_tokens);
+LaunchCost launch_cost(const DecodeProductArgs& args);
+LaunchCost launch_cost(const GemmArgs& args);
+// Of experts that several tokens go to, as many as random choices meet.
+LaunchCost launch_cost(const ExpertsUpArgs& args, uint32_t num_experts);
+LaunchCost launch_cost(const ExpertsDownArgs& args, uint32_t num_experts);
+LaunchCost launch_cost(const ExpertsUpGemmArgs& args, uint32_t num_pairs, uint32_t num_experts);
+LaunchCost launch_cost(const ExpertsDownGemmArgs& args, uint32_t num_pairs, uint32_t num_experts);
+/// What is no part of a step.
+template <class... Any>
+LaunchCost launch_cost(const Any&...) {
+  return {};
+}
+
+}  // namespace tetrad::gpu

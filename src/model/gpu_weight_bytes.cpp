@@ -1,0 +1,48 @@
+#include "model/gpu_weight_bytes.h"
+
+#include <algorithm>
+
+#include "kernels/gpu/packed_matrix.h"
+
+namespace tetrad {
+namespace {
+
+int64_t code_bytes(int64_t rows, int64_t cols) {
+  return static_cast<int64_t>(gpu::packed_bytes(gpu::TileFormat::codes, static_cast<uint32_t>(rows),
+                                                static_cast<uint32_t>(cols)));
+}
+
+double gigabytes(int64_t bytes) {
+  return static_cast<double>(bytes) * 1e-9;
+}
+
+}  // namespace
+
+GpuWeightBytes gpu_weight_bytes(const ModelConfig& config) {
+  const int64_t hidden = config.hidden_size;
+  const int64_t expert = 2 * code_bytes(config.intermediate_size, hidden) +
+                         code_bytes(hidden, config.intermediate_size);
+  return {
+      .layer = code_bytes(config.q_size() + 2 * config.kv_size(), hidden) +
+               code_bytes(hidden, config.q_size()) +
+               config.num_local_experts * (expert + hidden * static_cast<int64_t>(sizeof(float))),
+      .rest = config.vocab_size * hidden * static_cast<int64_t>(sizeof(uint16_t)) +
+              code_bytes(config.vocab_size, hidden)};
+}
+
+Result<void> check_gpu_weights_fit(const ModelConfig& config, const gpu::DeviceInfo& info) {
+  const GpuWeightBytes bytes = gpu_weight_bytes(config);
+  const int64_t all = bytes.total(config.num_hidden_layers);
+  if (all <= info.free_bytes) return {};
+  const int64_t fit = std::max<int64_t>((info.free_bytes - bytes.rest) / bytes.layer, 0);
+  return fail(
+      ErrorCode::resource_exhausted,
+      "the weights of {} layers take {:.1f} GB, and of the {:.1f} GB of {} {:.1f} are free; "
+      "{}",
+      config.num_hidden_layers, gigabytes(all), gigabytes(info.total_bytes), info.name,
+      gigabytes(info.free_bytes),
+      fit > 0 ? fmt::format("{} layers would fit", fit)
+              : std::string("not even one layer would fit"));
+}
+
+}  // namespace tetrad
