@@ -10,6 +10,7 @@
 #include "base/mapped_file.h"
 #include "base/sanitized_for_tests.h"
 #include "kernels/kernels.h"
+#include "model/cpu_model.h"
 #include "model/kv_cache_format.h"
 #include "quant/kv_calibration.h"
 #include "quant/perplexity.h"
@@ -42,21 +43,22 @@ class Fp8KvCache : public testing::Test {
  protected:
   /// Mean NLL with an FP8 cache over that with a BF16 cache.
   double cost(std::span<const TokenId> ids, const std::string& name) {
-    const KvCacheFormat fp8{DType::f8_e4m3, scales_};
-    const Perplexity with_bf16 =
-        evaluate_perplexity(*model_, {DType::bf16, {}}, ids, kWindow).value();
-    const Perplexity with_fp8 = evaluate_perplexity(*model_, fp8, ids, kWindow).value();
+    CpuModel bf16(*model_, {DType::bf16, {}});
+    CpuModel fp8(*model_, {DType::f8_e4m3, scales_});
+    const Perplexity with_bf16 = evaluate_perplexity(bf16, ids, kWindow).value();
+    const Perplexity with_fp8 = evaluate_perplexity(fp8, ids, kWindow).value();
     fmt::print("{}: BF16 {:.6f}, FP8 {:.6f}, {:+.3f} %\n", name, with_bf16.mean_nll,
                with_fp8.mean_nll, 100 * (with_fp8.mean_nll / with_bf16.mean_nll - 1));
     return with_fp8.mean_nll / with_bf16.mean_nll;
   }
 
   std::unique_ptr<MiniMaxM2> model_ = load(kBundled);
-  std::vector<KvScales> scales_ = resolve_kv_scales(*model_, DType::f8_e4m3, std::nullopt).value();
+  std::vector<KvScales> scales_ =
+      resolve_kv_scales(model_->kv_scales(), DType::f8_e4m3, std::nullopt).value();
 };
 
 TEST_F(Fp8KvCache, TheBundledModelHasScalesForEveryLayer) {
-  EXPECT_EQ(auto_kv_cache_dtype(*model_), DType::f8_e4m3);
+  EXPECT_EQ(auto_kv_cache_dtype(model_->kv_scales()), DType::f8_e4m3);
   EXPECT_EQ(scales_.size(), 8u);
   EXPECT_TRUE(model_->kv_scales().warnings.empty());
   EXPECT_TRUE(model_->kv_scales().announced);

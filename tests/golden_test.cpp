@@ -17,6 +17,7 @@
 #include "base/sanitized_for_tests.h"
 #include "checkpoint/checkpoint.h"
 #include "kernels/kernels.h"
+#include "model/cpu_model.h"
 #include "model/minimax_m2.h"
 #include "model/sequence_runner.h"
 #include "quant/perplexity.h"
@@ -239,8 +240,8 @@ TEST_P(FullGoldens, MeanNllOfTheHeldOutTexts) {
   for (const char* name : {"heldout_book.txt", "heldout_chat.txt"}) {
     const auto ids = tokenizer->encode(read_text_file(kShared / "goldens" / name).value());
     ASSERT_TRUE(ids);
-    const auto result =
-        evaluate_perplexity(*model_, {DType::f32, {}}, *ids, goldens.at("window").as_int64());
+    CpuModel on_cpu(*model_, {DType::f32, {}});
+    const auto result = evaluate_perplexity(on_cpu, *ids, goldens.at("window").as_int64());
     ASSERT_TRUE(result);
     const json::value& golden = goldens.at(name).at("fp32");
     EXPECT_EQ(result->num_tokens, golden.at("tokens").as_int64());

@@ -75,7 +75,7 @@ Result<ModelBench> ModelBench::create(const ModelBenchOptions& options) {
                 make_synthetic_model(options.config, options.seed, *pool, kernels,
                                      cache_bytes + working_bytes(options)));
   TETRAD_ASSIGN(const std::vector<KvScales> scales,
-                resolve_kv_scales(*model, DType::f8_e4m3, std::nullopt));
+                resolve_kv_scales(model->kv_scales(), DType::f8_e4m3, std::nullopt));
   TETRAD_ASSIGN(KvCache cache, KvCache::create(options.config, DType::f8_e4m3, num_blocks, scales));
   ModelBench bench(options, std::move(pool), std::move(probe), std::move(kernels), std::move(model),
                    std::move(cache));

@@ -12,13 +12,25 @@
 
 namespace tetrad {
 
+/// How long a sequence may be, and in which memory it lies.
+struct MemoryFlags {
+  int64_t max_model_len = 0;     // 0: the model's
+  uint64_t kv_cache_memory = 0;  // bytes; 0: not given
+  std::optional<double> memory_utilization;
+};
+
+/// --max-model-len, --kv-cache-memory, --gpu-memory-utilization: for every verb with an engine.
+void add_memory_flags(CLI::App& verb, MemoryFlags& flags);
+void add_max_model_len_flag(CLI::App& verb, int64_t& max_model_len);
+
+/// Lays them over what the model decides.
+void apply(const MemoryFlags& flags, EngineOptions& options);
+
 struct EngineFlags {
-  int64_t max_model_len = 0;  // 0: the model's
+  MemoryFlags memory;
   int64_t max_num_seqs = EngineOptions{}.max_num_seqs;
   int64_t max_num_batched_tokens = EngineOptions{}.max_num_batched_tokens;
   int64_t max_queued_requests = EngineOptions{}.max_waiting;
-  uint64_t kv_cache_memory = 0;  // bytes; 0: not given
-  std::optional<double> memory_utilization;
   bool enable_prefix_caching = true;
   std::string speculative_config;
 };

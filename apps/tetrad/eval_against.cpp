@@ -38,9 +38,9 @@ Result<std::unique_ptr<LoadedModel>> load_reference(const std::string& folder,
   TETRAD_ASSIGN(std::unique_ptr<LoadedModel> loaded,
                 open_model_folder(folder, TokenizerNeed::optional));
   loaded->pool = std::move(pool);
-  TETRAD_ASSIGN(loaded->kernels, make_named_kernels(kernels, loaded->pool, ActivationType::f32));
-  TETRAD_ASSIGN(loaded->model, MiniMaxM2::load(loaded->checkpoint, loaded->kernels));
-  loaded->kv_cache.dtype = DType::f32;
+  TETRAD_ASSIGN(auto named, make_named_kernels(kernels, loaded->pool, ActivationType::f32));
+  TETRAD_ASSIGN(auto model, MiniMaxM2::load(loaded->checkpoint, std::move(named)));
+  compute_on_cpu(*loaded, std::move(model), {.dtype = DType::f32, .scales = {}});
   return loaded;
 }
 
@@ -131,13 +131,13 @@ Result<ReportedModel> described(const LoadedModel& loaded, const std::string& na
   TETRAD_ASSIGN(std::vector<ModelPart> parts, model_parts(*loaded.checkpoint));
   return ReportedModel{.name = as_utf8(name),
                        .kv_cache = std::string(dtype_name(loaded.kv_cache.dtype)),
-                       .kernels = std::string(loaded.model->kernels().name()),
+                       .kernels = loaded.model->kernels(),
                        .parts = std::move(parts)};
 }
 
 Result<EvalReport> compare(const EvalFlags& flags) {
   TETRAD_ASSIGN(const ComparedModels models, load_both(flags));
-  MiniMaxM2& model = *models.model->model;
+  MiniMaxM2& model = *models.model->cpu_model;
   TETRAD_ASSIGN(const std::vector<EvalText> texts,
                 encode_texts(flags, models.tokenizer(), model.config().vocab_size));
   TETRAD_TRY(check_tokenizers(flags, models, texts));
@@ -152,7 +152,7 @@ Result<EvalReport> compare(const EvalFlags& flags) {
   TETRAD_ASSIGN(report.reference, described(*models.reference, flags.against));
   TETRAD_ASSIGN(report.comparison,
                 compare_models({model, models.model->kv_cache},
-                               {*models.reference->model, models.reference->kv_cache}, ids,
+                               {*models.reference->cpu_model, models.reference->kv_cache}, ids,
                                {.window = flags.window}));
   for (const WorstPosition& worst : report.comparison.worst)
     report.worst.push_back(context_of(worst, texts[worst.text], models.tokenizer()));
@@ -177,6 +177,7 @@ Result<void> write_result(std::string_view flag, const std::string& path, std::s
 }
 
 Result<void> evaluate_against(const EvalFlags& flags) {
+  TETRAD_TRY(check_observable(flags.model, "--against"));
   if (flags.json != "-") TETRAD_TRY(check_writable("--json", flags.json));
   if (flags.html == "-") return fail_param("--html", "--html: a file is needed, not \"-\"");
   TETRAD_TRY(check_writable("--html", flags.html));

@@ -2,6 +2,7 @@
 
 #include <cstdint>
 #include <string>
+#include <string_view>
 #include <vector>
 
 #include "loaded_model.h"
@@ -28,6 +29,9 @@ struct EvalText {
 /// vocabulary does not have.
 Result<std::vector<EvalText>> encode_texts(const EvalFlags& flags, const Tokenizer& tokenizer,
                                            int64_t vocab_size);
+
+/// Errors: --device names a GPU, and `flag` asks for what happens inside a forward pass.
+Result<void> check_observable(const ModelFlags& flags, std::string_view flag);
 
 /// With --calibrate-kv: gives `loaded` an FP8 cache with scales measured on that text.
 Result<void> calibrate_kv_cache(const EvalFlags& flags, const Tokenizer& tokenizer,

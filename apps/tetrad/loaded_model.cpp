@@ -5,7 +5,12 @@
 #include "base/json.h"
 #include "base/log.h"
 #include "base/mapped_file.h"
+#include "compute_device.h"
+#include "gpu_device_flag.h"
 #include "kernels/kernels.h"
+#include "load_progress.h"
+#include "model/cpu_model.h"
+#include "model/gpu_device_model.h"
 #include "number_flag.h"
 
 namespace tetrad {
@@ -47,17 +52,18 @@ Result<std::vector<TokenId>> eos_of_tokenizer(const std::filesystem::path& folde
 }
 
 /// The type that --kv-cache-dtype asks for.
-DType kv_cache_dtype(const ModelFlags& flags, const MiniMaxM2& model) {
+DType kv_cache_dtype(const ModelFlags& flags, const CheckpointKvScales& found) {
   if (const auto named = named_kv_cache_dtype(flags.kv_cache_dtype)) return *named;
-  return flags.dtype == "float32" ? DType::f32 : auto_kv_cache_dtype(model);
+  if (is_gpu(flags.device)) return DType::f8_e4m3;
+  return flags.dtype == "float32" ? DType::f32 : auto_kv_cache_dtype(found);
 }
 
-Result<KvCacheFormat> kv_cache_format(const ModelFlags& flags, const MiniMaxM2& model) {
+Result<KvCacheFormat> kv_cache_format(const ModelFlags& flags, const CheckpointKvScales& found) {
   KvCacheFormat format;
-  format.dtype = kv_cache_dtype(flags, model);
-  TETRAD_ASSIGN(format.scales, resolve_kv_scales(model, format.dtype, flags.kv_scale));
+  format.dtype = kv_cache_dtype(flags, found);
+  TETRAD_ASSIGN(format.scales, resolve_kv_scales(found, format.dtype, flags.kv_scale));
   if (format.dtype == DType::f8_e4m3 && !flags.kv_scale) {
-    for (const std::string& warning : model.kv_scales().warnings)
+    for (const std::string& warning : found.warnings)
       log::warn("{}", warning);
   }
   return format;
@@ -105,16 +111,20 @@ Result<std::shared_ptr<Kernels>> make_named_kernels(const std::string& name,
 
 void add_model_flags(CLI::App& verb, ModelFlags& flags) {
   verb.add_option("MODEL", flags.model, "folder of a MiniMax-M2 checkpoint")->required();
+  add_device_flag(verb, flags.device);
+  add_gpu_tuning_flag(verb, flags.gpu_tuning);
   add_kernels_flag(verb, flags.kernels);
   verb.add_option("--dtype", flags.dtype,
                   "auto or bfloat16: activations meet mxfp4_16 weights in 8 bits with a scale for "
                   "each 16, and --kv-cache-dtype decides how keys and values are rounded; float32: "
-                  "nothing is rounded. Weights stay packed and sums are float32 in both")
+                  "nothing is rounded. Weights stay packed and sums are float32 in both. A GPU "
+                  "multiplies halves and takes auto or bfloat16 alone")
       ->check(CLI::IsMember({"auto", "bfloat16", "float32"}));
   verb.add_option(
           "--kv-cache-dtype", flags.kv_cache_dtype,
           "how keys and values are kept: fp8 (or fp8_e4m3), bf16, float32, or auto: as "
-          "--dtype float32 says, else fp8 where the checkpoint has scales for it, else bf16")
+          "--dtype float32 says, else fp8 where the checkpoint has scales for it, else bf16; on "
+          "a GPU fp8")
       ->check(a_kv_cache_dtype())
       ->capture_default_str();
   verb.add_option("--kv-scale", flags.kv_scale,
@@ -133,20 +143,92 @@ Result<std::unique_ptr<LoadedModel>> open_model_folder(const std::filesystem::pa
   return loaded;
 }
 
+namespace {
+
+/// What a GPU computes in is fixed; flags that say otherwise contradict --device.
+Result<void> check_gpu_flags(const ModelFlags& flags) {
+  if (flags.dtype == "float32") {
+    return fail_param("--dtype",
+                      "--dtype float32: --device {} multiplies halves; use --device cpu, or leave "
+                      "--dtype out",
+                      flags.device);
+  }
+  const auto kv_dtype = named_kv_cache_dtype(flags.kv_cache_dtype);
+  if (kv_dtype && *kv_dtype != DType::f8_e4m3) {
+    return fail_param("--kv-cache-dtype",
+                      "--kv-cache-dtype {}: --device {} keeps keys and values in fp8; use --device "
+                      "cpu, or leave --kv-cache-dtype out",
+                      flags.kv_cache_dtype, flags.device);
+  }
+  if (flags.kernels != "auto") {
+    return fail_param("--kernels",
+                      "--kernels {}: these are the CPU's kernels, and --device {} has its own",
+                      flags.kernels, flags.device);
+  }
+  if (flags.threads != 0) {
+    return fail_param("--threads", "--threads {}: threads compute on --device cpu alone, not on {}",
+                      flags.threads, flags.device);
+  }
+  return {};
+}
+
+Result<void> load_on_cpu(const ModelFlags& flags, LoadedModel& loaded) {
+  if (!flags.gpu_tuning.empty()) {
+    return fail_param("--gpu-tuning", "--gpu-tuning is for --device gpu, and this is --device {}",
+                      flags.device);
+  }
+  loaded.pool = std::make_shared<ThreadPool>(flags.threads);
+  TETRAD_ASSIGN(
+      std::shared_ptr<Kernels> kernels,
+      make_named_kernels(flags.kernels, loaded.pool,
+                         flags.dtype == "float32" ? ActivationType::f32 : ActivationType::int8));
+  TETRAD_ASSIGN(auto model, MiniMaxM2::load(loaded.checkpoint, std::move(kernels)));
+  TETRAD_ASSIGN(KvCacheFormat format, kv_cache_format(flags, model->kv_scales()));
+  compute_on_cpu(loaded, std::move(model), std::move(format));
+  return {};
+}
+
+Result<void> load_on_gpu(const ModelFlags& flags, LoadedModel& loaded) {
+  // What is wrong with the flags or the machine is said before a long way through the weights.
+  TETRAD_TRY(check_gpu_flags(flags));
+  TETRAD_ASSIGN(const MiniMaxM2Weights weights, MiniMaxM2Weights::load(*loaded.checkpoint));
+  TETRAD_ASSIGN(loaded.kv_cache, kv_cache_format(flags, weights.kv_scales));
+  TETRAD_ASSIGN(auto device, open_gpu_device(flags.device));
+  TETRAD_ASSIGN(const gpu::GpuKernels kernels, find_gpu_kernels(*device, flags.gpu_tuning));
+  TETRAD_ASSIGN(const gpu::DeviceInfo info, device->info());
+  log::info("computing on {} ({}, driver {}), {:.1f} GiB of memory", info.name, info.architecture,
+            info.driver, static_cast<double>(info.total_bytes) / (1 << 30));
+  const WeightReader reader(loaded.checkpoint, WeightReader::Use::once);
+  LoadProgressPrinter progress;
+  TETRAD_ASSIGN(loaded.model,
+                GpuDeviceModel::load(
+                    loaded.checkpoint->config(), weights, loaded.kv_cache.scales, std::move(device),
+                    kernels, [&](int64_t done, int64_t total) { progress.show(done, total); }));
+  progress.finish();
+  return {};
+}
+
+}  // namespace
+
+void compute_on_cpu(LoadedModel& loaded, std::unique_ptr<MiniMaxM2> model, KvCacheFormat kv_cache) {
+  loaded.cpu_model = std::move(model);
+  loaded.kv_cache = std::move(kv_cache);
+  loaded.model = std::make_unique<CpuModel>(*loaded.cpu_model, loaded.kv_cache);
+}
+
 Result<std::unique_ptr<LoadedModel>> load_model(const ModelFlags& flags, TokenizerNeed need) {
   TETRAD_ASSIGN(std::unique_ptr<LoadedModel> loaded, open_model_folder(flags.model, need));
-  loaded->pool = std::make_shared<ThreadPool>(flags.threads);
-  TETRAD_ASSIGN(
-      loaded->kernels,
-      make_named_kernels(flags.kernels, loaded->pool,
-                         flags.dtype == "float32" ? ActivationType::f32 : ActivationType::int8));
-  TETRAD_ASSIGN(loaded->model, MiniMaxM2::load(loaded->checkpoint, loaded->kernels));
-  TETRAD_ASSIGN(loaded->kv_cache, kv_cache_format(flags, *loaded->model));
+  TETRAD_TRY(is_gpu(flags.device) ? load_on_gpu(flags, *loaded) : load_on_cpu(flags, *loaded));
   loaded->eos_token_ids = loaded->checkpoint->generation_defaults().eos_token_ids;
   if (loaded->eos_token_ids.empty() && loaded->tokenizer != nullptr) {
     TETRAD_ASSIGN(loaded->eos_token_ids, eos_of_tokenizer(loaded->folder, *loaded->tokenizer));
   }
   return loaded;
+}
+
+std::unique_ptr<WeightReader> read_ahead(const LoadedModel& loaded) {
+  if (loaded.cpu_model == nullptr) return nullptr;
+  return std::make_unique<WeightReader>(loaded.checkpoint, WeightReader::Use::every_step);
 }
 
 Result<std::vector<TokenId>> encode_file(const Tokenizer& tokenizer, const std::string& path) {
@@ -158,7 +240,6 @@ Result<std::vector<TokenId>> encode_file(const Tokenizer& tokenizer, const std::
 
 EngineOptions engine_options(const LoadedModel& loaded) {
   EngineOptions options;
-  options.kv_cache = loaded.kv_cache;
   options.eos_token_ids = loaded.eos_token_ids;
   return options;
 }

@@ -13,14 +13,18 @@
 #include "base/error.h"
 #include "checkpoint/checkpoint.h"
 #include "engine/engine.h"
+#include "model/device_model.h"
 #include "model/kv_cache_format.h"
 #include "model/minimax_m2.h"
 #include "text/tokenizer.h"
+#include "weight_reader.h"
 
 namespace tetrad {
 
 struct ModelFlags {
   std::string model;
+  std::string device = "cpu";
+  std::string gpu_tuning;  // a file, "" for none
   std::string kernels = "auto";
   std::string dtype = "auto";
   std::string kv_cache_dtype = "auto";
@@ -28,7 +32,7 @@ struct ModelFlags {
   int threads = 0;
 };
 
-/// MODEL, --kernels, --dtype, --kv-cache-dtype, --kv-scale, --threads.
+/// MODEL, --device, --gpu-tuning, --kernels, --dtype, --kv-cache-dtype, --kv-scale, --threads.
 void add_model_flags(CLI::App& verb, ModelFlags& flags);
 
 // Two of them alone, and what they choose: for verbs that load no checkpoint.
@@ -51,10 +55,12 @@ struct LoadedModel {
   std::filesystem::path folder;
   std::shared_ptr<const Checkpoint> checkpoint;
   std::unique_ptr<Tokenizer> tokenizer;
-  std::shared_ptr<ThreadPool> pool;  // for others to share, as the kernels
-  std::shared_ptr<Kernels> kernels;  // the model's own
-  std::unique_ptr<MiniMaxM2> model;
   KvCacheFormat kv_cache;
+  /// On the CPU alone: for others to share the threads, and for what no GPU computes.
+  std::shared_ptr<ThreadPool> pool;
+  std::unique_ptr<MiniMaxM2> cpu_model;
+  /// What computes, wherever that is.
+  std::unique_ptr<DeviceModel> model;
   /// From generation_config.json, else the tokenizer's eos_token.
   std::vector<TokenId> eos_token_ids;
 };
@@ -64,13 +70,20 @@ enum class TokenizerNeed {
   optional,  // a folder without tokenizer.json has none, and then no eos_token_ids
 };
 
-/// Errors name the flag at fault. What is odd about the KV scales in use is logged.
+/// Errors name the flag at fault. What is odd about the KV scales in use is logged, and what
+/// computes, if it is a GPU.
 Result<std::unique_ptr<LoadedModel>> load_model(const ModelFlags& flags,
                                                 TokenizerNeed need = TokenizerNeed::required);
+
+/// Makes `model` on the CPU the one that computes.
+void compute_on_cpu(LoadedModel& loaded, std::unique_ptr<MiniMaxM2> model, KvCacheFormat kv_cache);
 
 /// The first step of load_model(): the checkpoint and its tokenizer, nothing that computes.
 Result<std::unique_ptr<LoadedModel>> open_model_folder(const std::filesystem::path& folder,
                                                        TokenizerNeed need);
+
+/// Reads what the model computes with ahead, for verbs that stay; null where a GPU has it.
+std::unique_ptr<WeightReader> read_ahead(const LoadedModel& loaded);
 
 /// The tokens of a text file; special tokens in it are parsed.
 Result<std::vector<TokenId>> encode_file(const Tokenizer& tokenizer, const std::string& path);

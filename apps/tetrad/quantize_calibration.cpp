@@ -55,9 +55,10 @@ Result<std::unique_ptr<CalibratedEncoder>> calibrated_encoder(const CalibrationF
   fmt::print(
       stderr, "calibrating on {} tokens{}\n", ids.size(),
       ids.size() < kFewTokens ? "; warning: these are few, some ten thousand are better" : "");
-  TETRAD_ASSIGN(std::unique_ptr<CalibrationRun> run,
-                CalibrationRun::create(std::move(loaded->model), loaded->checkpoint, std::move(ids),
-                                       {.window = std::min(kCalibrationWindow, longest)}));
+  TETRAD_ASSIGN(
+      std::unique_ptr<CalibrationRun> run,
+      CalibrationRun::create(std::move(loaded->cpu_model), loaded->checkpoint, std::move(ids),
+                             {.window = std::min(kCalibrationWindow, longest)}));
   return std::make_unique<CalibratedEncoder>(
       std::move(run), CalibratedEncoderOptions{.search = search, .rounding = flags.rounding});
 }

@@ -46,16 +46,16 @@ ServeMetrics::ServeMetrics(const std::string& model_name, const ServeFlags& flag
 
 void ServeMetrics::describe(const Engine& engine, const LoadedModel& loaded) {
   const EngineOptions& options = engine.options();
-  const int64_t block_bytes = KvCache::block_bytes(loaded.model->config(), options.kv_cache.dtype);
   engine_metrics_->describe({.max_model_len = options.max_model_len,
                              .block_size = kKvBlockSize,
                              .num_kv_blocks = engine.num_kv_blocks(),
-                             .kv_cache_bytes = engine.num_kv_blocks() * block_bytes,
-                             .kv_cache_dtype = kv_cache_dtype_label(options.kv_cache.dtype),
+                             .kv_cache_bytes = options.kv_memory.bytes,
+                             .kv_cache_dtype = kv_cache_dtype_label(loaded.model->kv_dtype()),
                              .enable_prefix_caching = options.enable_prefix_caching});
   const metrics::Labels build = {{"version", TETRAD_VERSION},
                                  {"build_type", TETRAD_BUILD_TYPE},
-                                 {"kernels", std::string(loaded.model->kernels().name())}};
+                                 {"device", loaded.model->device()},
+                                 {"kernels", loaded.model->kernels()}};
   registry_.gauge("tetrad:build_info", "The program, as labels.", build).set(1);
 }
 

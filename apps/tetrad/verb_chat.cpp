@@ -14,12 +14,12 @@
 #include "chat/output_parser.h"
 #include "cli_io.h"
 #include "engine/engine.h"
+#include "engine_flags.h"
 #include "interrupts.h"
 #include "line_reader.h"
 #include "loaded_model.h"
 #include "sampling_flags.h"
 #include "verbs.h"
-#include "weight_reader.h"
 
 namespace tetrad {
 namespace {
@@ -33,6 +33,7 @@ constexpr const char* kCommands =
 
 struct ChatFlags {
   ModelFlags model;
+  MemoryFlags memory;
   SamplingFlags sampling;
   std::string system;
 };
@@ -199,8 +200,9 @@ int run(const ChatFlags& flags) {
   auto chat_template = ChatTemplate::from_folder((*loaded)->folder);
   if (!chat_template) return report(chat_template.error());
   EngineOptions options = engine_options(**loaded);
+  apply(flags.memory, options);
   options.max_num_seqs = 1;
-  const WeightReader weight_reader((*loaded)->checkpoint);
+  const std::unique_ptr<WeightReader> reader = read_ahead(**loaded);
   auto engine = Engine::start(*(*loaded)->model, *(*loaded)->tokenizer, options);
   if (!engine) return report(engine.error());
   return Chat(**loaded, **engine, std::move(*chat_template),
@@ -214,6 +216,7 @@ void add_verb_chat(CLI::App& app, int& exit_status) {
   auto flags = std::make_shared<ChatFlags>();
   CLI::App* verb = app.add_subcommand("chat", "A conversation in the terminal");
   add_model_flags(*verb, flags->model);
+  add_memory_flags(*verb, flags->memory);
   verb->add_option("--system", flags->system, "the system message");
   add_sampling_flags(*verb, flags->sampling);
   verb->footer(R"(In the conversation: /reset, /system TEXT, /help, /quit; Ctrl-C stops an answer.

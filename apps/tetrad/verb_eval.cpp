@@ -7,6 +7,7 @@
 
 #include "base/pending_file.h"
 #include "cli_io.h"
+#include "compute_device.h"
 #include "eval_flags.h"
 #include "number_flag.h"
 #include "quant/kv_calibration.h"
@@ -19,6 +20,7 @@ namespace {
 /// --calibrate-kv is about an FP8 cache, whose scales it measures: flags that say otherwise
 /// contradict it.
 Result<void> check_calibration_flags(const ModelFlags& flags) {
+  TETRAD_TRY(check_observable(flags, "--calibrate-kv"));
   if (!flags.kv_cache_dtype.starts_with("fp8")) {
     return fail_param("--calibrate-kv",
                       "--calibrate-kv measures scales for --kv-cache-dtype fp8_e4m3, not for {}",
@@ -41,7 +43,7 @@ Result<json::object> evaluate(const EvalFlags& flags) {
   Perplexity all;
   for (const EvalText& text : texts) {
     TETRAD_ASSIGN(const Perplexity result,
-                  evaluate_perplexity(*loaded->model, loaded->kv_cache, text.ids, flags.window));
+                  evaluate_perplexity(*loaded->model, text.ids, flags.window));
     of_each.push_back(json::object{{"text", text.path},
                                    {"mean_nll", result.mean_nll},
                                    {"tokens", result.num_tokens},
@@ -54,8 +56,9 @@ Result<json::object> evaluate(const EvalFlags& flags) {
   json::object line{{"mean_nll", all.mean_nll},
                     {"tokens", all.num_tokens},
                     {"perplexity", all.perplexity()},
-                    {"kv_cache_dtype", dtype_name(loaded->kv_cache.dtype)},
-                    {"kernels", loaded->model->kernels().name()}};
+                    {"kv_cache_dtype", dtype_name(loaded->model->kv_dtype())},
+                    {"device", loaded->model->device()},
+                    {"kernels", loaded->model->kernels()}};
   if (texts.size() > 1) line["texts"] = std::move(of_each);
   return line;
 }
@@ -75,6 +78,12 @@ int run(const EvalFlags& flags) {
 
 }  // namespace
 
+Result<void> check_observable(const ModelFlags& flags, std::string_view flag) {
+  if (!is_gpu(flags.device)) return {};
+  return fail_param(flag, "{} looks into the forward pass, which only --device cpu shows, not {}",
+                    flag, flags.device);
+}
+
 Result<std::unique_ptr<LoadedModel>> load_evaluated_model(const EvalFlags& flags,
                                                           TokenizerNeed need) {
   if (flags.calibrate_kv.empty()) return load_model(flags.model, need);
@@ -93,8 +102,9 @@ Result<void> calibrate_kv_cache(const EvalFlags& flags, const Tokenizer& tokeniz
     return fail_param("--window", "--window {}: the model has {} positions", flags.window, longest);
   }
   TETRAD_ASSIGN(const std::vector<TokenId> ids, encode_file(tokenizer, flags.calibrate_kv));
-  loaded.kv_cache.dtype = DType::f8_e4m3;
-  TETRAD_ASSIGN(loaded.kv_cache.scales, calibrate_kv_scales(*loaded.model, ids, flags.window));
+  KvCacheFormat format{.dtype = DType::f8_e4m3, .scales = {}};
+  TETRAD_ASSIGN(format.scales, calibrate_kv_scales(*loaded.cpu_model, ids, flags.window));
+  compute_on_cpu(loaded, std::move(loaded.cpu_model), std::move(format));
   return {};
 }
 

@@ -5,6 +5,7 @@
 #include "chat/conversation.h"
 #include "cli_io.h"
 #include "engine/engine.h"
+#include "engine_flags.h"
 #include "loaded_model.h"
 #include "sampling_flags.h"
 #include "verbs.h"
@@ -14,6 +15,7 @@ namespace {
 
 struct GenerateFlags {
   ModelFlags model;
+  MemoryFlags memory;
   SamplingFlags sampling;
   std::string input = "-";
   bool keep_special_tokens = false;
@@ -72,6 +74,7 @@ int run(const GenerateFlags& flags) {
   auto loaded = load_model(flags.model);
   if (!loaded) return report(loaded.error());
   EngineOptions options = engine_options(**loaded);
+  apply(flags.memory, options);
   auto engine = Engine::start(*(*loaded)->model, *(*loaded)->tokenizer, options);
   if (!engine) return report(engine.error());
   PromptReader prompts(**loaded);
@@ -98,6 +101,7 @@ void add_verb_generate(CLI::App& app, int& exit_status) {
       "generate",
       R"(Answers JSON lines: {"ids"}, {"prompt"} or {"messages","tools"} -> {"ids","text","finish_reason"})");
   add_model_flags(*verb, flags->model);
+  add_memory_flags(*verb, flags->memory);
   add_sampling_flags(*verb, flags->sampling);
   verb->add_option("--input", flags->input, "file of JSON lines; -: standard input");
   verb->add_flag("--keep-special-tokens", flags->keep_special_tokens,

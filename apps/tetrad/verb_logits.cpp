@@ -2,6 +2,7 @@
 #include <numeric>
 
 #include "cli_io.h"
+#include "engine_flags.h"
 #include "loaded_model.h"
 #include "model/sequence_runner.h"
 #include "number_flag.h"
@@ -12,6 +13,7 @@ namespace {
 
 struct LogitsFlags {
   ModelFlags model;
+  int64_t max_model_len = 0;  // 0: the model's
   std::string input = "-";
   int64_t top = 50;
 };
@@ -40,9 +42,16 @@ json::object top_logits(std::span<const float> logits, int64_t top) {
 int run(const LogitsFlags& flags) {
   auto loaded = load_model(flags.model);
   if (!loaded) return report(loaded.error());
-  MiniMaxM2& model = *(*loaded)->model;
+  DeviceModel& model = *(*loaded)->model;
+  const int64_t longest = model.config().max_position_embeddings;
+  if (flags.max_model_len > longest) {
+    return report(fail_param("--max-model-len",
+                             "{} exceeds the model's max_position_embeddings of {}",
+                             flags.max_model_len, longest)
+                      .value());
+  }
   auto runner =
-      SequenceRunner::create(model, (*loaded)->kv_cache, model.config().max_position_embeddings);
+      SequenceRunner::create(model, flags.max_model_len > 0 ? flags.max_model_len : longest);
   if (!runner) return report(runner.error());
   return for_each_json_line(flags.input, [&](const json::object& line) -> Result<json::object> {
     warn_of_unknown_fields(line, {"ids"});
@@ -61,6 +70,7 @@ void add_verb_logits(CLI::App& app, int& exit_status) {
   CLI::App* verb = app.add_subcommand(
       "logits", R"(The model's scores for the next token: {"ids"} -> {"top_ids","top_logits"})");
   add_model_flags(*verb, flags->model);
+  add_max_model_len_flag(*verb, flags->max_model_len);
   verb->add_option("--input", flags->input, "file of JSON lines; -: standard input");
   verb->add_option("--top", flags->top, "how many of the largest logits")
       ->transform(as_whole_number({.above = 0}));

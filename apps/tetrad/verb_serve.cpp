@@ -17,7 +17,6 @@
 #include "serve_flags.h"
 #include "serve_metrics.h"
 #include "verbs.h"
-#include "weight_reader.h"
 
 namespace tetrad {
 namespace {
@@ -51,9 +50,9 @@ void raise_file_limit(int64_t max_connections) {
 }
 
 api::ServiceOptions service_options(const ServeFlags& flags, const LoadedModel& loaded,
-                                    DType kv_cache_dtype, api::SamplingDefaults defaults) {
-  const std::string_view kernels = loaded.model->kernels().name();
-  const std::string_view kv_dtype = dtype_name(kv_cache_dtype);
+                                    api::SamplingDefaults defaults) {
+  const std::string_view kernels = loaded.model->kernels();
+  const std::string_view kv_dtype = dtype_name(loaded.model->kv_dtype());
   api::ServiceOptions options;
   options.model_names = flags.served_model_names;
   if (options.model_names.empty()) options.model_names = {folder_name(flags.model.model)};
@@ -63,11 +62,9 @@ api::ServiceOptions service_options(const ServeFlags& flags, const LoadedModel& 
   if (flags.reasoning_parser.ends_with("think")) {
     options.reasoning_mode = api::ReasoningMode::append_think;
   }
-  options.version = {{"version", TETRAD_VERSION},
-                     {"model", options.model_names.front()},
-                     {"kernels", kernels},
-                     {"kv_cache_dtype", kv_dtype},
-                     {"build_type", TETRAD_BUILD_TYPE}};
+  options.version = {{"version", TETRAD_VERSION},        {"model", options.model_names.front()},
+                     {"device", loaded.model->device()}, {"kernels", kernels},
+                     {"kv_cache_dtype", kv_dtype},       {"build_type", TETRAD_BUILD_TYPE}};
   options.system_fingerprint = fmt::format("tetrad-{}-{}-kv-{}", TETRAD_VERSION, kernels, kv_dtype);
   return options;
 }
@@ -104,17 +101,16 @@ int run(ServeFlags flags) {
   if (const auto checked = check_serve_flags(flags); !checked) return report(checked.error());
   const auto loaded = load_model(flags.model);
   if (!loaded) return report(loaded.error());
-  const WeightReader weight_reader((*loaded)->checkpoint);
+  const std::unique_ptr<WeightReader> reader = read_ahead(**loaded);
   log::info("--kv-cache-dtype {}: keys and values are kept in {}", flags.model.kv_cache_dtype,
-            dtype_name((*loaded)->kv_cache.dtype));
+            dtype_name((*loaded)->model->kv_dtype()));
   const auto messages_template = chat_template(flags, **loaded);
   if (!messages_template) return report(messages_template.error());
   const auto defaults = sampling_defaults(flags, **loaded);
   if (!defaults) return report(defaults.error());
   auto options = engine_options(flags.engine, **loaded);
   if (!options) return report(options.error());
-  api::ServiceOptions service_settings =
-      service_options(flags, **loaded, options->kv_cache.dtype, *defaults);
+  api::ServiceOptions service_settings = service_options(flags, **loaded, *defaults);
   ServeMetrics metrics(service_settings.model_names.front(), flags, **loaded, *options);
   options->observer = metrics.observer();
   const auto engine = Engine::start(*(*loaded)->model, *(*loaded)->tokenizer, *options);

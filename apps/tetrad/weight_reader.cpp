@@ -26,10 +26,11 @@ void read_all(const std::stop_token& stop, const Checkpoint& checkpoint) {
 
 }  // namespace
 
-WeightReader::WeightReader(std::shared_ptr<const Checkpoint> checkpoint) {
+WeightReader::WeightReader(std::shared_ptr<const Checkpoint> checkpoint, Use use) {
   const int64_t needed = checkpoint->total_bytes();
   const int64_t free = free_memory();
   if (free > 0 && needed > free) {
+    if (use == Use::once) return;
     log::warn(
         "the weights take {:.1f} GB and {:.1f} GB of memory are free: they are read from the files "
         "again and again, which is slow",

@@ -14,7 +14,11 @@ namespace tetrad {
 /// left to page faults.
 class WeightReader {
  public:
-  explicit WeightReader(std::shared_ptr<const Checkpoint> checkpoint);
+  enum class Use {
+    every_step,  // computed with where they are: said in the log if they do not fit
+    once,        // copied to a GPU
+  };
+  WeightReader(std::shared_ptr<const Checkpoint> checkpoint, Use use);
 
  private:
   std::jthread thread_;  // ends early when this goes

@@ -27,7 +27,7 @@ class ServiceTest : public testing::Test {
  protected:
   static void SetUpTestSuite() {
     running_ = std::make_unique<BundledEngine>(
-        EngineOptions{.max_model_len = 512, .kv_cache_bytes = 8 << 20});
+        EngineOptions{.max_model_len = 512, .kv_memory = {.bytes = 8 << 20}});
   }
   static void TearDownTestSuite() { running_.reset(); }
 

@@ -7,6 +7,7 @@
 
 #include "engine/bundled_model.h"
 #include "engine/engine.h"
+#include "model/cpu_model.h"
 
 namespace tetrad {
 namespace {
@@ -92,7 +93,7 @@ class ConstraintTest : public ::testing::Test {
   std::unique_ptr<Engine> start(int64_t num_speculative_tokens = 0) {
     EngineOptions options{.max_model_len = 256, .max_num_seqs = 4};
     options.ngram.num_speculative_tokens = num_speculative_tokens;
-    auto engine = Engine::start(*model_, bundled_tokenizer(), options);
+    auto engine = Engine::start(on_cpu_, bundled_tokenizer(), options);
     EXPECT_TRUE(engine);
     return std::move(*engine);
   }
@@ -110,6 +111,7 @@ class ConstraintTest : public ::testing::Test {
       std::make_shared<const Checkpoint>(*Checkpoint::open(bundled_model()));
   const std::unique_ptr<MiniMaxM2> model_ =
       *MiniMaxM2::load(checkpoint_, *make_cpu_kernels(std::make_shared<ThreadPool>(2), "auto"));
+  CpuModel on_cpu_{*model_, {}};
 };
 
 TEST_F(ConstraintTest, EveryTokenIsOneThatWasAllowed) {

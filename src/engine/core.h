@@ -13,7 +13,7 @@
 #include "engine/sampler.h"
 #include "engine/scheduler.h"
 #include "engine/step_batch.h"
-#include "engine/step_model.h"
+#include "model/step_model.h"
 
 namespace tetrad {
 

@@ -1,7 +1,5 @@
 #include "engine/engine.h"
 
-#include <unistd.h>
-
 #include <algorithm>
 #include <condition_variable>
 #include <mutex>
@@ -16,7 +14,7 @@
 namespace tetrad {
 namespace {
 
-/// Fills in what EngineOptions leaves to the model and the machine.
+/// Fills in what EngineOptions leaves to the model.
 Result<EngineOptions> resolve(EngineOptions options, const ModelConfig& config) {
   if (options.max_model_len <= 0) options.max_model_len = config.max_position_embeddings;
   if (options.max_model_len > config.max_position_embeddings) {
@@ -28,28 +26,6 @@ Result<EngineOptions> resolve(EngineOptions options, const ModelConfig& config) 
   }
   // Every running sequence gets a token in every step, prompts or not.
   options.max_num_batched_tokens = std::max(options.max_num_batched_tokens, options.max_num_seqs);
-
-  const int64_t one_sequence = kv_blocks_for(options.max_model_len);
-  const int64_t block_bytes = KvCache::block_bytes(config, options.kv_cache.dtype);
-  if (options.kv_cache_bytes <= 0) {
-    const int64_t memory = int64_t{sysconf(_SC_PHYS_PAGES)} * sysconf(_SC_PAGESIZE);
-    options.kv_cache_bytes =
-        std::min(options.max_num_seqs * one_sequence * block_bytes, memory / 4);
-  }
-  const int64_t num_kv_blocks = options.kv_cache_bytes / block_bytes;
-  const int64_t needed_mib = (one_sequence * block_bytes >> 20) + 1;
-  if (num_kv_blocks == 0) {
-    return fail_param("--kv-cache-memory",
-                      "{} bytes of KV cache hold no token; one sequence of {} takes {} MiB",
-                      options.kv_cache_bytes, options.max_model_len, needed_mib);
-  }
-  if (num_kv_blocks < one_sequence) {
-    return fail_param("--max-model-len",
-                      "{} MiB of KV cache hold {} tokens, fewer than one sequence of {}; use "
-                      "--max-model-len {}, or give the cache {} MiB",
-                      options.kv_cache_bytes >> 20, num_kv_blocks * kKvBlockSize,
-                      options.max_model_len, num_kv_blocks * kKvBlockSize, needed_mib);
-  }
   return options;
 }
 
@@ -72,15 +48,16 @@ uint64_t random_seed() {
 /// what mutex_ guards; everything else belongs to thread_.
 class Engine::Impl {
  public:
-  Impl(MiniMaxM2& model, const Tokenizer& tokenizer, EngineOptions options, KvCache cache)
+  Impl(const ModelConfig& config, const Tokenizer& tokenizer, EngineOptions options,
+       StartedModel model)
       : tokenizer_(tokenizer),
-        vocab_size_(model.config().vocab_size),
-        num_kv_blocks_(cache.num_blocks()),
+        vocab_size_(config.vocab_size),
+        num_kv_blocks_(model.num_kv_blocks),
         options_(std::move(options)),
         observers_(observers()),
-        model_(model, std::move(cache)),
+        model_(std::move(model.steps)),
         core_(scheduler_options(options_, num_kv_blocks_), PrefixIndex::random_key(),
-              options_.eos_token_ids, model_, clock_, observers_),
+              options_.eos_token_ids, *model_, clock_, observers_),
         stats_{.steps = 0, .running = 0, .waiting = 0, .free_kv_blocks = num_kv_blocks_},
         thread_([this] { run(); }) {}
 
@@ -97,7 +74,7 @@ class Engine::Impl {
     TETRAD_TRY(check_request(request, vocab_size_, options_.max_model_len));
     SamplingParams& sampling = request.sampling;
     const auto num_prompt_tokens = static_cast<int64_t>(request.prompt_ids.size());
-    // The cache holds max_model_len tokens or more: resolve() saw to it.
+    // The cache holds max_model_len tokens or more: DeviceModel::start() saw to it.
     if (sampling.max_tokens == 0) {
       sampling.max_tokens = options_.max_model_len - num_prompt_tokens;
     }
@@ -236,7 +213,7 @@ class Engine::Impl {
   const EngineOptions options_;
   const SteadyClock clock_;
   ObserverList observers_;
-  CachedModel model_;
+  std::unique_ptr<StepModel> model_;
   EngineCore core_;
 
   mutable std::mutex mutex_;
@@ -251,15 +228,16 @@ class Engine::Impl {
   std::thread thread_;  // last: it runs on all of the above
 };
 
-Result<std::unique_ptr<Engine>> Engine::start(MiniMaxM2& model, const Tokenizer& tokenizer,
+Result<std::unique_ptr<Engine>> Engine::start(DeviceModel& model, const Tokenizer& tokenizer,
                                               EngineOptions options) {
   TETRAD_ASSIGN(EngineOptions resolved, resolve(std::move(options), model.config()));
-  const int64_t num_kv_blocks =
-      resolved.kv_cache_bytes / KvCache::block_bytes(model.config(), resolved.kv_cache.dtype);
-  TETRAD_ASSIGN(KvCache cache, KvCache::create(model.config(), resolved.kv_cache.dtype,
-                                               num_kv_blocks, resolved.kv_cache.scales));
-  return std::unique_ptr<Engine>(
-      new Engine(std::make_unique<Impl>(model, tokenizer, std::move(resolved), std::move(cache))));
+  const StepLimits limits{.max_model_len = resolved.max_model_len,
+                          .max_num_seqs = resolved.max_num_seqs,
+                          .max_num_batched_tokens = resolved.max_num_batched_tokens};
+  TETRAD_ASSIGN(StartedModel started, model.start(limits, resolved.kv_memory));
+  resolved.kv_memory.bytes = started.num_kv_blocks * model.kv_block_bytes();
+  return std::unique_ptr<Engine>(new Engine(
+      std::make_unique<Impl>(model.config(), tokenizer, std::move(resolved), std::move(started))));
 }
 
 Engine::Engine(std::unique_ptr<Impl> impl) : impl_(std::move(impl)) {}

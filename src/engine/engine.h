@@ -10,8 +10,7 @@
 #include "engine/engine_observer.h"
 #include "engine/ngram_drafts.h"
 #include "engine/request.h"
-#include "model/kv_cache_format.h"
-#include "model/minimax_m2.h"
+#include "model/device_model.h"
 #include "text/tokenizer.h"
 
 namespace tetrad {
@@ -21,10 +20,8 @@ struct EngineOptions {
   int64_t max_num_seqs = 48;  // sequences computed together
   int64_t max_num_batched_tokens = 2048;  // tokens of one step; raised to max_num_seqs
   int64_t max_waiting = 256;              // queued requests; more are refused
-  /// Bytes for keys and values; 0: room for max_num_seqs sequences of max_model_len, but at most a
-  /// quarter of this machine's memory.
-  int64_t kv_cache_bytes = 0;
-  KvCacheFormat kv_cache;
+  /// For keys and values. As it took effect: the bytes.
+  KvMemory kv_memory;
   bool enable_prefix_caching = true;
   NgramOptions ngram;
   std::vector<TokenId> eos_token_ids;
@@ -35,7 +32,7 @@ struct EngineOptions {
 class Engine {
  public:
   /// Starts the engine's thread. The model and tokenizer must outlive the engine.
-  static Result<std::unique_ptr<Engine>> start(MiniMaxM2& model, const Tokenizer& tokenizer,
+  static Result<std::unique_ptr<Engine>> start(DeviceModel& model, const Tokenizer& tokenizer,
                                                EngineOptions options);
   /// Cancels what runs, each request with its last event, and joins the thread.
   ~Engine();

@@ -4,64 +4,18 @@
 
 #include <gtest/gtest.h>
 
-#include <condition_variable>
 #include <limits>
-#include <mutex>
 #include <thread>
 
 #include "base/mapped_file.h"
 #include "base/sanitized_for_tests.h"
 #include "engine/bundled_model.h"
+#include "engine/listener_for_tests.h"
 #include "kernels/kernels.h"
+#include "model/cpu_model.h"
 
 namespace tetrad {
 namespace {
-
-/// Everything one request was told, and how often it was told of its end.
-class Listener final : public EventSink {
- public:
-  void on_event(GenerationEvent event) override {
-    const std::scoped_lock lock(mutex_);
-    EXPECT_EQ(num_ends_, 0) << "an event after the last one";
-    ids_.insert(ids_.end(), event.token_ids.begin(), event.token_ids.end());
-    text_ += event.text;
-    if (event.finish_reason) {
-      ++num_ends_;
-      end_ = std::move(event);
-    }
-    changed_.notify_all();
-  }
-
-  void wait_for_tokens(size_t count) {
-    std::unique_lock lock(mutex_);
-    changed_.wait(lock, [&] { return ids_.size() >= count || num_ends_ > 0; });
-  }
-  /// The last event, with the tokens and text of all.
-  GenerationEvent wait_for_end() {
-    std::unique_lock lock(mutex_);
-    changed_.wait(lock, [&] { return num_ends_ > 0; });
-    GenerationEvent all = end_;
-    all.token_ids = ids_;
-    all.text = text_;
-    return all;
-  }
-  size_t num_tokens() {
-    const std::scoped_lock lock(mutex_);
-    return ids_.size();
-  }
-  int num_ends() {
-    const std::scoped_lock lock(mutex_);
-    return num_ends_;
-  }
-
- private:
-  std::mutex mutex_;
-  std::condition_variable changed_;
-  std::vector<TokenId> ids_;
-  std::string text_;
-  GenerationEvent end_;
-  int num_ends_ = 0;
-};
 
 std::shared_ptr<const Checkpoint> checkpoint() {
   static const auto opened =
@@ -69,19 +23,26 @@ std::shared_ptr<const Checkpoint> checkpoint() {
   return opened;
 }
 
+/// The bundled model on processors.
+struct TestedModel {
+  std::unique_ptr<MiniMaxM2> model;
+  CpuModel on_cpu{*model, {}};
+};
+
 /// Null where this machine lacks the instructions.
-std::unique_ptr<MiniMaxM2> make_model(const std::string& isa, int threads) {
+std::unique_ptr<TestedModel> make_model(const std::string& isa, int threads) {
   auto kernels = make_cpu_kernels(std::make_shared<ThreadPool>(threads), isa);
   if (!kernels) {
     EXPECT_NE(kernels.error().message.find("does not have " + isa), std::string::npos);
     return nullptr;
   }
-  return MiniMaxM2::load(checkpoint(), std::move(*kernels)).value();
+  return std::make_unique<TestedModel>(
+      TestedModel{MiniMaxM2::load(checkpoint(), std::move(*kernels)).value()});
 }
 
-MiniMaxM2& shared_model() {
-  static const std::unique_ptr<MiniMaxM2> model = make_model("auto", 2);
-  return *model;
+DeviceModel& shared_model() {
+  static const std::unique_ptr<TestedModel> model = make_model("auto", 2);
+  return model->on_cpu;
 }
 
 EngineOptions small_options() {
@@ -91,10 +52,10 @@ EngineOptions small_options() {
 }
 
 int64_t kv_block_bytes() {
-  return KvCache::block_bytes(shared_model().config(), small_options().kv_cache.dtype);
+  return shared_model().kv_block_bytes();
 }
 
-std::unique_ptr<Engine> start(const EngineOptions& options, MiniMaxM2& model = shared_model()) {
+std::unique_ptr<Engine> start(const EngineOptions& options, DeviceModel& model = shared_model()) {
   auto engine = Engine::start(model, bundled_tokenizer(), options);
   EXPECT_TRUE(engine) << engine.error().message;
   return std::move(engine).value();
@@ -143,7 +104,7 @@ GenerationRequest long_request() {
 
 using Answers = std::vector<std::vector<TokenId>>;
 
-Answers answers_together(MiniMaxM2& model, const EngineOptions& options) {
+Answers answers_together(DeviceModel& model, const EngineOptions& options) {
   const auto engine = start(options, model);
   std::vector<std::shared_ptr<Listener>> listeners;
   for (const GenerationRequest& request : eight_requests())
@@ -154,7 +115,7 @@ Answers answers_together(MiniMaxM2& model, const EngineOptions& options) {
   return answers;
 }
 
-Answers answers_alone(MiniMaxM2& model) {
+Answers answers_alone(DeviceModel& model) {
   const auto engine = start(small_options(), model);
   Answers answers;
   for (const GenerationRequest& request : eight_requests())
@@ -171,20 +132,20 @@ TEST_P(EngineOnKernels, TokensDependOnTheRequestAlone) {
   const auto one_thread = make_model(GetParam(), 1);
   const auto three_threads = make_model(GetParam(), 3);
   if (!one_thread) GTEST_SKIP() << "this machine has no " << GetParam();
-  const Answers alone = answers_alone(*one_thread);
+  const Answers alone = answers_alone(one_thread->on_cpu);
   const std::vector<GenerationRequest> requests = eight_requests();
   for (size_t i = 0; i < alone.size(); ++i)
     EXPECT_EQ(static_cast<int64_t>(alone[i].size()), requests[i].sampling.max_tokens);
   EXPECT_NE(alone[2], alone[7]);  // the seed matters, so sameness below says something
-  const auto expect_same = [&](MiniMaxM2& model, int64_t budget) {
+  const auto expect_same = [&](DeviceModel& model, int64_t budget) {
     EngineOptions options = small_options();
     options.max_num_batched_tokens = budget;
     EXPECT_EQ(answers_together(model, options), alone) << budget << " tokens a step";
   };
-  expect_same(*one_thread, 8);  // every prompt in pieces
-  expect_same(*three_threads, 16);
-  expect_same(*one_thread, 512);
-  expect_same(*three_threads, 512);  // every prompt at once
+  expect_same(one_thread->on_cpu, 8);  // every prompt in pieces
+  expect_same(three_threads->on_cpu, 16);
+  expect_same(one_thread->on_cpu, 512);
+  expect_same(three_threads->on_cpu, 512);  // every prompt at once
 }
 
 INSTANTIATE_TEST_SUITE_P(Isas, EngineOnKernels, testing::Values("generic", "avx2", "avx512"),
@@ -193,7 +154,7 @@ INSTANTIATE_TEST_SUITE_P(Isas, EngineOnKernels, testing::Values("generic", "avx2
 TEST(Engine, TokensDoNotDependOnWaitingForBlocksOrPlaces) {
   const Answers alone = answers_alone(shared_model());
   EngineOptions few_blocks = small_options();
-  few_blocks.kv_cache_bytes = 512 / 16 * kv_block_bytes();
+  few_blocks.kv_memory.bytes = 512 / 16 * kv_block_bytes();
   EXPECT_EQ(answers_together(shared_model(), few_blocks), alone);
   EngineOptions two_places = small_options();
   two_places.max_num_seqs = 2;
@@ -429,9 +390,9 @@ TEST(Engine, RefusesOptionsThatDoNotFit) {
   options.max_model_len = checkpoint()->config().max_position_embeddings + 1;
   refused(options, "--max-model-len");
   options = small_options();
-  options.kv_cache_bytes = 31 * kv_block_bytes();  // 496 of 512 tokens
+  options.kv_memory.bytes = 31 * kv_block_bytes();  // 496 of 512 tokens
   refused(options, "--max-model-len");
-  options.kv_cache_bytes = kv_block_bytes() - 1;  // no length would fit
+  options.kv_memory.bytes = kv_block_bytes() - 1;  // no length would fit
   refused(options, "--kv-cache-memory");
   options = small_options();
   options.max_num_seqs = 0;

@@ -60,6 +60,13 @@ Result<TileFormat> tile_format(const WeightMatrix& matrix, std::string_view name
   }
 }
 
+/// The result, or its error with the tensor's name before it.
+template <class T>
+Result<T> named(Result<T> result, std::string_view name) {
+  if (!result) return tl::unexpected(std::move(result.error()).in(name));
+  return result;
+}
+
 /// Brings matrices to the device through two pinned pieces in turn and packs them there.
 class WeightLoader {
  public:
@@ -67,6 +74,7 @@ class WeightLoader {
                LoadProgress progress, int64_t total)
       : kernels_(kernels),
         memory_(memory),
+        scratch_(memory.device()),
         codebook_(codebook),
         progress_(std::move(progress)),
         total_(total) {}
@@ -120,10 +128,9 @@ class WeightLoader {
       }
       rows += part->rows;
     }
-    TETRAD_ASSIGN(
-        const DeviceAddress tiles,
-        memory_.allocate(static_cast<int64_t>(gpu::packed_bytes(
-            format, static_cast<uint32_t>(rows), static_cast<uint32_t>(parts[0]->cols)))));
+    const auto bytes = static_cast<int64_t>(gpu::packed_bytes(
+        format, static_cast<uint32_t>(rows), static_cast<uint32_t>(parts[0]->cols)));
+    TETRAD_ASSIGN(const DeviceAddress tiles, named(memory_.allocate(bytes), name));
     DeviceAddress at = tiles;
     for (const WeightMatrix* part : parts) {
       TETRAD_TRY(pack(*part, format, at, name));
@@ -141,7 +148,14 @@ class WeightLoader {
       parts.push_back(&matrix);
     TETRAD_ASSIGN(PackedMatrix all, stack(parts, name));
     all.rows = static_cast<uint32_t>(matrices[0].rows);
-    stride = matrix_bytes(all);
+    const uint64_t bytes = matrix_bytes(all);
+    if (stride != 0 && stride != bytes) {
+      return fail(ErrorCode::unsupported,
+                  "{} has another format than the experts before, and a GPU computes one in all "
+                  "layers; use --device cpu",
+                  name);
+    }
+    stride = bytes;
     return all;
   }
 
@@ -157,7 +171,7 @@ class WeightLoader {
   Result<void> prepare() {
     if (pieces_[0] != nullptr) return {};
     for (std::byte*& piece : pieces_) {
-      TETRAD_ASSIGN(piece, memory_.allocate_pinned(kPieceBytes));
+      TETRAD_ASSIGN(piece, scratch_.allocate_pinned(kPieceBytes));
     }
     return {};
   }
@@ -178,7 +192,8 @@ class WeightLoader {
       used_ += count;
       done += count;
     }
-    done_ += bytes;
+    // Some get wider on the device, and vectors are not in the total.
+    done_ = std::min(done_ + bytes, total_);
     if (progress_) progress_(done_, total_);
     return {};
   }
@@ -187,7 +202,7 @@ class WeightLoader {
   Result<DeviceAddress> raw(int64_t bytes) {
     if (bytes > raw_bytes_) {
       TETRAD_TRY(kernels_.device().synchronize());
-      TETRAD_ASSIGN(raw_, memory_.allocate(bytes));
+      TETRAD_ASSIGN(raw_, scratch_.allocate(bytes));
       raw_bytes_ = bytes;
     }
     return raw_;
@@ -199,7 +214,7 @@ class WeightLoader {
     const auto cols = static_cast<uint32_t>(matrix.cols);
     if (format == TileFormat::halves) {
       const int64_t bytes = matrix.rows * matrix.cols * 2;
-      TETRAD_ASSIGN(const DeviceAddress weights, raw(bytes));
+      TETRAD_ASSIGN(const DeviceAddress weights, named(raw(bytes), name));
       TETRAD_TRY(copy(weights, matrix.data, bytes));
       kernels_.pack_halves({.weights = reinterpret_cast<const uint16_t*>(weights),
                             .tiles = reinterpret_cast<char*>(to),
@@ -215,7 +230,7 @@ class WeightLoader {
     const int64_t code_bytes = matrix.rows * matrix.cols / 2;
     const int64_t scale_bytes = matrix.rows * matrix.cols / kMxfp4GroupSize * 2;
     const int64_t scales_at = (code_bytes + 15) / 16 * 16;
-    TETRAD_ASSIGN(const DeviceAddress codes, raw(scales_at + scale_bytes));
+    TETRAD_ASSIGN(const DeviceAddress codes, named(raw(scales_at + scale_bytes), name));
     const DeviceAddress scales = codes + static_cast<uint64_t>(scales_at);
     TETRAD_TRY(copy(codes, matrix.data, code_bytes));
     TETRAD_TRY(copy(scales, matrix.scales, scale_bytes));
@@ -229,6 +244,7 @@ class WeightLoader {
 
   gpu::GpuKernels& kernels_;
   GpuMemory& memory_;
+  GpuMemory scratch_;  // until all is loaded
   Codebook& codebook_;
   bool has_codebook_ = false;
   LoadProgress progress_;
@@ -241,18 +257,33 @@ class WeightLoader {
   int64_t raw_bytes_ = 0;
 };
 
-int64_t bytes_of(const MiniMaxM2Weights& weights) {
-  int64_t bytes = weights.embed_tokens.total_bytes() + weights.lm_head.total_bytes();
-  for (const MiniMaxM2Layer& layer : weights.layers) {
-    for (const WeightMatrix* matrix :
-         {&layer.q_proj, &layer.k_proj, &layer.v_proj, &layer.o_proj, &layer.router})
-      bytes += matrix->total_bytes();
-    for (const std::vector<WeightMatrix>* experts : {&layer.w1, &layer.w3, &layer.w2}) {
-      for (const WeightMatrix& matrix : *experts)
-        bytes += matrix.total_bytes();
-    }
-  }
-  return bytes;
+}  // namespace
+
+namespace {
+
+Result<GpuLayer> load_gpu_layer(WeightLoader& loader, const MiniMaxM2Layer& layer,
+                                const std::string& prefix, GpuWeights& all) {
+  GpuLayer to;
+  const WeightMatrix* const qkv[] = {&layer.q_proj, &layer.k_proj, &layer.v_proj};
+  const WeightMatrix* const o[] = {&layer.o_proj};
+  const std::string experts = prefix + "block_sparse_moe.experts.*.";
+  const auto vector = [&](const std::vector<float>& values, const char* name) {
+    return named(loader.vector(values), prefix + name);
+  };
+  TETRAD_ASSIGN(to.qkv, loader.stack(qkv, prefix + "self_attn.{q,k,v}_proj"));
+  TETRAD_ASSIGN(to.o, loader.stack(o, prefix + "self_attn.o_proj"));
+  TETRAD_ASSIGN(to.w1, loader.experts(layer.w1, experts + "w1", all.up_stride));
+  TETRAD_ASSIGN(to.w3, loader.experts(layer.w3, experts + "w3", all.up_stride));
+  TETRAD_ASSIGN(to.w2, loader.experts(layer.w2, experts + "w2", all.down_stride));
+  TETRAD_ASSIGN(to.router, named(loader.floats(layer.router), prefix + "block_sparse_moe.gate"));
+  TETRAD_ASSIGN(to.routing_bias,
+                vector(layer.routing_bias, "block_sparse_moe.e_score_correction_bias"));
+  TETRAD_ASSIGN(to.input_layernorm, vector(layer.input_layernorm, "input_layernorm"));
+  TETRAD_ASSIGN(to.post_attention_layernorm,
+                vector(layer.post_attention_layernorm, "post_attention_layernorm"));
+  TETRAD_ASSIGN(to.q_norm, vector(layer.q_norm, "self_attn.q_norm"));
+  TETRAD_ASSIGN(to.k_norm, vector(layer.k_norm, "self_attn.k_norm"));
+  return to;
 }
 
 }  // namespace
@@ -261,29 +292,16 @@ Result<GpuWeights> load_gpu_weights(const ModelConfig& config, const MiniMaxM2We
                                     gpu::GpuKernels& kernels, GpuMemory& memory,
                                     const LoadProgress& progress) {
   GpuWeights all;
-  WeightLoader loader(kernels, memory, all.codebook, progress, bytes_of(weights));
-  TETRAD_ASSIGN(all.embed_tokens, loader.bf16(weights.embed_tokens));
+  WeightLoader loader(kernels, memory, all.codebook, progress, weights.total_bytes());
+  TETRAD_ASSIGN(all.embed_tokens, named(loader.bf16(weights.embed_tokens), "model.embed_tokens"));
   const WeightMatrix* const head[] = {&weights.lm_head};
   TETRAD_ASSIGN(all.lm_head, loader.stack(head, "lm_head"));
-  TETRAD_ASSIGN(all.norm, loader.vector(weights.norm));
+  TETRAD_ASSIGN(all.norm, named(loader.vector(weights.norm), "model.norm"));
   for (int64_t index = 0; index < config.num_hidden_layers; ++index) {
-    const MiniMaxM2Layer& layer = weights.layers[static_cast<size_t>(index)];
-    const std::string name = fmt::format("model.layers.{}.", index);
-    GpuLayer to;
-    const WeightMatrix* const qkv[] = {&layer.q_proj, &layer.k_proj, &layer.v_proj};
-    const WeightMatrix* const o[] = {&layer.o_proj};
-    TETRAD_ASSIGN(to.qkv, loader.stack(qkv, name + "self_attn.{q,k,v}_proj"));
-    TETRAD_ASSIGN(to.o, loader.stack(o, name + "self_attn.o_proj"));
-    TETRAD_ASSIGN(to.w1, loader.experts(layer.w1, name + "experts.w1", all.up_stride));
-    TETRAD_ASSIGN(to.w3, loader.experts(layer.w3, name + "experts.w3", all.up_stride));
-    TETRAD_ASSIGN(to.w2, loader.experts(layer.w2, name + "experts.w2", all.down_stride));
-    TETRAD_ASSIGN(to.router, loader.floats(layer.router));
-    TETRAD_ASSIGN(to.routing_bias, loader.vector(layer.routing_bias));
-    TETRAD_ASSIGN(to.input_layernorm, loader.vector(layer.input_layernorm));
-    TETRAD_ASSIGN(to.post_attention_layernorm, loader.vector(layer.post_attention_layernorm));
-    TETRAD_ASSIGN(to.q_norm, loader.vector(layer.q_norm));
-    TETRAD_ASSIGN(to.k_norm, loader.vector(layer.k_norm));
-    all.layers.push_back(to);
+    const std::string prefix = fmt::format("model.layers.{}.", index);
+    TETRAD_ASSIGN(const GpuLayer layer,
+                  load_gpu_layer(loader, weights.layers[static_cast<size_t>(index)], prefix, all));
+    all.layers.push_back(layer);
   }
   TETRAD_TRY(loader.finish());
   return all;

@@ -15,18 +15,17 @@ tl::unexpected<Error> missing_scales(const CheckpointKvScales& found) {
                     "--kv-cache-dtype fp8_e4m3 needs a scale for the keys and values of every "
                     "layer, and the checkpoint has those of {} of its {} layers{}; measure them "
                     "(tetrad quantize --calibration), give --kv-scale 1.0 to do without, or use "
-                    "--kv-cache-dtype bf16",
+                    "--kv-cache-dtype bf16, which --device cpu has",
                     found.num_layers_with_scales(), found.layers.size(), first_warning(found));
 }
 
 }  // namespace
 
-DType auto_kv_cache_dtype(const MiniMaxM2& model) {
-  const CheckpointKvScales& found = model.kv_scales();
+DType auto_kv_cache_dtype(const CheckpointKvScales& found) {
   return found.announced || found.num_layers_with_scales() > 0 ? DType::f8_e4m3 : DType::bf16;
 }
 
-Result<std::vector<KvScales>> resolve_kv_scales(const MiniMaxM2& model, DType dtype,
+Result<std::vector<KvScales>> resolve_kv_scales(const CheckpointKvScales& found, DType dtype,
                                                 std::optional<float> override_scale) {
   if (override_scale && !(std::isfinite(*override_scale) && *override_scale > 0)) {
     return fail_param("--kv-scale", "--kv-scale {} is no positive number", *override_scale);
@@ -38,7 +37,6 @@ Result<std::vector<KvScales>> resolve_kv_scales(const MiniMaxM2& model, DType dt
                       "has no scales",
                       dtype_name(dtype));
   }
-  const CheckpointKvScales& found = model.kv_scales();
   std::vector<KvScales> scales;
   for (const std::optional<KvScales>& layer : found.layers) {
     if (!layer && !override_scale) return missing_scales(found);

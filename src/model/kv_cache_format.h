@@ -8,7 +8,6 @@
 #include "base/dtype.h"
 #include "base/error.h"
 #include "checkpoint/kv_scales.h"
-#include "model/minimax_m2.h"
 
 namespace tetrad {
 
@@ -19,13 +18,13 @@ struct KvCacheFormat {
 
 /// What `--kv-cache-dtype auto` means: F8_E4M3 where the checkpoint has scales for it or its
 /// config.json asks for it, else BF16.
-DType auto_kv_cache_dtype(const MiniMaxM2& model);
+DType auto_kv_cache_dtype(const CheckpointKvScales& found);
 
 /// The scales that a cache of `dtype` uses, in the form KvCache::create takes them: those of the
 /// checkpoint, or `override_scale` (--kv-scale) for the keys and values of every layer. Errors:
 /// F8_E4M3 where a layer has neither, an `override_scale` that is no positive number or that
 /// nothing would use.
-Result<std::vector<KvScales>> resolve_kv_scales(const MiniMaxM2& model, DType dtype,
+Result<std::vector<KvScales>> resolve_kv_scales(const CheckpointKvScales& found, DType dtype,
                                                 std::optional<float> override_scale);
 
 }  // namespace tetrad

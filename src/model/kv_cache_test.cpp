@@ -74,27 +74,28 @@ TEST_F(KvCacheTest, ScalesComeFromTheCheckpoint) {
   add_scale("k_proj.k_scale", 0.25f);
   add_scale("v_proj.v_scale", 0.75f);
   const MiniMaxM2& model = load();
-  EXPECT_EQ(auto_kv_cache_dtype(model), DType::f8_e4m3);
-  EXPECT_THAT(resolve_kv_scales(model, DType::f8_e4m3, std::nullopt).value(),
+  EXPECT_EQ(auto_kv_cache_dtype(model.kv_scales()), DType::f8_e4m3);
+  EXPECT_THAT(resolve_kv_scales(model.kv_scales(), DType::f8_e4m3, std::nullopt).value(),
               ElementsAre(KvScales{0.25f, 0.75f}));
-  EXPECT_THAT(resolve_kv_scales(model, DType::bf16, std::nullopt).value(), IsEmpty());
-  EXPECT_THAT(resolve_kv_scales(model, DType::f8_e4m3, 2.0f).value(),
+  EXPECT_THAT(resolve_kv_scales(model.kv_scales(), DType::bf16, std::nullopt).value(), IsEmpty());
+  EXPECT_THAT(resolve_kv_scales(model.kv_scales(), DType::f8_e4m3, 2.0f).value(),
               ElementsAre(KvScales{2.0f, 2.0f}));
 }
 
 TEST_F(KvCacheTest, Fp8WithoutScalesIsRefusedUnlessAScaleIsGiven) {
   const MiniMaxM2& model = load();
-  EXPECT_EQ(auto_kv_cache_dtype(model), DType::bf16);
-  const auto refused = resolve_kv_scales(model, DType::f8_e4m3, std::nullopt);
+  EXPECT_EQ(auto_kv_cache_dtype(model.kv_scales()), DType::bf16);
+  const auto refused = resolve_kv_scales(model.kv_scales(), DType::f8_e4m3, std::nullopt);
   ASSERT_FALSE(refused);
   EXPECT_EQ(refused.error().param, "--kv-cache-dtype");
   EXPECT_THAT(refused.error().message, AllOf(HasSubstr("--kv-scale 1.0"), HasSubstr("0 of its 1")));
-  EXPECT_THAT(resolve_kv_scales(model, DType::f8_e4m3, 1.0f).value(), ElementsAre(KvScales{}));
+  EXPECT_THAT(resolve_kv_scales(model.kv_scales(), DType::f8_e4m3, 1.0f).value(),
+              ElementsAre(KvScales{}));
 }
 
 TEST_F(KvCacheTest, TheRefusalSaysWhyAScaleDoesNotCount) {
   add_scale("kv_scale", -1.0f);
-  const auto refused = resolve_kv_scales(load(), DType::f8_e4m3, std::nullopt);
+  const auto refused = resolve_kv_scales(load().kv_scales(), DType::f8_e4m3, std::nullopt);
   ASSERT_FALSE(refused);
   EXPECT_THAT(refused.error().message, HasSubstr("kv_scale\" holds -1"));
 }
@@ -103,8 +104,8 @@ TEST_F(KvCacheTest, RefusesAScaleThatNothingUses) {
   const MiniMaxM2& model = load();
   for (const float bad : {0.0f, -1.0f, std::numeric_limits<float>::infinity(),
                           std::numeric_limits<float>::quiet_NaN()})
-    EXPECT_FALSE(resolve_kv_scales(model, DType::f8_e4m3, bad)) << bad;
-  const auto unused = resolve_kv_scales(model, DType::bf16, 1.0f);
+    EXPECT_FALSE(resolve_kv_scales(model.kv_scales(), DType::f8_e4m3, bad)) << bad;
+  const auto unused = resolve_kv_scales(model.kv_scales(), DType::bf16, 1.0f);
   ASSERT_FALSE(unused);
   EXPECT_EQ(unused.error().param, "--kv-scale");
   EXPECT_THAT(unused.error().message, HasSubstr("BF16"));
@@ -113,7 +114,7 @@ TEST_F(KvCacheTest, RefusesAScaleThatNothingUses) {
 TEST_F(KvCacheTest, TheConfigAloneMakesAutoFp8) {
   tiny_.config["quantization_config"] = *parse_json(
       R"({"quant_method": "mxfp4_16", "kv_cache_scheme": {"num_bits": 8, "type": "float"}})");
-  EXPECT_EQ(auto_kv_cache_dtype(load()), DType::f8_e4m3);
+  EXPECT_EQ(auto_kv_cache_dtype(load().kv_scales()), DType::f8_e4m3);
 }
 
 /// With one token attention returns its value: what is observed as "v", rounded as the scale says.

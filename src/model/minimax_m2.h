@@ -48,6 +48,9 @@ struct MiniMaxM2Weights {
   std::vector<MiniMaxM2Layer> layers;
   CheckpointKvScales kv_scales;
 
+  /// Of all matrices, as they are packed.
+  int64_t total_bytes() const;
+
   /// Checks every tensor's presence, format and shape against the config.
   static Result<MiniMaxM2Weights> load(const Checkpoint& checkpoint);
 };

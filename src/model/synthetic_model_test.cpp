@@ -22,7 +22,8 @@ using synthetic_model_for_tests::synthetic_model;
 using testing::HasSubstr;
 
 SequenceRunner runner_of(MiniMaxM2& model, DType kv_dtype, int64_t max_tokens) {
-  const KvCacheFormat format = {kv_dtype, resolve_kv_scales(model, kv_dtype, std::nullopt).value()};
+  const KvCacheFormat format = {
+      kv_dtype, resolve_kv_scales(model.kv_scales(), kv_dtype, std::nullopt).value()};
   return SequenceRunner::create(model, format, max_tokens).value();
 }
 

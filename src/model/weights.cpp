@@ -45,6 +45,20 @@ Result<MiniMaxM2Layer> load_layer(const Checkpoint& checkpoint, int64_t index) {
 
 }  // namespace
 
+int64_t MiniMaxM2Weights::total_bytes() const {
+  int64_t bytes = embed_tokens.total_bytes() + lm_head.total_bytes();
+  for (const MiniMaxM2Layer& layer : layers) {
+    for (const WeightMatrix* matrix :
+         {&layer.q_proj, &layer.k_proj, &layer.v_proj, &layer.o_proj, &layer.router})
+      bytes += matrix->total_bytes();
+    for (const std::vector<WeightMatrix>* experts : {&layer.w1, &layer.w3, &layer.w2}) {
+      for (const WeightMatrix& matrix : *experts)
+        bytes += matrix.total_bytes();
+    }
+  }
+  return bytes;
+}
+
 Result<MiniMaxM2Weights> MiniMaxM2Weights::load(const Checkpoint& checkpoint) {
   const ModelConfig& config = checkpoint.config();
   MiniMaxM2Weights weights;

@@ -31,15 +31,15 @@ Result<void> check_evaluated_ids(std::span<const int32_t> ids, int64_t vocab_siz
   return {};
 }
 
-Result<Perplexity> evaluate_perplexity(MiniMaxM2& model, const KvCacheFormat& kv_cache,
-                                       std::span<const int32_t> ids, int64_t window) {
+Result<Perplexity> evaluate_perplexity(DeviceModel& model, std::span<const int32_t> ids,
+                                       int64_t window) {
   if (window < 2 || window > model.config().max_position_embeddings) {
     return fail_param("--window", "the window must be between 2 and the model's {} positions",
                       model.config().max_position_embeddings);
   }
   TETRAD_TRY(check_evaluated_ids(ids, model.config().vocab_size));
   const auto total = static_cast<int64_t>(ids.size());
-  TETRAD_ASSIGN(SequenceRunner runner, SequenceRunner::create(model, kv_cache, window));
+  TETRAD_ASSIGN(SequenceRunner runner, SequenceRunner::create(model, window));
 
   Perplexity result;
   double sum = 0;

@@ -4,8 +4,7 @@
 #include <span>
 
 #include "base/error.h"
-#include "model/kv_cache_format.h"
-#include "model/minimax_m2.h"
+#include "model/device_model.h"
 
 namespace tetrad {
 
@@ -22,7 +21,7 @@ Result<void> check_evaluated_ids(std::span<const int32_t> ids, int64_t vocab_siz
 /// Cuts `ids` into consecutive windows, runs each alone from position 0, and averages -log p over
 /// every token but the first of each window; a last window of one token predicts nothing.
 /// Errors: those of check_evaluated_ids, a window outside [2, max_position_embeddings].
-Result<Perplexity> evaluate_perplexity(MiniMaxM2& model, const KvCacheFormat& kv_cache,
-                                       std::span<const int32_t> ids, int64_t window);
+Result<Perplexity> evaluate_perplexity(DeviceModel& model, std::span<const int32_t> ids,
+                                       int64_t window);
 
 }  // namespace tetrad

@@ -33,6 +33,19 @@ def variant(name, file, change):
     return str(folder)
 
 
+def unscaled():
+    """One layer in BF16, without scales of an FP8 cache, and with MODEL's tokenizer."""
+    folder = FOLDER / "unscaled"
+    folder.mkdir()
+    layer = pathlib.Path(__file__).resolve().parent.parent / "golden" / "first_layer"
+    for path in layer.iterdir():
+        (folder / path.name).symlink_to(path)
+    for name in ("tokenizer.json", "tokenizer_config.json"):
+        if not (folder / name).exists():
+            (folder / name).symlink_to(pathlib.Path(MODEL).resolve() / name)
+    return str(folder)
+
+
 def swap_words(tokenizer):
     vocab = tokenizer["model"]["vocab"]
     vocab["Ġtext"], vocab["Ġof"] = vocab["Ġof"], vocab["Ġtext"]
@@ -49,6 +62,7 @@ PLACES = {
     "SWAPPED": variant("swapped", "tokenizer.json", swap_words),
     "LONGER": variant("longer", "tokenizer.json", add_token),
     "MUTE": variant("mute", "tokenizer.json", None),
+    "UNSCALED": unscaled(),
 }
 
 # (words, what the message must match): all exit with 2.
@@ -117,6 +131,27 @@ USAGE = [
     ("serve M --gpu-memory-utilization 2", r"--gpu-memory-utilization: must be a number from 0.01 to 1, not 2"),
     ("serve M --max-num-seqs 010x", r"--max-num-seqs: must be a whole number from 1 to 4096, not 010x"),
 
+    ("serve M --device cuda", r"--device: cuda not in \{cpu,auto,gpu,emulated-nvidia,emulated-gfx12\}"),
+    *((f"{verb} --device emulated-{machine} {flag}", pattern)
+      for verb, machine in (("serve M", "nvidia"), ("generate M", "gfx12"), ("chat M", "nvidia"), ("logits M", "gfx12"),
+                            ("eval M --text T", "nvidia"))
+      for flag, pattern in (
+          ("--dtype float32", r"^tetrad: --dtype float32: --device emulated-\w+ multiplies halves; use --device cpu"),
+          ("--kv-cache-dtype bf16", r"^tetrad: --kv-cache-dtype bf16: .* keeps keys and values in fp8"),
+          ("--kv-cache-dtype float32", r"^tetrad: --kv-cache-dtype float32: .* keeps keys and values in fp8"),
+          ("--kernels avx2", r"^tetrad: --kernels avx2: these are the CPU's"),
+          ("--threads 2", r"^tetrad: --threads 2: threads compute on --device cpu alone"))),
+    ("eval M --text T --against M --device gpu", r"--against looks into the forward pass, which only --device cpu shows"),
+    ("eval M --text T --kv-cache-dtype fp8 --calibrate-kv T --device gpu", r"--calibrate-kv looks into .* --device cpu"),
+    ("serve M --gpu-tuning T", r"--gpu-tuning is for --device gpu, and this is --device cpu"),
+    ("serve M --kv-cache-memory 9000GiB --device emulated-nvidia",
+     r"a KV cache of 9000.0 GiB does not fit: emulated nvidia has .* GiB, of which the weights take 0.0"),
+    ("generate M --kv-cache-memory 1MiB --device emulated-nvidia", r"hold 256 tokens, .* use --max-model-len 256, or give"),
+    ("generate M --gpu-memory-utilization 0.01 --device emulated-gfx12",
+     r"--gpu-memory-utilization 0.01 leaves .* GiB for the KV cache, .*--gpu-memory-utilization 0.\d+ would do"),
+    ("generate UNSCALED --device emulated-nvidia", r"needs a scale .* has those of 0 of its 1 layers.*--kv-scale 1.0"),
+    ("logits M --max-model-len 5000", r"--max-model-len: 5000 exceeds the model's"),
+
     ("generate M --temperature -1", r"--temperature: must be a number from 0 to 100, not -1"),
     ("generate M --top-p 0", r"--top-p: must be a number greater than 0 and at most 1, not 0"),
     ("generate M --min-p 2", r"--min-p: must be a number from 0 to 1, not 2"),
@@ -171,6 +206,13 @@ USAGE = [
     ("bench model --only all", r"--only: all not in"),
     ("bench model --only decode --prompts 3", r"--prompts belongs to --only prefill"),
     ("bench model --kernels sse", r"--kernels: sse not in"),
+    ("bench model --gpu-tuning x.json", r"--gpu-tuning belongs to --device gpu"),
+    ("bench model --device emulated-nvidia --gpu-tuning E", r"--gpu-tuning: .*empty.txt: "),
+    ("tune --device cpu", r"--device: cpu not in"),
+    ("tune --batches 0", r"--batches: must be a whole number from 1 to 1024, not 0"),
+    ("tune --prompts 5000", r"--prompts: must be a whole number from 1 to 4096, not 5000"),
+    ("tune --rounds 0", r"--rounds: must be a whole number from 1 to"),
+    ("tune --device emulated-nvidia --shape layrs=3", r"--shape: unknown \"layrs\"; did you mean layers\?"),
     ("quantize M", r"^tetrad quantize: DST is required"),
     ("quantize M D --format int4", r"--format: 'int4' is not one of mxfp4_16, bf16, mxfp4, nvfp4, fp8_block"),
     ("quantize M D --scale-search best", r"--scale-search: 'best' is not one of exact, fast, amax"),
@@ -189,6 +231,7 @@ OUTSIDE = [
     ("serve M --api-key-file /no/such/file", r"--api-key-file: .*no/such/file"),
     ("serve M --ssl-certfile /no/such/file", r"--ssl-certfile: cannot read /no/such/file"),
     ("serve M --chat-template /no/such/file", r"--chat-template: .*no/such/file"),
+    ("tune --device emulated-nvidia -o /no/such/folder/x.json", r"no/such/folder"),
     ("eval M --text /no/such/text", r"no/such/text"),
     ("eval M --text E", r"empty.txt: the text has fewer than 2 tokens"),
     ("eval M --text T --text E --against M", r"empty.txt: the text has fewer than 2 tokens"),
@@ -277,6 +320,15 @@ def check_result_path():
             check(" ".join(command), subprocess.CompletedProcess(command, child.returncode, stdout, stderr), status, pattern)
 
 
+def check_no_gpu():
+    """On a machine without one."""
+    words = "generate M --device gpu"
+    done = run(words)
+    if done.returncode != 0:
+        check(words, done, 1, r"^tetrad: (no NVIDIA driver: .*; install .*, or use --device cpu|this build has no code for "
+              r"GPUs; .* --device cpu|no HIP runtime: )")
+
+
 def main():
     for words, pattern in USAGE:
         check(words, run(words), 2, pattern)
@@ -295,6 +347,7 @@ def main():
     for words, stdin in FINE:
         check(words, run(words, stdin), 0)
     check_result_path()
+    check_no_gpu()
     print(f"{len(USAGE) + len(OUTSIDE) + len(LINES) + len(UNKNOWN_FIELDS) + len(FINE) + 2} command lines, {failures} failed")
     sys.exit(failures > 0)
 

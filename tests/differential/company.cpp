@@ -11,12 +11,39 @@
 
 #include "base/json.h"
 #include "base/mapped_file.h"
+#include "gpu/emulated_device.h"
+#include "kernels/gpu/emulated_kernels.h"
+#include "kernels/gpu/gpu_code.h"
+#include "model/cpu_model.h"
+#include "model/gpu_device_model.h"
+#include "model/kv_cache_format.h"
 
 namespace tetrad::differential {
 namespace {
 
-const std::filesystem::path kModel =
-    std::filesystem::path(TETRAD_SOURCE_DIR) / "models/tetrad-demo-mxfp4_16";
+/// More than any request here has tokens.
+constexpr int64_t kLongest = 512;
+
+template <class T>
+T value_or_throw(Result<T> result) {
+  if (!result) throw std::runtime_error(result.error().message);
+  return std::move(result).value();
+}
+
+std::unique_ptr<DeviceModel> load_on_gpu(const Checkpoint& checkpoint, const std::string& device) {
+  auto opened =
+      value_or_throw(device == "emulated-nvidia"
+                         ? gpu::open_emulated_device("nvidia", gpu::emulated_nvidia_kernels())
+                     : device == "emulated-gfx12"
+                         ? gpu::open_emulated_device("gfx12", gpu::emulated_gfx12_kernels())
+                         : gpu::open_gpu());
+  const MiniMaxM2Weights weights = MiniMaxM2Weights::load(checkpoint).value();
+  const gpu::GpuKernels kernels = value_or_throw(gpu::GpuKernels::create(*opened));
+  return value_or_throw(GpuDeviceModel::load(
+      checkpoint.config(), weights,
+      resolve_kv_scales(weights.kv_scales, DType::f8_e4m3, std::nullopt).value(), std::move(opened),
+      kernels));
+}
 
 class Listener final : public EventSink {
  public:
@@ -51,12 +78,16 @@ class Counter final : public EngineObserver {
 /// A core with its model and cache.
 class Engine {
  public:
-  Engine(MiniMaxM2& model, const Tokenizer& tokenizer, const SchedulerOptions& options,
+  Engine(DeviceModel& model, const Tokenizer& tokenizer, const SchedulerOptions& options,
          Counts& counts)
       : tokenizer_(tokenizer),
         counter_(counts),
-        model_(model, KvCache::create(model.config(), DType::bf16, options.num_kv_blocks).value()),
-        core_(options, PrefixIndex::Key{}, {}, model_, clock_, counter_) {}
+        model_(
+            value_or_throw(model.start({.max_model_len = kLongest,
+                                        .max_num_seqs = options.max_num_seqs,
+                                        .max_num_batched_tokens = options.max_num_batched_tokens},
+                                       {.bytes = options.num_kv_blocks * model.kv_block_bytes()}))),
+        core_(options, PrefixIndex::Key{}, {}, *model_.steps, clock_, counter_) {}
 
   void add(const GenerationRequest& request, Answer& answer) {
     core_.add(std::make_unique<Sequence>(++last_id_, request, std::make_shared<Listener>(answer),
@@ -72,7 +103,7 @@ class Engine {
   const Tokenizer& tokenizer_;
   Counter counter_;
   SteadyClock clock_;
-  CachedModel model_;
+  StartedModel model_;
   EngineCore core_;
   RequestId last_id_ = 0;
 };
@@ -80,11 +111,9 @@ class Engine {
 /// Draws requests; prompts are pieces of what the model was trained on, and now and then noise.
 class Requests {
  public:
-  Requests(uint64_t seed, int64_t vocab_size) : random_(seed), vocab_size_(vocab_size) {
-    const auto file = parse_json(read_text_file(std::filesystem::path(TETRAD_SOURCE_DIR) /
-                                                "tests/golden/prompt_ids.json")
-                                     .value())
-                          .value();
+  Requests(const std::filesystem::path& prompts, uint64_t seed, int64_t vocab_size)
+      : random_(seed), vocab_size_(vocab_size) {
+    const auto file = parse_json(read_text_file(prompts).value()).value();
     for (const json::value& prompt : file.as_array())
       texts_.push_back(json::value_to<std::vector<TokenId>>(prompt.at("ids")));
   }
@@ -141,20 +170,27 @@ class Requests {
 
 }  // namespace
 
-Bench::Bench()
-    : tokenizer_(
-          std::make_unique<Tokenizer>(Tokenizer::from_file(kModel / "tokenizer.json").value())) {
+Bench::Bench(const BenchOptions& options)
+    : prompts_(options.root / "tests/golden/prompt_ids.json") {
+  const std::filesystem::path folder = options.root / "models/tetrad-demo-mxfp4_16";
+  tokenizer_ =
+      std::make_unique<Tokenizer>(value_or_throw(Tokenizer::from_file(folder / "tokenizer.json")));
+  auto checkpoint = std::make_shared<const Checkpoint>(value_or_throw(Checkpoint::open(folder)));
+  if (options.device != "cpu") {
+    model_ = load_on_gpu(*checkpoint, options.device);
+    return;
+  }
   const auto threads = static_cast<int>(std::max(1u, std::thread::hardware_concurrency()));
-  auto checkpoint = std::make_shared<const Checkpoint>(Checkpoint::open(kModel).value());
-  model_ = MiniMaxM2::load(std::move(checkpoint),
-                           make_cpu_kernels(std::make_shared<ThreadPool>(threads)).value())
-               .value();
+  cpu_model_ = MiniMaxM2::load(std::move(checkpoint),
+                               make_cpu_kernels(std::make_shared<ThreadPool>(threads)).value())
+                   .value();
+  model_ = std::make_unique<CpuModel>(*cpu_model_, KvCacheFormat{DType::bf16, {}});
 }
 
 Bench::~Bench() = default;
 
 std::vector<GenerationRequest> Bench::random_requests(int64_t count, uint64_t seed) const {
-  Requests draw(seed, model_->config().vocab_size);
+  Requests draw(prompts_, seed, model_->config().vocab_size);
   std::vector<GenerationRequest> requests;
   while (std::ssize(requests) < count)
     requests.push_back(draw.next());
@@ -188,7 +224,7 @@ std::vector<Answer> Bench::answers_together(const std::vector<GenerationRequest>
 
 int64_t Bench::check_every_split_point() {
   GenerationRequest request;
-  request.prompt_ids = Requests(1, model_->config().vocab_size).longest_text();
+  request.prompt_ids = Requests(prompts_, 1, model_->config().vocab_size).longest_text();
   request.prompt_ids.resize(std::min<size_t>(request.prompt_ids.size(), 70));
   request.sampling = {.temperature = 0, .seed = 1, .max_tokens = 20, .ignore_eos = true};
   const std::vector<Answer> expected = answers_alone({request});

@@ -1,10 +1,13 @@
 #pragma once
 
+#include <filesystem>
 #include <memory>
 #include <string>
 #include <vector>
 
 #include "engine/core.h"
+#include "model/device_model.h"
+#include "model/minimax_m2.h"
 #include "text/tokenizer.h"
 
 namespace tetrad::differential {
@@ -25,10 +28,16 @@ struct Counts {
   int64_t accepted_drafts = 0;
 };
 
+struct BenchOptions {
+  std::filesystem::path root;  // of the repository
+  std::string device = "cpu";  // or gpu, emulated-nvidia, emulated-gfx12
+};
+
 /// The bundled model, and the engine's core over it in any size.
 class Bench {
  public:
-  Bench();
+  /// Throws std::runtime_error, where there is no such device.
+  explicit Bench(const BenchOptions& options);
   ~Bench();
 
   /// Greedy and sampled, long and short, with shared beginnings, stop strings, priorities, salts
@@ -46,7 +55,9 @@ class Bench {
 
  private:
   std::unique_ptr<Tokenizer> tokenizer_;
-  std::unique_ptr<MiniMaxM2> model_;
+  std::filesystem::path prompts_;
+  std::unique_ptr<MiniMaxM2> cpu_model_;  // on the CPU
+  std::unique_ptr<DeviceModel> model_;
 };
 
 /// Throws std::logic_error with the first difference.

@@ -1,6 +1,7 @@
 // The same random requests in every company: alone, batched, in chunks, preempted, with prefixes
 // cold and warm, with drafts. Whatever differs by a token is a fault.
-//   engine_differential [--requests N] [--seed S]
+//   engine_differential [--requests N] [--seed S] [--device cpu|gpu|emulated-nvidia|emulated-gfx12]
+//                       [--root REPOSITORY]
 
 #include <fmt/format.h>
 
@@ -68,8 +69,8 @@ void demand(bool condition, const char* name, const char* what) {
   if (!condition) throw std::logic_error(fmt::format("{}: {}", name, what));
 }
 
-void run(int64_t num_requests, uint64_t seed) {
-  Bench bench;
+void run(int64_t num_requests, uint64_t seed, const BenchOptions& options) {
+  Bench bench(options);
   const std::vector<GenerationRequest> requests = bench.random_requests(num_requests, seed);
   const std::vector<Answer> alone = bench.answers_alone(requests);
   for (const Company& company : kCompanies) {
@@ -93,13 +94,16 @@ void run(int64_t num_requests, uint64_t seed) {
 int main(int argc, char** argv) {
   int64_t num_requests = 1000;
   uint64_t seed = 1;
+  BenchOptions options{.root = TETRAD_SOURCE_DIR};
   for (int i = 1; i + 1 < argc; i += 2) {
     const std::string_view flag = argv[i];
     if (flag == "--requests") num_requests = std::atoll(argv[i + 1]);
     if (flag == "--seed") seed = static_cast<uint64_t>(std::atoll(argv[i + 1]));
+    if (flag == "--device") options.device = argv[i + 1];
+    if (flag == "--root") options.root = argv[i + 1];
   }
   try {
-    run(num_requests, seed);
+    run(num_requests, seed, options);
   } catch (const std::exception& error) {
     fmt::print(stderr, "{}\n", error.what());
     return 1;

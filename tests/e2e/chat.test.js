@@ -161,7 +161,7 @@ describe('chat', () => {
     assert.equal((await server.get('/health')).status, 200);
     const version = await (await server.get('/version')).json();
     assert.equal(version.model, 'demo');
-    for (const key of ['version', 'kernels', 'kv_cache_dtype', 'build_type']) {
+    for (const key of ['version', 'device', 'kernels', 'kv_cache_dtype', 'build_type']) {
       assert.ok(version[key].length > 0, key);
     }
     assert.ok(server.readyLine.includes(`kernels ${version.kernels}`));

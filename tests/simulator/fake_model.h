@@ -4,7 +4,7 @@
 #include <span>
 #include <vector>
 
-#include "engine/step_model.h"
+#include "model/step_model.h"
 #include "text/tokenizer.h"
 
 namespace tetrad::simulator {

@@ -4,13 +4,14 @@
 
 #include "base/error.h"
 #include "kernels/batch.h"
+#include "kernels/kernels.h"
 #include "model/kv_cache.h"
 #include "model/minimax_m2.h"
 
 namespace tetrad {
 
-/// What the engine asks of a model and its KV cache. Behind it stand the real ones, over however
-/// many ranks, or in tests a fake that tells exactly what it was given.
+/// What the engine asks of a model and its KV cache. Behind it stand the real ones, on whatever
+/// computes them, or in tests a fake that tells exactly what it was given.
 class StepModel {
  public:
   virtual ~StepModel() = default;
@@ -19,12 +20,16 @@ class StepModel {
   virtual Result<Activations> forward(const Batch& batch) = 0;
 };
 
+/// On the processors.
 class CachedModel final : public StepModel {
  public:
   /// The model must outlive this.
   CachedModel(MiniMaxM2& model, KvCache cache) : model_(model), cache_(std::move(cache)) {}
 
-  Result<Activations> forward(const Batch& batch) override { return model_.forward(batch, cache_); }
+  Result<Activations> forward(const Batch& batch) override { return forward(batch, nullptr); }
+  Activations forward(const Batch& batch, const Observer* observer) {
+    return model_.forward(batch, cache_, observer);
+  }
   const KvCache& cache() const { return cache_; }
 
  private:

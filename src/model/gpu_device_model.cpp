@@ -1,0 +1,160 @@
+#include "model/gpu_device_model.h"
+
+#include <fmt/format.h>
+
+#include <algorithm>
+#include <cmath>
+#include <utility>
+
+namespace tetrad {
+namespace {
+
+/// vLLM's default.
+constexpr double kDefaultUtilization = 0.9;
+/// Rows whose logits are computed at once: 64 of a vocabulary of 200,064 are 51 MB, on the device
+/// and in page-locked memory.
+constexpr int64_t kFewestLogitsRows = 64;
+constexpr int64_t kMostLogitsRows = 256;
+/// For what a driver takes while steps are computed: graphs, and what each allocation is rounded up
+/// to.
+constexpr int64_t kDriverReserve = int64_t{256} << 20;
+/// Weights alone: no buffers, no cache.
+constexpr GpuModelLimits kNoSteps{
+    .max_num_batched_tokens = 0, .max_num_seqs = 0, .max_logits_rows = 0};
+
+double gib_of(int64_t bytes) {
+  return static_cast<double>(bytes) / (int64_t{1} << 30);
+}
+
+}  // namespace
+
+/// What the engine computes with. Lets the next be started when it goes.
+class GpuDeviceModel::Steps final : public StepModel {
+ public:
+  explicit Steps(GpuDeviceModel& owner) : owner_(owner) { owner_.is_started_ = true; }
+  ~Steps() override { owner_.is_started_ = false; }
+  Steps(const Steps&) = delete;
+  Steps& operator=(const Steps&) = delete;
+
+  Result<Activations> forward(const Batch& batch) override { return owner_.model_->forward(batch); }
+
+ private:
+  GpuDeviceModel& owner_;
+};
+
+Result<std::unique_ptr<GpuDeviceModel>> GpuDeviceModel::load(
+    const ModelConfig& config, const MiniMaxM2Weights& weights, std::vector<KvScales> kv_scales,
+    std::unique_ptr<gpu::Device> device, gpu::GpuKernels kernels, const LoadProgress& progress) {
+  TETRAD_TRY(GpuModel::check_config(config));
+  TETRAD_ASSIGN(const gpu::DeviceInfo info, device->info());
+  const int64_t weight_bytes = weights.total_bytes();
+  if (weight_bytes > info.free_bytes) {
+    return fail(ErrorCode::resource_exhausted,
+                "the weights take {:.1f} GiB, and {} has {:.1f} GiB free of {:.1f}; use a GPU with "
+                "more memory, or --device cpu",
+                gib_of(weight_bytes), info.name, gib_of(info.free_bytes), gib_of(info.total_bytes));
+  }
+  auto memory = std::make_unique<GpuMemory>(*device);
+  TETRAD_ASSIGN(GpuWeights on_gpu, load_gpu_weights(config, weights, kernels, *memory, progress));
+  // Buffers come with the first start().
+  TETRAD_ASSIGN(auto model, GpuModel::create(config, std::move(device), kernels, std::move(memory),
+                                             std::move(on_gpu), kv_scales, kNoSteps));
+  return std::unique_ptr<GpuDeviceModel>(new GpuDeviceModel(std::move(model), info, weight_bytes));
+}
+
+GpuDeviceModel::GpuDeviceModel(std::unique_ptr<GpuModel> model, const gpu::DeviceInfo& info,
+                               int64_t weight_bytes)
+    : model_(std::move(model)),
+      device_(info.name),
+      kernels_(info.architecture),
+      is_emulated_(info.architecture == "emulated"),
+      weight_bytes_(weight_bytes) {
+  if (!is_emulated_) return;
+  device_ = "emulated " + info.name;
+  kernels_ = "emulated-" + info.name;
+}
+
+Result<GpuDeviceModel::Memory> GpuDeviceModel::make_buffers(const StepLimits& limits) {
+  gpu::Device& device = model_->kernels().device();
+  TETRAD_TRY(model_->resize(kNoSteps));
+  TETRAD_ASSIGN(const gpu::DeviceInfo before, device.info());
+  auto resized = model_->resize(
+      {.max_num_batched_tokens = limits.max_num_batched_tokens,
+       .max_num_seqs = limits.max_num_seqs,
+       .max_logits_rows = std::clamp(limits.max_num_seqs, kFewestLogitsRows, kMostLogitsRows),
+       .max_model_len = limits.max_model_len});
+  if (!resized) {
+    return fail(resized.error().code,
+                "the buffers of a step of {} tokens do not fit beside the weights ({}); {}; use a "
+                "smaller --max-num-batched-tokens or --max-num-seqs",
+                limits.max_num_batched_tokens, resized.error().message,
+                describe({.total = before.total_bytes, .free = before.free_bytes}));
+  }
+  TETRAD_ASSIGN(const gpu::DeviceInfo after, device.info());
+  return Memory{
+      .total = after.total_bytes,
+      .free = std::max<int64_t>(after.free_bytes - (is_emulated_ ? 0 : kDriverReserve), 0),
+      .buffers = std::max<int64_t>(before.free_bytes - after.free_bytes, 0)};
+}
+
+std::string GpuDeviceModel::describe(const Memory& memory) const {
+  const int64_t others = memory.total - memory.free - memory.buffers - weight_bytes_;
+  return fmt::format(
+      "{} has {:.1f} GiB, of which the weights take {:.1f}, a step's buffers {:.1f}, and the "
+      "driver and other programs {:.1f}",
+      device_, gib_of(memory.total), gib_of(weight_bytes_), gib_of(memory.buffers),
+      gib_of(std::max<int64_t>(others, 0)));
+}
+
+Result<int64_t> GpuDeviceModel::kv_cache_bytes(const StepLimits& limits, const KvMemory& wanted,
+                                               const Memory& memory) const {
+  if (wanted.bytes > memory.free) {
+    const int64_t tokens = memory.free / kv_block_bytes() * kKvBlockSize;
+    return fail_param("--kv-cache-memory",
+                      "a KV cache of {:.1f} GiB does not fit: {}; {:.1f} are left, which hold {} "
+                      "tokens; ask for fewer with --kv-cache-memory or --max-model-len",
+                      gib_of(wanted.bytes), describe(memory), gib_of(memory.free), tokens);
+  }
+  if (wanted.bytes > 0) return wanted.bytes;
+  if (is_emulated_ && !wanted.utilization) return shared_kv_cache_bytes(limits, kv_block_bytes());
+  const double utilization = wanted.utilization.value_or(kDefaultUtilization);
+  const auto used = static_cast<double>(memory.total - memory.free);
+  const double left = utilization * static_cast<double>(memory.total) - used;
+  const auto needed = static_cast<double>(kv_blocks_for(limits.max_model_len) * kv_block_bytes());
+  if (left >= needed) return static_cast<int64_t>(left);
+
+  // What would be enough, for one sequence of full length or for shorter ones.
+  const double enough = std::ceil((used + needed) / static_cast<double>(memory.total) * 100) / 100;
+  const int64_t tokens_of_all = memory.free / kv_block_bytes() * kKvBlockSize;
+  const auto tokens =
+      std::max<int64_t>(static_cast<int64_t>(left) / kv_block_bytes() * kKvBlockSize, 0);
+  std::string advice =
+      enough <= 1 ? fmt::format("--gpu-memory-utilization {:.2f} would do", enough)
+                  : fmt::format("with all of it --max-model-len {} would fit", tokens_of_all);
+  if (tokens > 0) advice += fmt::format(", or --max-model-len {}", tokens);
+  return fail_param(
+      tokens > 0 ? "--max-model-len" : "--gpu-memory-utilization",
+      "--gpu-memory-utilization {:.2f} leaves {:.2f} GiB for the KV cache, and one sequence of {} "
+      "tokens takes {:.2f}: {}; {}",
+      utilization, std::max(left, 0.0) / (1 << 30), limits.max_model_len, needed / (1 << 30),
+      describe(memory), advice);
+}
+
+Result<StartedModel> GpuDeviceModel::start(const StepLimits& limits, const KvMemory& memory) {
+  if (is_started_) {
+    return fail(ErrorCode::internal, "steps of this model are being computed on the GPU already");
+  }
+  TETRAD_ASSIGN(const Memory beside, make_buffers(limits));
+  TETRAD_ASSIGN(const int64_t bytes, kv_cache_bytes(limits, memory, beside));
+  TETRAD_ASSIGN(const int64_t num_blocks,
+                kv_blocks_in(bytes, limits.max_model_len, kv_block_bytes()));
+  auto allocated = model_->allocate_kv_cache(num_blocks);
+  if (!allocated) {
+    return tl::unexpected(
+        std::move(allocated.error())
+            .in(fmt::format("a KV cache of {:.2f} GiB on {}", gib_of(bytes), device_)));
+  }
+  return StartedModel{.steps = std::make_unique<Steps>(*this), .num_kv_blocks = num_blocks};
+}
+
+}  // namespace tetrad

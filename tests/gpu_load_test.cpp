@@ -1,0 +1,187 @@
+// What a card has no room for, or does not compute, is said with the numbers and before the work.
+
+#include <gtest/gtest.h>
+
+#include <map>
+
+#include "bundled_gpu_model.h"
+
+namespace tetrad {
+namespace {
+
+constexpr int64_t kGiB = int64_t{1} << 30;
+
+/// The emulation with a memory of its own, of some size.
+class SmallCard final : public gpu::Device {
+ public:
+  SmallCard(int64_t total_bytes, int64_t used_by_others)
+      : total_bytes_(total_bytes), used_by_others_(used_by_others) {}
+
+  Result<gpu::DeviceInfo> info() override {
+    TETRAD_ASSIGN(gpu::DeviceInfo info, device_->info());
+    info.name = "Small Card";
+    info.architecture = "sm_90";
+    info.total_bytes = total_bytes_;
+    info.free_bytes = free_bytes();
+    return info;
+  }
+  Result<gpu::DeviceAddress> allocate(int64_t bytes) override {
+    if (bytes > free_bytes()) return fail(ErrorCode::resource_exhausted, "{} bytes", bytes);
+    TETRAD_ASSIGN(const gpu::DeviceAddress address, device_->allocate(bytes));
+    allocated_[address] = bytes;
+    return address;
+  }
+  void free(gpu::DeviceAddress address) override {
+    allocated_.erase(address);
+    device_->free(address);
+  }
+  Result<std::byte*> allocate_pinned(int64_t bytes) override {
+    return device_->allocate_pinned(bytes);
+  }
+  void free_pinned(std::byte* memory) override { device_->free_pinned(memory); }
+  Result<void> copy_to_device(gpu::DeviceAddress to, const void* from, int64_t bytes) override {
+    return device_->copy_to_device(to, from, bytes);
+  }
+  Result<void> copy_to_host(void* to, gpu::DeviceAddress from, int64_t bytes) override {
+    return device_->copy_to_host(to, from, bytes);
+  }
+  Result<void> fill(gpu::DeviceAddress address, uint8_t value, int64_t bytes) override {
+    return device_->fill(address, value, bytes);
+  }
+  Result<gpu::Kernel> kernel(std::string_view name) override { return device_->kernel(name); }
+  Result<void> launch(gpu::Kernel kernel, const gpu::LaunchShape& shape, const void* arguments,
+                      size_t argument_bytes) override {
+    return device_->launch(kernel, shape, arguments, argument_bytes);
+  }
+  Result<void> begin_graph() override { return device_->begin_graph(); }
+  Result<std::unique_ptr<gpu::Graph>> end_graph() override { return device_->end_graph(); }
+  Result<void> launch(const gpu::Graph& graph) override { return device_->launch(graph); }
+  Result<void> synchronize() override { return device_->synchronize(); }
+  Result<int> record_time() override { return device_->record_time(); }
+  Result<double> seconds_between(int first, int second) override {
+    return device_->seconds_between(first, second);
+  }
+  void forget_times() override { device_->forget_times(); }
+
+ private:
+  int64_t free_bytes() const {
+    int64_t free = total_bytes_ - used_by_others_;
+    for (const auto& [address, bytes] : allocated_)
+      free -= bytes;
+    return free;
+  }
+
+  std::unique_ptr<gpu::Device> device_ = emulated(false);
+  int64_t total_bytes_;
+  int64_t used_by_others_;
+  std::map<gpu::DeviceAddress, int64_t> allocated_;
+};
+
+constexpr StepLimits kLimits{
+    .max_model_len = 1024, .max_num_seqs = 2, .max_num_batched_tokens = 64};
+
+Result<int64_t> blocks_on_card(int64_t total, int64_t others, const StepLimits& limits,
+                               const KvMemory& memory) {
+  const BundledWeights bundled = bundled_weights(1);
+  TETRAD_ASSIGN(const auto model, load_on(std::make_unique<SmallCard>(total, others), bundled));
+  EXPECT_EQ(model->device(), "Small Card");
+  EXPECT_EQ(model->kernels(), "sm_90");
+  TETRAD_ASSIGN(const StartedModel started, model->start(limits, memory));
+  return started.num_kv_blocks;
+}
+
+TEST(GpuMemoryOfACard, TheCacheTakesWhatTheUtilizationLeaves) {
+  // A block of one layer takes 8 KiB; weights and buffers are some MiB, and 256 MiB are for the
+  // driver.
+  const auto half = blocks_on_card(kGiB, 0, kLimits, {.utilization = 0.5});
+  ASSERT_TRUE(half) << half.error().message;
+  EXPECT_GT(*half * 8192, 200 << 20);
+  EXPECT_LT(*half * 8192, 256 << 20);
+  const auto by_default = blocks_on_card(kGiB, 0, kLimits, {});
+  ASSERT_TRUE(by_default) << by_default.error().message;
+  EXPECT_NEAR(static_cast<double>((*by_default - *half) * 8192), 0.4 * kGiB, 1 << 20);
+  const auto beside_others = blocks_on_card(kGiB, kGiB / 4, kLimits, {});
+  ASSERT_TRUE(beside_others) << beside_others.error().message;
+  EXPECT_NEAR(static_cast<double>((*by_default - *beside_others) * 8192), 0.25 * kGiB, 1 << 20);
+}
+
+TEST(GpuMemoryOfACard, SaysWhichUtilizationOrLengthWouldDo) {
+  // Others and the driver have 0.75 of it; a sequence takes half a MiB.
+  auto error = blocks_on_card(kGiB, kGiB / 2, kLimits, {.utilization = 0.6}).error();
+  EXPECT_EQ(error.param, "--gpu-memory-utilization");
+  EXPECT_NE(error.message.find("--gpu-memory-utilization 0.60 leaves 0.00 GiB"), std::string::npos)
+      << error.message;
+  EXPECT_NE(error.message.find("driver and other programs 0.8"), std::string::npos)
+      << error.message;
+  const size_t advice = error.message.find("; --gpu-memory-utilization 0.7");
+  ASSERT_NE(advice, std::string::npos) << error.message;
+  const double enough = std::stod(
+      error.message.substr(error.message.rfind(' ', error.message.find(" would do") - 1)));
+  EXPECT_TRUE(blocks_on_card(kGiB, kGiB / 2, kLimits, {.utilization = enough}));
+
+  StepLimits longer = kLimits;
+  longer.max_model_len = 4096;  // 2 MiB; what is left is less, but some
+  double utilization = 0;
+  for (double tried = 0.25; tried < 0.4 && utilization == 0; tried += 0.0005) {
+    if (blocks_on_card(kGiB, 0, kLimits, {.utilization = tried})) utilization = tried;
+  }
+  error = blocks_on_card(kGiB, 0, longer, {.utilization = utilization}).error();
+  EXPECT_EQ(error.param, "--max-model-len");
+  EXPECT_NE(error.message.find(", or --max-model-len "), std::string::npos) << error.message;
+}
+
+TEST(GpuMemoryOfACard, SaysWhatDoesNotFit) {
+  auto error = blocks_on_card(5 << 20, 0, kLimits, {}).error();
+  EXPECT_EQ(error.code, ErrorCode::resource_exhausted);
+  EXPECT_NE(error.message.find("the weights take 0.0 GiB, and Small Card has 0.0"),
+            std::string::npos)
+      << error.message;
+  StepLimits huge = kLimits;
+  huge.max_num_batched_tokens = 1 << 17;
+  error = blocks_on_card(kGiB, 0, huge, {}).error();
+  EXPECT_EQ(error.code, ErrorCode::resource_exhausted);
+  EXPECT_NE(error.message.find("use a smaller --max-num-batched-tokens"), std::string::npos)
+      << error.message;
+  error = blocks_on_card(kGiB, 0, kLimits, {.bytes = kGiB}).error();
+  EXPECT_EQ(error.param, "--kv-cache-memory");
+  EXPECT_NE(error.message.find("are left, which hold"), std::string::npos) << error.message;
+}
+
+TEST(GpuLoad, AWeightThatNoKernelTakesIsNamed) {
+  BundledWeights bundled = bundled_weights(1);
+  bundled.weights.layers[0].o_proj.format = WeightFormat::f32;
+  const auto model = load_on(emulated(false), bundled);
+  ASSERT_FALSE(model);
+  EXPECT_EQ(model.error().code, ErrorCode::unsupported);
+  EXPECT_NE(model.error().message.find("model.layers.0.self_attn.o_proj"), std::string::npos)
+      << model.error().message;
+}
+
+TEST(GpuLoad, ExpertsOfTwoFormatsAreRefused) {
+  BundledWeights bundled = bundled_weights(1);
+  // The first layer's experts again, as if they were BF16: too short in memory, and never read.
+  bundled.weights.layers.push_back(bundled.weights.layers[0]);
+  bundled.config.num_hidden_layers = 2;
+  for (WeightMatrix& matrix : bundled.weights.layers[1].w1) {
+    matrix = bundled.weights.lm_head;
+    matrix.rows = bundled.config.intermediate_size;
+  }
+  const auto model = load_on(emulated(false), bundled);
+  ASSERT_FALSE(model);
+  EXPECT_EQ(model.error().code, ErrorCode::unsupported);
+  EXPECT_NE(model.error().message.find("model.layers.1.block_sparse_moe.experts.*.w1 has another"),
+            std::string::npos)
+      << model.error().message;
+}
+
+TEST(GpuLoad, AModelOfOtherSizesIsRefusedBeforeItsWeightsAreCopied) {
+  BundledWeights bundled = bundled_weights(1);
+  bundled.config.head_dim = 96;
+  const auto model =
+      load_on(emulated(false), bundled, [](int64_t, int64_t) { FAIL() << "bytes were copied"; });
+  ASSERT_FALSE(model);
+  EXPECT_NE(model.error().message.find("head_dim 64 or 128"), std::string::npos);
+}
+
+}  // namespace
+}  // namespace tetrad
