@@ -9,6 +9,10 @@
 #define TETRAD_KERNEL(name, Args, threads) \
   extern "C" __attribute__((global, launch_bounds(threads))) void name(const Args args)
 
+/// A kernel of which a multiprocessor is to hold so many blocks.
+#define TETRAD_CROWDED_KERNEL(name, Args, threads, blocks) \
+  extern "C" __attribute__((global, launch_bounds(threads, blocks))) void name(const Args args)
+
 namespace tetrad::gpu {
 
 TETRAD_DEVICE uint32_t thread_index() {
@@ -192,6 +196,13 @@ TETRAD_DEVICE float load_fresh(const float* from) {
   float value;
   asm volatile("ld.relaxed.gpu.global.f32 %0, [%1];" : "=f"(value) : "l"(from) : "memory");
   return value;
+}
+/// 16 bytes of it.
+TETRAD_DEVICE void load_fresh_16(uint32_t (&to)[4], const void* from) {
+  asm volatile("ld.relaxed.gpu.global.v4.u32 {%0, %1, %2, %3}, [%4];"
+               : "=r"(to[0]), "=r"(to[1]), "=r"(to[2]), "=r"(to[3])
+               : "l"(from)
+               : "memory");
 }
 /// *counter += 1 for all threads of the device; the value before.
 TETRAD_DEVICE uint32_t load_fresh(const uint32_t* from) {

@@ -97,25 +97,27 @@ void GpuModel::attention(size_t index) {
   const KvScales scales = b.scales[index];
   const auto head_dim = static_cast<uint32_t>(config_.head_dim);
   const double softmax_scale = 1.0 / std::sqrt(static_cast<double>(head_dim));
-  kernels_.qk_norm_rope({.qkv = b.qkv,
-                         .q_norm = layer.q_norm,
-                         .k_norm = layer.k_norm,
-                         .eps = static_cast<float>(config_.rms_norm_eps),
-                         .q_size = static_cast<uint32_t>(config_.q_size()),
-                         .kv_size = static_cast<uint32_t>(config_.kv_size()),
-                         .head_dim = head_dim,
-                         .rotary_dim = static_cast<uint32_t>(config_.rotary_dim),
-                         .rotation = b.rotation,
-                         .positions = in.positions.device,
-                         .slot_mapping = in.slot_mapping.device,
-                         .q_factor = static_cast<float>(softmax_scale * std::log2(std::exp(1.0)) *
-                                                        scales.k * gpu::kE4m3Factor),
-                         .q = b.q,
-                         .k_cache = b.k_cache[index],
-                         .v_cache = b.v_cache[index],
-                         .k_scale = scales.k,
-                         .v_scale = scales.v},
-                        shape_.num_tokens);
+  const gpu::QkNormRopeArgs rope{
+      .qkv = b.qkv,
+      .q_norm = layer.q_norm,
+      .k_norm = layer.k_norm,
+      .eps = static_cast<float>(config_.rms_norm_eps),
+      .q_size = static_cast<uint32_t>(config_.q_size()),
+      .kv_size = static_cast<uint32_t>(config_.kv_size()),
+      .head_dim = head_dim,
+      .rotary_dim = static_cast<uint32_t>(config_.rotary_dim),
+      .rotation = b.rotation,
+      .positions = in.positions.device,
+      .slot_mapping = in.slot_mapping.device,
+      .q_factor = static_cast<float>(softmax_scale * std::log2(std::exp(1.0)) * scales.k *
+                                     gpu::kE4m3Factor),
+      .q = b.q,
+      .k_cache = b.k_cache[index],
+      .v_cache = b.v_cache[index],
+      .k_scale = scales.k,
+      .v_scale = scales.v};
+  // Attention does it itself where a sequence has one token.
+  if (shape_.num_items > 0) kernels_.qk_norm_rope(rope, shape_.num_tokens);
   gpu::AttentionArgs args{
       .q = b.q,
       .k_cache = b.k_cache[index],
@@ -142,7 +144,8 @@ void GpuModel::attention(size_t index) {
   for (uint32_t first = 0; first < shape_.num_decodes; first += at_once) {
     const uint32_t count = std::min(at_once, shape_.num_decodes - first);
     args.sequences = in.decodes.device + first;
-    kernels_.attend_decode(args, head_dim, count, attention_work({in.decodes.host + first, count}));
+    kernels_.attend_decode({args, rope}, head_dim, count,
+                           attention_work({in.decodes.host + first, count}));
   }
   if (shape_.num_items > 0) kernels_.attend_prefill(args, head_dim, prefill_work());
 }
@@ -154,22 +157,23 @@ void GpuModel::experts(const GpuLayer& layer) {
   const auto top_k = static_cast<uint32_t>(config_.num_experts_per_tok);
   const uint32_t num_tokens = shape_.num_tokens;
   const uint32_t num_pairs = num_tokens * top_k;
+  const gpu::ExpertChoice choice{.logits = b.router_logits,
+                                 .bias = layer.routing_bias,
+                                 .num_experts = num_experts,
+                                 .num_experts_per_tok = top_k,
+                                 .num_tokens = num_tokens,
+                                 .expert_ids = b.expert_ids,
+                                 .weights = b.expert_weights};
   const gpu::RouteArgs route{.residual = b.residual,
                              .norm_weight = layer.post_attention_layernorm,
                              .eps = static_cast<float>(config_.rms_norm_eps),
                              .router = layer.router,
-                             .bias = layer.routing_bias,
                              .hidden_size = static_cast<uint32_t>(config_.hidden_size),
-                             .num_experts = num_experts,
-                             .num_experts_per_tok = top_k,
-                             .num_tokens = num_tokens,
                              .normed = b.normed,
                              .normed_stride = b.normed_stride,
                              .logits = b.router_logits,
-                             .expert_ids = b.expert_ids,
-                             .weights = b.expert_weights,
-                             .finished = b.route_finished,
-                             .lists = b.lists};
+                             .choice = choice,
+                             .finished = b.route_finished};
   if (num_tokens < gpu::kRouteManyTokens) {
     kernels_.route(route);
   } else {
@@ -184,7 +188,7 @@ void GpuModel::experts(const GpuLayer& layer) {
       .token_tile = is_few ? 0 : kernels_.gemm_token_tile(layer.w1.format, num_pairs, num_experts),
       .tiles = b.token_tiles,
       .num_tiles = b.num_token_tiles};
-  if (num_tokens > gpu::kRouteTokens)
+  if (num_tokens > gpu::kFewTokens)
     kernels_.group_by_expert({.expert_ids = b.expert_ids,
                               .num_pairs = num_pairs,
                               .num_experts = num_experts,
@@ -196,8 +200,7 @@ void GpuModel::experts(const GpuLayer& layer) {
                                 .expert_stride = weights_.up_stride,
                                 .x = b.normed,
                                 .x_stride = b.normed_stride,
-                                .num_experts_per_tok = top_k,
-                                .num_tokens = num_tokens,
+                                .choice = choice,
                                 .lists = b.lists,
                                 .hidden = b.hidden,
                                 .hidden_stride = b.hidden_stride};

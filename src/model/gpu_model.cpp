@@ -48,9 +48,9 @@ Result<void> GpuModel::check_config(const ModelConfig& config) {
   const int64_t group = config.num_attention_heads / config.num_key_value_heads;
   if ((config.head_dim != 64 && config.head_dim != 128) || group > gpu::kMaxGroup ||
       config.hidden_size > 128 * gpu::kRouterLoads || config.hidden_size % 128 != 0 ||
-      config.num_local_experts > 32 * gpu::kExpertsOfLane || config.num_experts_per_tok > 8 ||
+      config.num_local_experts > gpu::kMaxExperts || config.num_experts_per_tok > gpu::kMaxPicks ||
       config.q_size() > gpu::kDecodeWarps * gpu::kSegmentColumns ||
-      config.q_size() + config.kv_size() > gpu::kRopeThreads * gpu::kRopeLoads * 4 ||
+      config.q_size() + config.kv_size() > gpu::kNormChunk * (gpu::kMaxNormChunks - 1) ||
       config.intermediate_size > gpu::kDecodeWarps * gpu::kSegmentColumns) {
     return fail(ErrorCode::unsupported,
                 "the GPU's kernels take head_dim 64 or 128, up to {} query heads a KV head, "
@@ -58,11 +58,11 @@ Result<void> GpuModel::check_config(const ModelConfig& config) {
                 "and intermediate sizes up to {}, queries and keys together up to {}; this model "
                 "has {}, {}, {}, {} and {}, {}, {} and {}; "
                 "use --device cpu",
-                gpu::kMaxGroup, 128 * gpu::kRouterLoads, 32 * gpu::kExpertsOfLane,
-                gpu::kDecodeWarps * gpu::kSegmentColumns, gpu::kRopeThreads * gpu::kRopeLoads * 4,
-                config.head_dim, group, config.hidden_size, config.num_local_experts,
-                config.num_experts_per_tok, config.q_size(), config.intermediate_size,
-                config.q_size() + config.kv_size());
+                gpu::kMaxGroup, 128 * gpu::kRouterLoads, gpu::kMaxExperts,
+                gpu::kDecodeWarps * gpu::kSegmentColumns,
+                gpu::kNormChunk * (gpu::kMaxNormChunks - 1), config.head_dim, group,
+                config.hidden_size, config.num_local_experts, config.num_experts_per_tok,
+                config.q_size(), config.intermediate_size, config.q_size() + config.kv_size());
   }
   return {};
 }

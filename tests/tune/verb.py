@@ -15,7 +15,7 @@ TETRAD = sys.argv[1]
 SHAPE = "layers=1,experts=8,vocab=256,hidden=128,intermediate=64,heads=4,kv_heads=2,head_dim=64,experts_per_token=2"
 FOLDER = pathlib.Path(tempfile.mkdtemp(prefix="tetrad-tune-"))
 CHOICES = {"product_blocks", "experts_up_blocks", "experts_down_blocks", "max_job_tiles", "max_product_tokens",
-           "max_decode_expert_tokens", "small_gemm_tokens", "gemm_blocks", "small_experts_gemm_pairs",
+           "max_decode_expert_tokens", "small_gemm_tokens", "gemm_block_tokens", "small_experts_gemm_pairs",
            "narrow_experts_gemm_pairs"}
 failures = 0
 
@@ -48,7 +48,7 @@ def check_tune(device, card):
                                                                           "prefill 20"], file)
     expect(f"{device}: times", all(step["us_before"] > 0 and step["us_after"] > 0 for step in file["steps"]), file)
     tried = {line.split()[0] for line in done.stderr.splitlines() if line.endswith(("steps", "step", "taken"))}
-    expect(f"{device}: tried", {"product_blocks", "experts_up_blocks", "gemm_blocks"} <= tried <= CHOICES, tried)
+    expect(f"{device}: tried", {"product_blocks", "experts_up_blocks", "gemm_block_tokens"} <= tried <= CHOICES, tried)
     # As the next one is told to use it.
     done = bench("--only", "decode", "--contexts", "3", "--gpu-tuning", str(path), device=device)
     expect(f"{device}: is read", done.returncode == 0 and "made for" not in done.stdout + done.stderr, done)

@@ -17,6 +17,7 @@
 
 #include "gpu/fragment.h"
 #include "kernels/gpu/packed_matrix.h"
+#include "kernels/gpu/qk_norm_rope.h"
 
 namespace tetrad::gpu {
 
@@ -38,8 +39,8 @@ struct PrefillItem {
 
 /// Sequences of a step; of each, query_len rows of the batch from query_start on.
 struct AttentionArgs {
-  const uint16_t* q = nullptr;       // [T, num_heads * head_dim] halves, times kE4m3Factor and more
-                                     // (qk_norm_rope.h)
+  const uint16_t* q = nullptr;       // of prefill: [T, num_heads * head_dim] halves, times
+                                     // kE4m3Factor and more (qk_norm_rope.h)
   const uint8_t* k_cache = nullptr;  // E4M3 [blocks, num_kv_heads, 16, head_dim]
   const uint8_t* v_cache = nullptr;
   float v_scale = 1;
@@ -71,9 +72,11 @@ constexpr uint32_t partial_floats(uint32_t head_dim) {
   return 32 * (head_dim / 16 * F::kD + 2 * F::kTokensOfLane);
 }
 
+/// Of a decode block: the splits, a flag, and what becomes of the token's q, k and v.
 template <class F>
 constexpr uint32_t attend_decode_shared_bytes(uint32_t head_dim) {
-  return (kAttendWarps * partial_floats<F>(head_dim / kMergePartsOf<F>) + 4) * 4;
+  return (kAttendWarps * partial_floats<F>(head_dim / kMergePartsOf<F>) + 4) * 4 +
+         head_dim * (kMaxGroup * 2 + 2 + (kMaxGroup + 2) * 4) + kMaxNormChunks * 4;
 }
 
 // A block of gfx12 has 64 KiB.
@@ -174,6 +177,23 @@ struct Attention {
       TETRAD_UNROLL
       for (uint32_t& word : words)
         word = 0;
+    }
+    /// Row `row`'s key or value, which is not in the cache yet. Of whole blocks.
+    TETRAD_DEVICE void set_key(uint32_t row, const uint8_t* key) {
+      TETRAD_UNROLL
+      for (uint32_t i = 0; i < kRowsOfLane; ++i) {
+        if (Fragment::a_row(lane(), i) == row)
+          load_words<kKeyWords>(i * kKeyWords, key + Fragment::first_k(lane()) / kColumnsOfLane *
+                                                         (kHeadDim / kLanesOfRow));
+      }
+    }
+    TETRAD_DEVICE void set_value(uint32_t row, const uint8_t* value) {
+      TETRAD_UNROLL
+      for (uint32_t j = 0; j < kColumnsOfLane; ++j) {
+        if (Fragment::row_of_k(lane(), j) == row)
+          load_words<kValueWords>(j * kValueWords,
+                                  value + Fragment::a_row(lane(), 0) * kDimsOfLane);
+      }
     }
     /// Values of keys from `count` on become zero: what was never written may be NaN.
     TETRAD_DEVICE void clear_values(uint32_t count, uint32_t l) {

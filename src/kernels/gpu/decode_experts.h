@@ -4,8 +4,8 @@
 // launches: w1 and w3 with SwiGLU, then w2, whose last block for some columns adds up what the
 // experts gave each token and adds that to the residual.
 
+#include "kernels/gpu/choose_experts.h"
 #include "kernels/gpu/decode_product.h"
-#include "kernels/gpu/route.h"
 #include "kernels/gpu/swiglu.h"
 
 namespace tetrad::gpu {
@@ -18,12 +18,12 @@ struct ExpertsUpArgs {
   int8_t codebook[16] = {};
   const uint16_t* x = nullptr;  // [T, x_stride] halves in activation_offset order
   uint32_t x_stride = 0;
-  uint32_t num_experts_per_tok = 0;
-  uint32_t num_tokens = 0;
-  ExpertLists lists;
+  ExpertChoice choice;         // made here for up to kFewTokens tokens
+  ExpertLists lists;           // written for these, read for more
   uint16_t* hidden = nullptr;  // [pairs, hidden_stride] halves in activation_offset order
   uint32_t hidden_stride = 0;
-  uint32_t job_tiles = 1;  // tiles of rows a warp takes before its block meets
+  uint32_t job_tiles = 1;     // tiles of rows a warp takes before its block meets
+  uint32_t chunk_tokens = 1;  // tokens of an expert at a time: a fragment's at most
 };
 
 /// residual[t] += sum over picks, in order, of weight * (w2 hidden[pair] / kHiddenScale).
@@ -42,6 +42,7 @@ struct ExpertsDownArgs {
   float* residual = nullptr;            // [T, w2.rows]
   uint32_t* finished = nullptr;         // [jobs of an expert], 0 before and after
   uint32_t job_tiles = 1;
+  uint32_t chunk_tokens = 1;
 };
 
 namespace TETRAD_MACHINE {
@@ -60,26 +61,19 @@ struct ExpertJob {
   }
 };
 
-/// The tokens of a job, Fragment::kTokens at a time.
+/// The tokens of a job, some at a time.
 struct PairChunk {
   const uint32_t* pairs;
   uint32_t count;
   bool is_last;
-  TETRAD_DEVICE PairChunk(const ExpertLists& lists, const ActiveExpert& of, uint32_t done) {
+  TETRAD_DEVICE PairChunk(const ExpertLists& lists, const ActiveExpert& of, uint32_t done,
+                          uint32_t most) {
     const uint32_t left = of.num_pairs - done;
-    count = left < Fragment::kTokens ? left : Fragment::kTokens;
+    count = left < most ? left : most;
     pairs = lists.sorted_pairs + of.first_pair + done;
     is_last = count == left;
   }
 };
-
-/// Jobs of a launch. One token has as many experts as it picks: nothing of this waits for the
-/// lists.
-TETRAD_DEVICE uint32_t num_active_experts(const ExpertLists& lists, uint32_t num_tokens,
-                                          uint32_t num_experts_per_tok) {
-  if (num_tokens == 1) return num_experts_per_tok;
-  return load_fresh(lists.num_active);
-}
 
 /// Where a warp's segment of one of a job's tiles of rows begins; null where there is none.
 template <class Tile>
@@ -127,30 +121,38 @@ TETRAD_DEVICE void experts_up(const ExpertsUpArgs& args) {
   const uint32_t jobs_per_expert = tiles_for(args.w1.rows, rows);
   if constexpr (Tile::kBytes == kCodeTileBytes)
     fill_level_table(shared.table, args.codebook, kDecodeThreads);
+  const uint32_t num_tokens = args.choice.num_tokens;
+  const bool is_few = num_tokens <= kFewTokens;
+  const float bias = is_few ? bias_of_thread(args.choice) : 0;
   wait_for_launches_before();
   let_next_launch_begin();
-  const bool is_one = args.num_tokens == 1;
-  const uint32_t num_jobs =
-      num_active_experts(args.lists, args.num_tokens, args.num_experts_per_tok) * jobs_per_expert;
+  const bool is_one = num_tokens == 1;
+  if (is_one) shared.copy_row(0, args.x, args.w1.cols);
+  ExpertLists lists = args.lists;
+  if (is_few) {
+    auto& memory = *reinterpret_cast<ChoiceMemory*>(shared.x + args.chunk_tokens * shared.stride);
+    lists = choose_few(args.choice, bias, memory, args.lists, block_x() == 0);
+  }
+  const uint32_t num_jobs = *lists.num_active * jobs_per_expert;
 
   SegmentReader<Tile> reader;
   const auto first_of = [&](const ExpertJob& job, uint32_t index) TETRAD_INLINE -> const char* {
     if (index >= num_jobs) return nullptr;
     return segment_of<Tile>(tiles, args.expert_stride, job, args.job_tiles, 0, share, row_tiles);
   };
-  ExpertJob job(args.lists, block_x(), num_jobs, jobs_per_expert);
-  if (is_one) shared.copy_row(0, args.x, args.w1.cols);
+  ExpertJob job(lists, block_x(), num_jobs, jobs_per_expert);
   reader.start(first_of(job, block_x()), share.tiles_of_segment());
 
   for (uint32_t index = block_x(); index < num_jobs; index += grid_x()) {
-    const ExpertJob next(args.lists, index + grid_x(), num_jobs, jobs_per_expert);
-    for (uint32_t done = 0; done < job.of.num_pairs; done += Fragment::kTokens) {
-      const PairChunk chunk(args.lists, job.of, done);
+    const ExpertJob next(lists, index + grid_x(), num_jobs, jobs_per_expert);
+    for (uint32_t done = 0; done < job.of.num_pairs; done += args.chunk_tokens) {
+      const PairChunk chunk(lists, job.of, done, args.chunk_tokens);
       for (uint32_t i = 0; i < chunk.count && !is_one; ++i)
-        shared.copy_row(i,
-                        args.x + static_cast<uint64_t>(chunk.pairs[i] / args.num_experts_per_tok) *
-                                     args.x_stride,
-                        args.w1.cols);
+        shared.copy_row(
+            i,
+            args.x + static_cast<uint64_t>(chunk.pairs[i] / args.choice.num_experts_per_tok) *
+                         args.x_stride,
+            args.w1.cols);
       shared.wait_for_rows();
       sync_block();
       multiply_job(reader, tiles, args.expert_stride, job, args.job_tiles, share, row_tiles, shared,
@@ -207,8 +209,7 @@ TETRAD_DEVICE void experts_down(const ExpertsDownArgs& args) {
     fill_level_table(shared.table, args.codebook, kDecodeThreads);
   wait_for_launches_before();
   let_next_launch_begin();
-  const uint32_t num_active =
-      num_active_experts(args.lists, args.num_tokens, args.num_experts_per_tok);
+  const uint32_t num_active = *args.lists.num_active;
   const uint32_t num_jobs = num_active * jobs_per_expert;
 
   SegmentReader<Tile> reader;
@@ -222,8 +223,8 @@ TETRAD_DEVICE void experts_down(const ExpertsDownArgs& args) {
 
   for (uint32_t index = block_x(); index < num_jobs; index += grid_x()) {
     const ExpertJob next(args.lists, index + grid_x(), num_jobs, jobs_per_expert);
-    for (uint32_t done = 0; done < job.of.num_pairs; done += Fragment::kTokens) {
-      const PairChunk chunk(args.lists, job.of, done);
+    for (uint32_t done = 0; done < job.of.num_pairs; done += args.chunk_tokens) {
+      const PairChunk chunk(args.lists, job.of, done, args.chunk_tokens);
       for (uint32_t i = 0; i < chunk.count; ++i)
         shared.copy_row(i, args.hidden + static_cast<uint64_t>(chunk.pairs[i]) * args.hidden_stride,
                         args.w2.cols);
@@ -270,6 +271,10 @@ TETRAD_DEVICE void experts_down_one(const ExpertsDownArgs& args) {
   DecodeShared shared(cols);
   if constexpr (Tile::kBytes == kCodeTileBytes)
     fill_level_table(shared.table, args.codebook, kDecodeThreads);
+  const uint32_t row = row_tile * kTileRows + thread_index();
+  const bool has_row = thread_index() < kTileRows && row < args.w2.rows;
+  // The launch before does not write it.
+  const float before = has_row ? args.residual[row] : 0;
   wait_for_launches_before();
   let_next_launch_begin();
 
@@ -278,6 +283,9 @@ TETRAD_DEVICE void experts_down_one(const ExpertsDownArgs& args) {
     const uint32_t left = column_tiles - segment * kSegmentTiles;
     return left < kSegmentTiles ? left : kSegmentTiles;
   };
+  // Before the weights, of which there are so many that it would wait for them.
+  for (uint32_t i = 0; i < args.num_experts_per_tok; ++i)
+    shared.copy_row(i, args.hidden + static_cast<uint64_t>(i) * args.hidden_stride, cols);
   SegmentReader<Tile> reader;
   const char* tiles = args.w2.tiles;
   if (works) {
@@ -285,8 +293,8 @@ TETRAD_DEVICE void experts_down_one(const ExpertsDownArgs& args) {
              static_cast<uint64_t>(row_tile) * column_tiles * Tile::kBytes;
     reader.start(tiles, tiles_of(0));
   }
-  for (uint32_t i = 0; i < args.num_experts_per_tok; ++i)
-    shared.copy_row(i, args.hidden + static_cast<uint64_t>(i) * args.hidden_stride, cols);
+  if (thread_index() < args.num_experts_per_tok)
+    shared.scratch[thread_index()] = args.weights[thread_index()];
   shared.wait_for_rows();
   sync_block();
   if (works) {
@@ -309,14 +317,13 @@ TETRAD_DEVICE void experts_down_one(const ExpertsDownArgs& args) {
     shared.store_partial(0, total);
   }
   sync_block();
-  const uint32_t row = row_tile * kTileRows + thread_index();
-  if (thread_index() >= kTileRows || row >= args.w2.rows) return;
+  if (!has_row) return;
   float sum = 0;
   for (uint32_t pick = 0; pick < args.num_experts_per_tok; ++pick)
     sum = fused_multiply_add(
-        args.weights[pick],
+        shared.scratch[pick],
         shared.total(0, pick, 1, thread_index(), 0) * (args.w2.scale / kHiddenScale), sum);
-  args.residual[row] += sum;
+  args.residual[row] = before + sum;
 }
 
 TETRAD_KERNEL(experts_down_one_codes, ExpertsDownArgs, 256) {

@@ -45,13 +45,12 @@ namespace TETRAD_MACHINE {
 /// One warp's way through the same segment of several tiles of rows, one after the other.
 template <class Tile>
 struct SegmentReader {
-  /// 16 warps a multiprocessor times this many tiles are on their way: 61 KB, where 4.5 TB/s times
-  /// 1 us of latency ask for 34 KB of each of 132.
+  /// 16 warps a multiprocessor times 6 tiles are 61 KB, where 4.5 TB/s times 1 us of latency ask
+  /// for 34 KB of each of 132.
   static constexpr uint32_t kTilesAhead = Tile::kBytes == kCodeTileBytes ? 6 : 3;
   static_assert(kSegmentTiles % kTilesAhead == 0);
   static constexpr bool kUnrollsSegments = Fragment::kTokens == 8;
   Tile ahead[kTilesAhead];
-
   /// Asks for the first tiles of a segment of num_tiles, none if `tiles` is null.
   TETRAD_DEVICE void start(const char* tiles, uint32_t num_tiles) {
     if (tiles == nullptr) return;
@@ -67,16 +66,17 @@ struct SegmentReader {
                               const uint16_t* x, const uint32_t* table,
                               float (&sums)[Fragment::kD]) {
     if (tiles == nullptr) return start(next, num_tiles);
-    // All segments but a matrix's last: without a question, all addresses are constants. For gfx12
-    // the compiler runs out of registers over it.
+    // All segments but a matrix's last: without a question. As many tiles as are on their way are
+    // written out and no more, since code comes from memory too. For gfx12 the compiler runs out of
+    // registers over it.
     if (kUnrollsSegments && num_tiles == kSegmentTiles) {
-      TETRAD_UNROLL
-      for (uint32_t i = 0; i < kSegmentTiles; ++i) {
-        multiply_tile(ahead[i % kTilesAhead], x + i * kTileColumns, table, sums);
-        if (i + kTilesAhead < kSegmentTiles) {
-          ahead[i % kTilesAhead].load(tiles + (i + kTilesAhead) * Tile::kBytes);
-        } else if (next != nullptr) {
-          ahead[i % kTilesAhead].load(next + (i + kTilesAhead - kSegmentTiles) * Tile::kBytes);
+      for (uint32_t first = 0; first < kSegmentTiles; first += kTilesAhead) {
+        const bool is_last = first + kTilesAhead == kSegmentTiles;
+        const char* ahead_of_x = is_last ? next : tiles + (first + kTilesAhead) * Tile::kBytes;
+        TETRAD_UNROLL
+        for (uint32_t i = 0; i < kTilesAhead; ++i) {
+          multiply_tile(ahead[i], x + (first + i) * kTileColumns, table, sums);
+          if (ahead_of_x != nullptr) ahead[i].load(ahead_of_x + i * Tile::kBytes);
         }
       }
       return;
@@ -222,6 +222,13 @@ TETRAD_DEVICE void decode_product(const DecodeProductArgs& args) {
     fill_level_table(shared.table, args.codebook, kDecodeThreads);
   NormColumns norm_weight;
   if (args.norm_weight != nullptr) norm_weight.load(args.norm_weight, args.weight.cols);
+  // What is added to, of the thread's first row: the launch before does not write it.
+  const uint32_t rows = tiles_of_job * kTileRows;
+  const uint32_t first_row = block_x() * rows + thread_index() % rows;
+  const uint32_t first_token = thread_index() / rows;
+  float first_before = 0;
+  if (args.add != 0 && first_row < args.weight.rows && first_token < args.num_tokens)
+    first_before = args.out[static_cast<uint64_t>(first_token) * args.out_stride + first_row];
   wait_for_launches_before();
   let_next_launch_begin();
 
@@ -248,7 +255,6 @@ TETRAD_DEVICE void decode_product(const DecodeProductArgs& args) {
       tiles = next;
     }
     sync_block();
-    const uint32_t rows = tiles_of_job * kTileRows;
     for (uint32_t i = thread_index(); i < rows * args.num_tokens; i += kDecodeThreads) {
       const uint32_t token = i / rows;
       const uint32_t tile = i % rows / kTileRows;
@@ -259,7 +265,8 @@ TETRAD_DEVICE void decode_product(const DecodeProductArgs& args) {
                                        share.num_segments, i % kTileRows, token) *
                           args.weight.scale;
       float* out = args.out + static_cast<uint64_t>(token) * args.out_stride + row;
-      *out = args.add != 0 ? *out + value : value;
+      const bool is_first = job == block_x() && i == thread_index();
+      *out = args.add == 0 ? value : (is_first ? first_before : *out) + value;
     }
     sync_block();
   }

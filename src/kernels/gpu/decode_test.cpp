@@ -194,25 +194,51 @@ TEST_P(DecodeTest, RouterAndExpertsAreWhatDoublesGive) {
           .active = reinterpret_cast<ActiveExpert*>(gpu.zeros<uint32_t>(4 * c.num_experts)),
           .num_active = gpu.zeros<uint32_t>(1)};
       float* residual = gpu.copy(x);
+      const ExpertChoice choice{.logits = gpu.zeros<float>(c.num_tokens * c.num_experts),
+                                .bias = gpu.copy(bias),
+                                .num_experts = c.num_experts,
+                                .num_experts_per_tok = c.top_k,
+                                .num_tokens = c.num_tokens,
+                                .expert_ids = gpu.zeros<int32_t>(pairs),
+                                .weights = gpu.zeros<float>(pairs)};
       const RouteArgs route{.residual = residual,
                             .norm_weight = gpu.copy(norm),
                             .eps = 1e-6f,
                             .router = gpu.copy(router),
-                            .bias = gpu.copy(bias),
                             .hidden_size = c.hidden,
-                            .num_experts = c.num_experts,
-                            .num_experts_per_tok = c.top_k,
-                            .num_tokens = c.num_tokens,
                             .normed = gpu.zeros<uint16_t>(c.num_tokens * stride),
                             .normed_stride = stride,
-                            .logits = gpu.zeros<float>(c.num_tokens * c.num_experts),
-                            .expert_ids = gpu.zeros<int32_t>(pairs),
-                            .weights = gpu.zeros<float>(pairs),
-                            .finished = gpu.zeros<uint32_t>(1),
-                            .lists = lists};
+                            .logits = const_cast<float*>(choice.logits),
+                            .choice = choice,
+                            .finished = gpu.zeros<uint32_t>(1)};
       gpu.kernels().route(route);
-      const std::vector<int32_t> ids = gpu.read(route.expert_ids, pairs);
-      const std::vector<float> weights = gpu.read(route.weights, pairs);
+      // All experts' matrices, one after the other.
+      const uint64_t up_bytes = packed_bytes(TileFormat::codes, c.intermediate, c.hidden);
+      const uint64_t down_bytes = packed_bytes(TileFormat::codes, c.hidden, c.intermediate);
+      const DeviceAddress w1 = gpu.allocate(up_bytes * c.num_experts);
+      const DeviceAddress w3 = gpu.allocate(up_bytes * c.num_experts);
+      const DeviceAddress w2 = gpu.allocate(down_bytes * c.num_experts);
+      std::vector<PackedCodes> gates, ups, downs;
+      for (uint32_t e = 0; e < c.num_experts; ++e) {
+        gates.emplace_back(gpu, c.intermediate, c.hidden, 100 + e).pack(gpu, w1 + e * up_bytes);
+        ups.emplace_back(gpu, c.intermediate, c.hidden, 200 + e).pack(gpu, w3 + e * up_bytes);
+        downs.emplace_back(gpu, c.hidden, c.intermediate, 300 + e).pack(gpu, w2 + e * down_bytes);
+      }
+      ExpertsUpArgs up{
+          .w1 = {.tiles = reinterpret_cast<char*>(w1), .rows = c.intermediate, .cols = c.hidden},
+          .w3 = {.tiles = reinterpret_cast<char*>(w3), .rows = c.intermediate, .cols = c.hidden},
+          .expert_stride = up_bytes,
+          .x = route.normed,
+          .x_stride = stride,
+          .choice = choice,
+          .lists = lists,
+          .hidden = gpu.zeros<uint16_t>(pairs * hidden_stride),
+          .hidden_stride = hidden_stride};
+      set_codebook(up.codebook);
+      gpu.kernels().experts_up(up);
+      gpu.check();
+      const std::vector<int32_t> ids = gpu.read(choice.expert_ids, pairs);
+      const std::vector<float> weights = gpu.read(choice.weights, pairs);
       for (uint32_t t = 0; t < c.num_tokens; ++t) {
         const std::vector<double> h = testing_gpu::normed(x, norm, t, c.hidden);
         std::vector<std::pair<double, int32_t>> order_of_experts;
@@ -234,32 +260,6 @@ TEST_P(DecodeTest, RouterAndExpertsAreWhatDoublesGive) {
                       scores[static_cast<size_t>(order_of_experts[i].second)] / sum, 1e-5);
         }
       }
-
-      // All experts' matrices, one after the other.
-      const uint64_t up_bytes = packed_bytes(TileFormat::codes, c.intermediate, c.hidden);
-      const uint64_t down_bytes = packed_bytes(TileFormat::codes, c.hidden, c.intermediate);
-      const DeviceAddress w1 = gpu.allocate(up_bytes * c.num_experts);
-      const DeviceAddress w3 = gpu.allocate(up_bytes * c.num_experts);
-      const DeviceAddress w2 = gpu.allocate(down_bytes * c.num_experts);
-      std::vector<PackedCodes> gates, ups, downs;
-      for (uint32_t e = 0; e < c.num_experts; ++e) {
-        gates.emplace_back(gpu, c.intermediate, c.hidden, 100 + e).pack(gpu, w1 + e * up_bytes);
-        ups.emplace_back(gpu, c.intermediate, c.hidden, 200 + e).pack(gpu, w3 + e * up_bytes);
-        downs.emplace_back(gpu, c.hidden, c.intermediate, 300 + e).pack(gpu, w2 + e * down_bytes);
-      }
-      ExpertsUpArgs up{
-          .w1 = {.tiles = reinterpret_cast<char*>(w1), .rows = c.intermediate, .cols = c.hidden},
-          .w3 = {.tiles = reinterpret_cast<char*>(w3), .rows = c.intermediate, .cols = c.hidden},
-          .expert_stride = up_bytes,
-          .x = route.normed,
-          .x_stride = stride,
-          .num_experts_per_tok = c.top_k,
-          .num_tokens = c.num_tokens,
-          .lists = lists,
-          .hidden = gpu.zeros<uint16_t>(pairs * hidden_stride),
-          .hidden_stride = hidden_stride};
-      set_codebook(up.codebook);
-      gpu.kernels().experts_up(up);
       ExpertsDownArgs down{
           .w2 = {.tiles = reinterpret_cast<char*>(w2), .rows = c.hidden, .cols = c.intermediate},
           .expert_stride = down_bytes,
@@ -269,8 +269,8 @@ TEST_P(DecodeTest, RouterAndExpertsAreWhatDoublesGive) {
           .num_tokens = c.num_tokens,
           .lists = lists,
           .products = gpu.zeros<float>(pairs * c.hidden),
-          .weights = route.weights,
-          .expert_ids = route.expert_ids,
+          .weights = choice.weights,
+          .expert_ids = choice.expert_ids,
           .residual = residual,
           .finished = gpu.zeros<uint32_t>(64)};
       set_codebook(down.codebook);

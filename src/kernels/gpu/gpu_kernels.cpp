@@ -133,10 +133,10 @@ uint32_t GpuKernels::decode_shared_bytes(uint32_t cols, uint32_t num_tokens,
 }
 
 uint32_t GpuKernels::job_tiles(uint32_t per_multiprocessor, uint32_t tiles, uint32_t cols,
-                               uint32_t num_tokens) const {
+                               uint32_t num_tokens, uint32_t more_bytes) const {
   uint32_t taken = std::clamp(tiles_for(tiles, num_multiprocessors_ * per_multiprocessor), 1u,
                               tuning_.max_job_tiles);
-  while (taken > 1 && decode_shared_bytes(cols, num_tokens, taken) > shared_bytes_)
+  while (taken > 1 && decode_shared_bytes(cols, num_tokens, taken) + more_bytes > shared_bytes_)
     --taken;
   return taken;
 }
@@ -153,7 +153,7 @@ void GpuKernels::norm_rows(const NormRowsArgs& args, uint32_t num_tokens) {
 void GpuKernels::decode_product(DecodeProductArgs args) {
   const uint32_t per_block = kDecodeWarps / tiles_for(args.weight.cols, kSegmentColumns);
   const uint32_t tiles = tiles_for(tiles_for(args.weight.rows, kTileRows), per_block);
-  args.job_tiles = job_tiles(tuning_.product_blocks, tiles, args.weight.cols, args.num_tokens);
+  args.job_tiles = job_tiles(tuning_.product_blocks, tiles, args.weight.cols, args.num_tokens, 0);
   launch(args.weight.format == TileFormat::codes ? kernels_.decode_product_codes
                                                  : kernels_.decode_product_halves,
          {.grid_x = blocks(tuning_.product_blocks, tiles_for(tiles, args.job_tiles)),
@@ -174,11 +174,11 @@ void GpuKernels::qk_norm_rope(const QkNormRopeArgs& args, uint32_t num_tokens) {
          args, num_tokens);
 }
 
-void GpuKernels::attend_decode(const AttentionArgs& args, uint32_t head_dim, uint32_t num_sequences,
-                               const AttentionWork& work) {
+void GpuKernels::attend_decode(const DecodeAttentionArgs& args, uint32_t head_dim,
+                               uint32_t num_sequences, const AttentionWork& work) {
   launch(head_dim == 64 ? kernels_.attend_decode_64 : kernels_.attend_decode_128,
-         {.grid_x = args.max_groups,
-          .grid_y = args.num_kv_heads,
+         {.grid_x = args.attention.max_groups,
+          .grid_y = args.attention.num_kv_heads,
           .grid_z = num_sequences,
           .threads = kAttendWarps * 32,
           .shared_bytes = is_gfx12_ ? attend_decode_shared_bytes<Gfx12Fragment>(head_dim)
@@ -222,16 +222,31 @@ uint32_t GpuKernels::gemm_tokens(TileFormat format, GemmSize size) const {
                    : gpu::gemm_tokens<NvidiaFragment>(format, size);
 }
 
+uint32_t GpuKernels::dense_token_tile(uint32_t most, uint32_t row_blocks, uint32_t num_tokens,
+                                      uint32_t per_multiprocessor) const {
+  uint32_t best = 0;
+  uint64_t least = 0;
+  // What a block has a loop of its own for.
+  for (const uint32_t tile : {16u, 32u, 64u, 96u, 128u}) {
+    if (tile > most) break;
+    const uint64_t rounds = tiles_for(row_blocks * tiles_for(num_tokens, tile),
+                                      num_multiprocessors_ * per_multiprocessor);
+    const uint64_t time = rounds * (tile + tuning_.gemm_block_tokens);
+    if (best == 0 || time <= least) {
+      best = tile;
+      least = time;
+    }
+  }
+  return best;
+}
+
 void GpuKernels::gemm(GemmArgs args) {
   const bool is_codes = args.weight.format == TileFormat::codes;
   const GemmSize size =
       args.num_tokens <= tuning_.small_gemm_tokens ? GemmSize::small : GemmSize::large;
-  args.token_tile = gemm_tokens(args.weight.format, size);
   const uint32_t row_blocks = tiles_for(args.weight.rows, kGemmRows);
-  // Smaller tiles where large ones would leave multiprocessors without work.
-  while (args.token_tile > 16 && row_blocks * tiles_for(args.num_tokens, args.token_tile) <
-                                     num_multiprocessors_ * tuning_.gemm_blocks)
-    args.token_tile /= 2;
+  args.token_tile = dense_token_tile(gemm_tokens(args.weight.format, size), row_blocks,
+                                     args.num_tokens, size == GemmSize::small ? 2 : 1);
   const Kernel small = is_codes ? kernels_.gemm_codes_small : kernels_.gemm_halves_small;
   const Kernel large = is_codes ? kernels_.gemm_codes : kernels_.gemm_halves;
   launch(size == GemmSize::small ? small : large,
@@ -286,38 +301,53 @@ void GpuKernels::experts_down_gemm(const ExpertsDownGemmArgs& args, uint32_t num
 }
 
 void GpuKernels::route(const RouteArgs& args) {
+  const ExpertChoice& choice = args.choice;
   launch(kernels_.route,
-         {.grid_x = tiles_for(args.num_experts, 8),
-          .grid_y = tiles_for(args.num_tokens, kRouteTokens),
+         {.grid_x = tiles_for(choice.num_experts, 8),
+          .grid_y = tiles_for(choice.num_tokens, is_gfx12_ ? kRouteTokensOf<Gfx12Fragment>
+                                                           : kRouteTokensOf<NvidiaFragment>),
           .threads = 256,
-          .shared_bytes = route_shared_bytes(args.hidden_size, args.num_tokens)},
+          .shared_bytes =
+              is_gfx12_ ? route_shared_bytes<Gfx12Fragment>(args.hidden_size, choice.num_tokens)
+                        : route_shared_bytes<NvidiaFragment>(args.hidden_size, choice.num_tokens)},
          args);
 }
 
 void GpuKernels::route_many(const RouteManyArgs& args) {
   launch(kernels_.route_norm,
-         {.grid_x = args.route.num_tokens, .threads = 256, .shared_bytes = 8 * 4}, args, true);
+         {.grid_x = args.route.choice.num_tokens, .threads = 256, .shared_bytes = 8 * 4}, args,
+         true);
   launch(kernels_.route_many,
-         {.grid_x = tiles_for(args.route.num_experts, kRouteBlockExperts),
-          .grid_y = tiles_for(args.route.num_tokens, kRouteBlockTokens),
+         {.grid_x = tiles_for(args.route.choice.num_experts, kRouteBlockExperts),
+          .grid_y = tiles_for(args.route.choice.num_tokens, kRouteBlockTokens),
           .threads = 256,
           .shared_bytes = is_gfx12_ ? route_many_shared_bytes<Gfx12Fragment>()
                                     : route_many_shared_bytes<NvidiaFragment>()},
          args, false);
 }
 
+uint32_t GpuKernels::chunk_tokens(uint32_t cols, uint32_t num_tokens, uint32_t more_bytes) const {
+  uint32_t tokens = std::min(num_tokens, fragment_tokens());
+  while (tokens > 1 && decode_shared_bytes(cols, tokens) + more_bytes > shared_bytes_)
+    --tokens;
+  return tokens;
+}
+
 void GpuKernels::experts_up(ExpertsUpArgs args, uint32_t num_experts) {
   const uint32_t per_block = kDecodeWarps / 2 / tiles_for(args.w1.cols, kSegmentColumns);
   const uint32_t tiles = tiles_for(tiles_for(args.w1.rows, kTileRows), per_block);
-  const uint32_t most_experts = args.num_tokens * args.num_experts_per_tok;
-  const uint32_t at_once = std::min(args.num_tokens, fragment_tokens());
-  args.job_tiles =
-      job_tiles(tuning_.experts_up_blocks, tiles * most_experts, args.w1.cols, at_once);
+  const uint32_t num_tokens = args.choice.num_tokens;
+  const uint32_t most_experts = num_tokens * args.choice.num_experts_per_tok;
+  const uint32_t more_bytes = num_tokens <= kFewTokens ? uint32_t{sizeof(ChoiceMemory)} : 0;
+  args.chunk_tokens = chunk_tokens(args.w1.cols, num_tokens, more_bytes);
+  args.job_tiles = job_tiles(tuning_.experts_up_blocks, tiles * most_experts, args.w1.cols,
+                             args.chunk_tokens, more_bytes);
   launch(
       args.w1.format == TileFormat::codes ? kernels_.experts_up_codes : kernels_.experts_up_halves,
       {.grid_x = blocks(tuning_.experts_up_blocks, tiles_for(tiles, args.job_tiles) * most_experts),
        .threads = kDecodeThreads,
-       .shared_bytes = decode_shared_bytes(args.w1.cols, at_once, args.job_tiles)},
+       .shared_bytes =
+           decode_shared_bytes(args.w1.cols, args.chunk_tokens, args.job_tiles) + more_bytes},
       args, num_experts);
 }
 
@@ -335,14 +365,14 @@ void GpuKernels::experts_down(ExpertsDownArgs args, uint32_t num_experts) {
   const uint32_t per_block = kDecodeWarps / tiles_for(args.w2.cols, kSegmentColumns);
   const uint32_t tiles = tiles_for(tiles_for(args.w2.rows, kTileRows), per_block);
   const uint32_t most_experts = args.num_tokens * args.num_experts_per_tok;
-  const uint32_t at_once = std::min(args.num_tokens, fragment_tokens());
-  args.job_tiles =
-      job_tiles(tuning_.experts_down_blocks, tiles * most_experts, args.w2.cols, at_once);
+  args.chunk_tokens = chunk_tokens(args.w2.cols, args.num_tokens, 0);
+  args.job_tiles = job_tiles(tuning_.experts_down_blocks, tiles * most_experts, args.w2.cols,
+                             args.chunk_tokens, 0);
   launch(is_codes ? kernels_.experts_down_codes : kernels_.experts_down_halves,
          {.grid_x =
               blocks(tuning_.experts_down_blocks, tiles_for(tiles, args.job_tiles) * most_experts),
           .threads = kDecodeThreads,
-          .shared_bytes = decode_shared_bytes(args.w2.cols, at_once, args.job_tiles)},
+          .shared_bytes = decode_shared_bytes(args.w2.cols, args.chunk_tokens, args.job_tiles)},
          args, num_experts);
 }
 

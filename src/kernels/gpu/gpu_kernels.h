@@ -62,7 +62,7 @@ class GpuKernels {
   void gather_rows(const GatherRowsArgs& args, uint32_t num_rows);
   void qk_norm_rope(const QkNormRopeArgs& args, uint32_t num_tokens);
   /// head_dim 64 or 128. args.max_groups decides the grid. `work` is for profiles.
-  void attend_decode(const AttentionArgs& args, uint32_t head_dim, uint32_t num_sequences,
+  void attend_decode(const DecodeAttentionArgs& args, uint32_t head_dim, uint32_t num_sequences,
                      const AttentionWork& work = {});
   /// Columns that an item of attend_prefill stands for, fewer at a sequence's end.
   uint32_t prefill_columns() const;
@@ -120,7 +120,13 @@ class GpuKernels {
   /// Tiles of rows a warp takes in one go, so that the blocks need few: of a product with
   /// num_tokens rows of `cols`, for all of which there is shared memory.
   uint32_t job_tiles(uint32_t per_multiprocessor, uint32_t tiles, uint32_t cols,
-                     uint32_t num_tokens) const;
+                     uint32_t num_tokens, uint32_t more_bytes) const;
+  /// Tokens of a tile of the dense product, at most `most`.
+  uint32_t dense_token_tile(uint32_t most, uint32_t row_blocks, uint32_t num_tokens,
+                            uint32_t per_multiprocessor) const;
+  /// Tokens of an expert that a decode kernel takes at a time: a fragment's, or fewer where shared
+  /// memory is.
+  uint32_t chunk_tokens(uint32_t cols, uint32_t num_tokens, uint32_t more_bytes) const;
 
   struct Table {
 #define TETRAD_KERNEL_MEMBER(name, Args) Kernel name;

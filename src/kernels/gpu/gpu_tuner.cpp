@@ -23,7 +23,7 @@ const std::array kTuningQuestions = {
     TuningQuestion{&GpuTuning::experts_up_blocks, {1, 2, 3, 4}},
     TuningQuestion{&GpuTuning::experts_down_blocks, {1, 2, 3, 4}},
     TuningQuestion{&GpuTuning::small_gemm_tokens, {0, 32, 64, 128, 256, 512}},
-    TuningQuestion{&GpuTuning::gemm_blocks, {0, 1, 2}},
+    TuningQuestion{&GpuTuning::gemm_block_tokens, {8, 24, 64}},
     TuningQuestion{&GpuTuning::small_experts_gemm_pairs, {0, 8, 24, 64}},
     TuningQuestion{&GpuTuning::narrow_experts_gemm_pairs, {0, 16, 32, 64, 128}}};
 
@@ -45,7 +45,7 @@ uint32_t effect_of(uint32_t GpuTuning::* member, const GpuTuning& tuning, const 
   // One token's w2 has a kernel of its own.
   if (member == &GpuTuning::experts_down_blocks) return streams_experts && tokens > 1 ? value : 0;
   if (member == &GpuTuning::small_gemm_tokens) return !streams && tokens <= value ? 1 : 0;
-  if (member == &GpuTuning::gemm_blocks) return streams ? 0 : value;
+  if (member == &GpuTuning::gemm_block_tokens) return streams ? 0 : value;
   return !streams_experts && has_fewer_pairs ? 1 : 0;
 }
 

@@ -22,7 +22,7 @@ constexpr std::array kTuningFields = {
     GpuTuningField{"max_product_tokens", &GpuTuning::max_product_tokens, 1, 16},
     GpuTuningField{"max_decode_expert_tokens", &GpuTuning::max_decode_expert_tokens, 8, 1024},
     GpuTuningField{"small_gemm_tokens", &GpuTuning::small_gemm_tokens, 0, 65536},
-    GpuTuningField{"gemm_blocks", &GpuTuning::gemm_blocks, 0, 8},
+    GpuTuningField{"gemm_block_tokens", &GpuTuning::gemm_block_tokens, 0, 1024},
     GpuTuningField{"small_experts_gemm_pairs", &GpuTuning::small_experts_gemm_pairs, 0, 4096},
     GpuTuningField{"narrow_experts_gemm_pairs", &GpuTuning::narrow_experts_gemm_pairs, 0, 4096}};
 

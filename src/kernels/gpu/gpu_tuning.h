@@ -29,9 +29,9 @@ struct GpuTuning {
   uint32_t max_decode_expert_tokens = 64;
   /// Tokens up to which a GEMM takes blocks of 32 tokens, two to a multiprocessor.
   uint32_t small_gemm_tokens = 128;
-  /// Blocks a multiprocessor that a GEMM should have: its tiles of tokens are halved until there
-  /// are, down to 16 tokens. 0: never.
-  uint32_t gemm_blocks = 1;
+  /// What a GEMM's block takes beside the time for its tokens, in tokens: its tiles of tokens are
+  /// those with which all blocks, as many at a time as there is room for, take least.
+  uint32_t gemm_block_tokens = 24;
   /// Pairs of a token and an expert, for each expert, up to which the experts' GEMM takes blocks of
   /// 32 tokens, and up to which it takes tiles of at most 64.
   uint32_t small_experts_gemm_pairs = 24;

@@ -89,7 +89,7 @@ TEST(GpuTuningFiles, EveryChoiceHasARange) {
     return *std::ranges::find(gpu_tuning_fields(), member, &GpuTuningField::member);
   };
   EXPECT_EQ(field_of(&GpuTuning::max_job_tiles).most, kMaxJobTiles);
-  EXPECT_EQ(field_of(&GpuTuning::max_decode_expert_tokens).least, kRouteTokens);
+  EXPECT_EQ(field_of(&GpuTuning::max_decode_expert_tokens).least, kFewTokens);
 }
 
 TEST(GpuTuningFiles, AreSaidToBeMissing) {
@@ -183,7 +183,7 @@ TEST_F(GpuTuner, OneSlowRunDoesNotDecide) {
   const auto file =
       find_gpu_tuning(options_, [&](const GpuTuning& tuning, const TuningStep&) -> Result<double> {
         // Every third run is disturbed.
-        return calls[tuning.gemm_blocks]++ % 3 == 1 ? 5e-3 : 1e-3;
+        return calls[tuning.gemm_block_tokens]++ % 3 == 1 ? 5e-3 : 1e-3;
       });
   ASSERT_TRUE(file);
   EXPECT_EQ(file->choices, GpuTuning{});

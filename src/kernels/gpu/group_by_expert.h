@@ -5,7 +5,8 @@
 // the pairs, counts become places, and each warp puts its pairs where they belong. Places follow
 // from the order of the pairs alone.
 
-#include "kernels/gpu/route.h"
+#include "kernels/gpu/choose_experts.h"
+#include "kernels/gpu/packed_matrix.h"
 
 namespace tetrad::gpu {
 

@@ -23,8 +23,8 @@
   X(norm_rows, NormRowsArgs)                            \
   X(gather_rows, GatherRowsArgs)                        \
   X(qk_norm_rope, QkNormRopeArgs)                       \
-  X(attend_decode_64, AttentionArgs)                    \
-  X(attend_decode_128, AttentionArgs)                   \
+  X(attend_decode_64, DecodeAttentionArgs)              \
+  X(attend_decode_128, DecodeAttentionArgs)             \
   X(attend_prefill_64, AttentionArgs)                   \
   X(attend_prefill_128, AttentionArgs)                  \
   X(route, RouteArgs)                                   \

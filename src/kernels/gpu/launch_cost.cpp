@@ -46,15 +46,21 @@ LaunchCost launch_cost(const AttentionArgs& args, uint32_t head_dim, const Atten
   return {.bytes = 2 * kv_size * work.keys, .operations = 4 * args.group * kv_size * work.pairs};
 }
 
+LaunchCost launch_cost(const DecodeAttentionArgs& args, uint32_t head_dim,
+                       const AttentionWork& work) {
+  return launch_cost(args.attention, head_dim, work);
+}
+
 LaunchCost launch_cost(const RouteArgs& args) {
-  const double router = static_cast<double>(args.num_experts) * args.hidden_size;
-  return {.bytes = kFloatBytes * (router + static_cast<double>(args.num_tokens) * args.hidden_size),
-          .operations = 2 * router * args.num_tokens};
+  const double router = static_cast<double>(args.choice.num_experts) * args.hidden_size;
+  const double num_tokens = args.choice.num_tokens;
+  return {.bytes = kFloatBytes * (router + num_tokens * args.hidden_size),
+          .operations = 2 * router * num_tokens};
 }
 
 LaunchCost launch_cost(const RouteManyArgs& args, bool is_norm) {
   if (!is_norm) return launch_cost(args.route);
-  return {.bytes = kFloatBytes * args.route.hidden_size * (args.route.num_tokens + 1.0)};
+  return {.bytes = kFloatBytes * args.route.hidden_size * (args.route.choice.num_tokens + 1.0)};
 }
 
 LaunchCost launch_cost(const GroupByExpertArgs& args) {
@@ -81,10 +87,11 @@ LaunchCost launch_cost(const GemmArgs& args) {
 }
 
 LaunchCost launch_cost(const ExpertsUpArgs& args, uint32_t num_experts) {
-  const double pairs = static_cast<double>(args.num_tokens) * args.num_experts_per_tok;
-  return {.bytes = experts_met(pairs, num_experts, args.num_experts_per_tok) *
-                       (bytes_of(args.w1) + bytes_of(args.w3)) +
-                   kHalfBytes * args.w1.cols * args.num_tokens,
+  const uint32_t per_token = args.choice.num_experts_per_tok;
+  const double pairs = static_cast<double>(args.choice.num_tokens) * per_token;
+  return {.bytes =
+              experts_met(pairs, num_experts, per_token) * (bytes_of(args.w1) + bytes_of(args.w3)) +
+              kHalfBytes * args.w1.cols * args.choice.num_tokens,
           .operations = 2 * product_operations(args.w1, pairs)};
 }
 

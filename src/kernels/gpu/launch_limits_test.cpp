@@ -45,21 +45,21 @@ class MiniMaxM2Launches : public testing::TestWithParam<bool> {
     }
     kernels.qk_norm_rope({.q_size = kQSize, .kv_size = kKvSize}, num_tokens);
     expect_fits(kernels, num_tokens);
-    kernels.attend_decode({.num_kv_heads = 8, .group = 6, .max_groups = 4}, 128, num_tokens);
+    kernels.attend_decode(
+        {.attention = {.num_kv_heads = 8, .group = 6, .max_groups = 4}, .rope = {}}, 128,
+        num_tokens);
     expect_fits(kernels, num_tokens);
     kernels.attend_prefill({.num_kv_heads = 8, .group = 6, .num_items = num_tokens}, 128);
     expect_fits(kernels, num_tokens);
   }
   void launch_few_experts(GpuKernels& kernels, uint32_t num_tokens) {
-    kernels.route({.hidden_size = kHidden,
-                   .num_experts = kExperts,
-                   .num_experts_per_tok = kTopK,
-                   .num_tokens = num_tokens});
+    const ExpertChoice choice{
+        .num_experts = kExperts, .num_experts_per_tok = kTopK, .num_tokens = num_tokens};
+    kernels.route({.hidden_size = kHidden, .choice = choice});
     expect_fits(kernels, num_tokens);
     kernels.experts_up({.w1 = of_size(kIntermediate, kHidden),
                         .w3 = of_size(kIntermediate, kHidden),
-                        .num_experts_per_tok = kTopK,
-                        .num_tokens = num_tokens});
+                        .choice = choice});
     expect_fits(kernels, num_tokens);
     kernels.experts_down({.w2 = of_size(kHidden, kIntermediate),
                           .num_experts_per_tok = kTopK,
@@ -71,9 +71,9 @@ class MiniMaxM2Launches : public testing::TestWithParam<bool> {
     const TokenTiles tiles{.token_tile =
                                kernels.gemm_token_tile(TileFormat::codes, pairs, kExperts)};
     kernels.route_many({.route = {.hidden_size = kHidden,
-                                  .num_experts = kExperts,
-                                  .num_experts_per_tok = kTopK,
-                                  .num_tokens = num_tokens}});
+                                  .choice = {.num_experts = kExperts,
+                                             .num_experts_per_tok = kTopK,
+                                             .num_tokens = num_tokens}}});
     expect_fits(kernels, num_tokens);
     kernels.group_by_expert({.num_pairs = pairs, .num_experts = kExperts, .tiles = tiles});
     expect_fits(kernels, num_tokens);
@@ -93,11 +93,8 @@ TEST_P(MiniMaxM2Launches, FitABlock) {
   GpuKernels kernels = GpuKernels::create(*device_, GpuTuning{}).value();
   for (const uint32_t tokens : {1u, 2u, 3u, 8u, 16u, 48u, 128u, 2048u})
     launch_dense(kernels, tokens);
-  for (const uint32_t tokens : {1u, 2u, 3u, 8u, 16u, 48u}) {
-    // docs/rdna4.md: a known gap.
-    if (GetParam() && tokens > 3) continue;
+  for (const uint32_t tokens : {1u, 2u, 3u, 8u, 16u, 48u})
     launch_few_experts(kernels, tokens);
-  }
   for (const uint32_t tokens : {128u, 512u, 2048u})
     launch_many_experts(kernels, tokens);
 }
@@ -110,7 +107,7 @@ TEST_P(MiniMaxM2Launches, WithAnyTuning) {
       GpuKernels kernels = GpuKernels::create(*device_, tuning).value();
       for (const uint32_t tokens : {1u, 3u, 16u, 2048u})
         launch_dense(kernels, tokens);
-      for (const uint32_t tokens : {1u, 3u})
+      for (const uint32_t tokens : {1u, 3u, 48u})
         launch_few_experts(kernels, tokens);
       launch_many_experts(kernels, 512);
     }

@@ -93,16 +93,18 @@ TETRAD_DEVICE void load_b(const uint16_t* row, uint32_t pair, uint32_t (&b)[2][F
 /// the same bank: [256][32]. Two codes become two halves by one load.
 inline constexpr uint32_t kLevelTableBytes = 256 * 32 * 4;
 
-/// Written by all threads of the block; a sync_block() must follow.
+/// Written by all threads of the block, a multiple of 128 and at most 2048; a sync_block() must
+/// follow. A thread writes 16 bytes for some bytes of codes that have their low code in common.
 TETRAD_DEVICE void fill_level_table(uint32_t* table, const int8_t (&codebook)[16],
                                     uint32_t num_threads) {
-  for (uint32_t i = thread_index(); i < 256 * 8; i += num_threads) {
-    // Threads of a warp write to 32 different banks: the place in the row turns with the row.
-    const uint32_t byte = i / 8;
-    const uint32_t place = (i + byte) % 8;
-    const uint32_t pair = floats_to_halves(static_cast<float>(codebook[byte % 16]),
-                                           static_cast<float>(codebook[byte / 16]));
-    *reinterpret_cast<Words4*>(table + byte * 32 + place * 4) = {{pair, pair, pair, pair}};
+  const uint32_t first = thread_index() / 8;
+  // Threads of a warp write to 32 different banks: the place in the row turns with the row.
+  const uint32_t place = (thread_index() + first) % 8 * 4;
+  const uint32_t low = float_to_half(static_cast<float>(codebook[first % 16]));
+  for (uint32_t byte = first; byte < 256; byte += num_threads / 8) {
+    const uint32_t pair =
+        low | static_cast<uint32_t>(float_to_half(static_cast<float>(codebook[byte / 16]))) << 16;
+    *reinterpret_cast<Words4*>(table + byte * 32 + place) = {{pair, pair, pair, pair}};
   }
 }
 

@@ -1,120 +1,264 @@
 #pragma once
 
 // Decode's launch of attention over the paged FP8 cache (attention_tile.h says how it is computed):
-// a block takes a group of keys of one token.
+// a block takes a group of keys of one token. What qk_norm_rope does for prompts every block does
+// here for its head, which costs less than a launch; the last group's block keeps key and value.
 
 #include "kernels/gpu/attention_tile.h"
 
 namespace tetrad::gpu {
+
+/// One query a sequence, straight from the product that gives q, k and v.
+struct DecodeAttentionArgs {
+  AttentionArgs attention;
+  QkNormRopeArgs rope;  // q is not used
+};
+
 namespace TETRAD_MACHINE {
 
-/// Blocks of keys or values that a warp of decode has on their way to its registers.
-inline constexpr uint32_t kSplitLoads = 4;
-
-/// A warp's split of a group.
+/// Shared memory of a decode block (attend_decode_shared_bytes).
 template <uint32_t kHeadDim>
-TETRAD_DEVICE void attend_split(const AttentionArgs& args, uint32_t sequence, uint32_t kv_head,
-                                uint64_t token, uint32_t num_keys, uint32_t split,
-                                SoftmaxState<kHeadDim>& state) {
-  using A = Attention<kHeadDim>;
-  const uint32_t first_block = split * kSplitBlocks;
-  const uint32_t blocks_left = tiles_for(num_keys, kKvBlock) - first_block;
-  const uint32_t num_blocks = blocks_left < kSplitBlocks ? blocks_left : kSplitBlocks;
-  // All blocks' places at once: a load each would wait for the one before.
-  uint32_t physical = 0;
-  if (lane() < num_blocks)
-    physical =
-        static_cast<uint32_t>(args.block_table[static_cast<uint64_t>(sequence) * args.table_stride +
-                                               first_block + lane()]);
-  // Loads that are on their way: of all the keys' blocks, then of the values'.
-  typename A::template Block<1> ahead[kSplitLoads];
-  const auto load = [&](uint32_t i) TETRAD_INLINE {
-    const uint32_t of_split = i % kSplitBlocks;
-    if (of_split >= num_blocks) return;
-    const uint64_t at = A::cache_at(args, kv_head, shuffle(physical, of_split));
-    if (i < kSplitBlocks) {
-      ahead[i % kSplitLoads].load_keys(args.k_cache + at, 0);
-    } else {
-      ahead[i % kSplitLoads].load_values(args.v_cache + at, 0);
-    }
-  };
-  TETRAD_UNROLL
-  for (uint32_t i = 0; i < kSplitLoads; ++i)
-    load(i);
-  const uint32_t num_heads = args.num_kv_heads * args.group;
-  const uint32_t column = Fragment::b_token(lane());
-  typename A::Queries queries;
-  queries.load(column < args.group
-                   ? args.q + (token * num_heads + kv_head * args.group + column) * kHeadDim
-                   : nullptr);
-  const uint32_t keys = num_keys - first_block * kKvBlock;
-  float s[1][kSplitBlocks][Fragment::kD];
-  TETRAD_UNROLL
-  for (uint32_t i = 0; i < kSplitBlocks; ++i) {
-    if (i < num_blocks)
-      A::scores([&](uint32_t step, uint32_t(&a)[Fragment::kA])
-                    TETRAD_INLINE { ahead[i % kSplitLoads].keys_as_a(step, a); },
-                [&](uint32_t, uint32_t step, uint32_t(&b)[Fragment::kB])
-                    TETRAD_INLINE { queries.as_b(step, b); },
-                i, s);
-    // Registers are asked for again as soon as they are free.
-    load(i + kSplitLoads);
-    if (keys < (i + 1) * kKvBlock) {
-      int32_t limit[Fragment::kTokensOfLane];
-      TETRAD_UNROLL
-      for (uint32_t t = 0; t < Fragment::kTokensOfLane; ++t)
-        limit[t] = static_cast<int32_t>(keys) - static_cast<int32_t>(i * kKvBlock);
-      A::mask(s[0][i], limit, lane());
-    }
+struct DecodeAttentionShared {
+  static constexpr uint32_t kSplit = partial_floats<Fragment>(kHeadDim / kMergePartsOf<Fragment>);
+  float* splits;      // [kAttendWarps][kSplit]
+  uint32_t* is_last;  // [4]
+  float* values;      // [kMaxGroup + 1][kHeadDim]: q and k, normed
+  float* rotation;    // [kHeadDim]: cosines and sines
+  float* chunk_sums;  // [kMaxNormChunks]
+  uint16_t* q;        // [kMaxGroup][kHeadDim] halves
+  uint8_t* k;         // [kHeadDim] E4M3, as v
+  uint8_t* v;
+
+  TETRAD_DEVICE DecodeAttentionShared() {
+    splits = reinterpret_cast<float*>(shared_memory());
+    is_last = reinterpret_cast<uint32_t*>(splits + kAttendWarps * kSplit);
+    values = reinterpret_cast<float*>(is_last + 4);
+    rotation = values + (kMaxGroup + 1) * kHeadDim;
+    chunk_sums = rotation + kHeadDim;
+    q = reinterpret_cast<uint16_t*>(chunk_sums + kMaxNormChunks);
+    k = reinterpret_cast<uint8_t*>(q + kMaxGroup * kHeadDim);
+    v = k + kHeadDim;
   }
-  float largest[1][Fragment::kTokensOfLane];
-  uint32_t b[1][kSplitBlocks][Fragment::kB];
-  A::soften(s, largest, b);
-  state.clear();
-  TETRAD_UNROLL
-  for (uint32_t t = 0; t < Fragment::kTokensOfLane; ++t)
-    state.largest[t] = largest[0][t];
-  A::sum_weights(b[0], state.denominator);
-  TETRAD_UNROLL
-  for (uint32_t i = 0; i < kSplitBlocks; ++i) {
-    if (i >= num_blocks) break;
-    auto& values = ahead[(kSplitBlocks + i) % kSplitLoads];
-    if (keys < (i + 1) * kKvBlock) values.clear_values(keys - i * kKvBlock, lane());
+};
+
+/// q, k and v of one token and KV head, from what the product gave to what attention wants. The
+/// block's threads take four numbers each, of the group's queries and then of the key.
+template <uint32_t kHeadDim>
+struct DecodeHead {
+  static constexpr uint32_t kThreads = kAttendWarps * 32;
+  static constexpr uint32_t kLoads = (kMaxGroup + 1) * kHeadDim / 4 / kThreads + 1;
+  static constexpr uint32_t kFours = kHeadDim / 4;  // of a head
+  Words4 norms[kLoads];
+
+  /// Before the launch waits: what was there before.
+  TETRAD_DEVICE void load_norms(const QkNormRopeArgs& args, uint32_t kv_head, uint32_t group,
+                                uint32_t position, float* rotation) {
     TETRAD_UNROLL
-    for (uint32_t tile = 0; tile < A::kRowTiles; ++tile) {
-      uint32_t a[Fragment::kA];
-      values.values_as_a(tile, a);
-      Fragment::multiply_add(state.sums[tile], a, b[0][i]);
+    for (uint32_t i = 0; i < kLoads; ++i) {
+      const uint32_t four = i * kThreads + thread_index();
+      if (four < group * kFours)
+        norms[i] =
+            *reinterpret_cast<const Words4*>(args.q_norm + kv_head * group * kHeadDim + four * 4);
+      else if (four < (group + 1) * kFours)
+        norms[i] = *reinterpret_cast<const Words4*>(args.k_norm + kv_head * kHeadDim +
+                                                    (four - group * kFours) * 4);
     }
-    if (i + kSplitLoads < kSplitBlocks) load(kSplitBlocks + i + kSplitLoads);
+    if (thread_index() < args.rotary_dim)
+      rotation[thread_index()] =
+          args.rotation[static_cast<uint64_t>(position) * args.rotary_dim + thread_index()];
   }
-}
+
+  /// After it. A sync_block() must follow.
+  TETRAD_DEVICE void take(const QkNormRopeArgs& args, uint32_t kv_head, uint32_t group,
+                          uint64_t token, const DecodeAttentionShared<kHeadDim>& shared) {
+    const float* from = args.qkv + token * (args.q_size + 2 * args.kv_size);
+    QkNumbers<kAttendWarps> numbers;
+    numbers.load(from, args.q_size, args.kv_size);
+    Words4 mine[kLoads];
+    TETRAD_UNROLL
+    for (uint32_t i = 0; i < kLoads; ++i) {
+      const uint32_t four = i * kThreads + thread_index();
+      if (four >= (group + 1) * kFours) break;
+      const uint32_t at = four < group * kFours
+                              ? kv_head * group * kHeadDim + four * 4
+                              : args.q_size + kv_head * kHeadDim + (four - group * kFours) * 4;
+      mine[i] = *reinterpret_cast<const Words4*>(from + at);
+    }
+    if (thread_index() < kFours) {
+      const float* v = from + args.q_size + args.kv_size + kv_head * kHeadDim + thread_index() * 4;
+      reinterpret_cast<uint32_t*>(shared.v)[thread_index()] =
+          kept_value(v[0], v[1], args.v_scale) | kept_value(v[2], v[3], args.v_scale) << 16;
+    }
+    numbers.add_squares(shared.chunk_sums);
+    sync_block();
+    const QkInverses inverse(shared.chunk_sums, args);
+    TETRAD_UNROLL
+    for (uint32_t i = 0; i < kLoads; ++i) {
+      const uint32_t four = i * kThreads + thread_index();
+      if (four >= (group + 1) * kFours) break;
+      Words4 normed;
+      TETRAD_UNROLL
+      for (uint32_t j = 0; j < 4; ++j)
+        normed.word[j] =
+            __builtin_bit_cast(uint32_t, __builtin_bit_cast(float, mine[i].word[j]) *
+                                             (four < group * kFours ? inverse.q : inverse.k) *
+                                             __builtin_bit_cast(float, norms[i].word[j]));
+      *reinterpret_cast<Words4*>(shared.values + four * 4) = normed;
+    }
+    sync_block();
+    for (uint32_t i = thread_index() * 2; i < (group + 1) * kHeadDim; i += kThreads * 2) {
+      const uint32_t d = i % kHeadDim;
+      const float* head = shared.values + i - d;
+      if (i < group * kHeadDim)
+        *reinterpret_cast<uint32_t*>(shared.q + i) = query_halves(head, d, shared.rotation, args);
+      else
+        *reinterpret_cast<uint16_t*>(shared.k + d) =
+            static_cast<uint16_t>(kept_key(head, d, shared.rotation, args));
+    }
+  }
+
+  /// Into the cache, by one block a head.
+  TETRAD_DEVICE static void keep(const QkNormRopeArgs& args, uint32_t kv_head, uint64_t token,
+                                 const DecodeAttentionShared<kHeadDim>& shared) {
+    const int64_t slot = args.slot_mapping[token];
+    if (slot < 0 || thread_index() >= kFours) return;
+    const uint64_t at =
+        ((static_cast<uint64_t>(slot / kKvBlock) * (args.kv_size / kHeadDim) + kv_head) * kKvBlock +
+         static_cast<uint64_t>(slot % kKvBlock)) *
+            kHeadDim +
+        thread_index() * 4;
+    *reinterpret_cast<uint32_t*>(args.k_cache + at) =
+        reinterpret_cast<const uint32_t*>(shared.k)[thread_index()];
+    *reinterpret_cast<uint32_t*>(args.v_cache + at) =
+        reinterpret_cast<const uint32_t*>(shared.v)[thread_index()];
+  }
+};
+
+/// Blocks of keys or values that a warp has on their way to its registers: a split's.
+inline constexpr uint32_t kSplitLoads = kSplitBlocks;
+
+/// A warp's split of a group. All but the token's own key lies in the cache before the launch
+/// waits.
+template <uint32_t kHeadDim>
+struct DecodeSplit {
+  using A = Attention<kHeadDim>;
+  uint32_t first_block;
+  uint32_t num_blocks;
+  uint32_t physical;  // lane i: where block i is
+  /// The keys' blocks, then, each as soon as it has been used, the values'.
+  typename A::template Block<1> ahead[kSplitLoads];
+
+  /// Asks for the keys, and for the values to come as near as the L2 cache.
+  TETRAD_DEVICE void start(const AttentionArgs& args, uint32_t sequence, uint32_t kv_head,
+                           uint32_t num_keys, uint32_t split) {
+    first_block = split * kSplitBlocks;
+    const uint32_t blocks = tiles_for(num_keys, kKvBlock);
+    const uint32_t left = first_block < blocks ? blocks - first_block : 0;
+    num_blocks = left < kSplitBlocks ? left : kSplitBlocks;
+    physical = 0;
+    // All blocks' places at once: a load each would wait for the one before.
+    if (lane() < num_blocks)
+      physical = static_cast<uint32_t>(
+          args.block_table[static_cast<uint64_t>(sequence) * args.table_stride + first_block +
+                           lane()]);
+    TETRAD_UNROLL
+    for (uint32_t i = 0; i < kSplitBlocks; ++i) {
+      const uint64_t at = A::cache_at(args, kv_head, shuffle(physical, i));
+      if (i >= num_blocks) continue;
+      ahead[i].load_keys(args.k_cache + at, 0);
+      if (lane() < kKvBlock * kHeadDim / 128) prefetch_l2(args.v_cache + at + lane() * 128);
+    }
+  }
+
+  TETRAD_DEVICE void attend(const AttentionArgs& args, uint32_t kv_head, uint32_t num_keys,
+                            const DecodeAttentionShared<kHeadDim>& shared,
+                            SoftmaxState<kHeadDim>& state) {
+    const uint32_t column = Fragment::b_token(lane());
+    typename A::Queries queries;
+    queries.load(column < args.group ? shared.q + column * kHeadDim : nullptr);
+    const uint32_t keys = num_keys - first_block * kKvBlock;
+    float s[1][kSplitBlocks][Fragment::kD];
+    TETRAD_UNROLL
+    for (uint32_t i = 0; i < kSplitBlocks; ++i) {
+      const bool is_last = i + 1 == num_blocks && keys <= kSplitKeys;
+      if (is_last) ahead[i].set_key((keys - 1) % kKvBlock, shared.k);
+      if (i < num_blocks)
+        A::scores([&](uint32_t step, uint32_t(&a)[Fragment::kA])
+                      TETRAD_INLINE { ahead[i].keys_as_a(step, a); },
+                  [&](uint32_t, uint32_t step, uint32_t(&b)[Fragment::kB])
+                      TETRAD_INLINE { queries.as_b(step, b); },
+                  i, s);
+      // Registers are asked for again as soon as they are free.
+      const uint64_t at = A::cache_at(args, kv_head, shuffle(physical, i));
+      if (i < num_blocks) ahead[i].load_values(args.v_cache + at, 0);
+      if (keys < (i + 1) * kKvBlock) {
+        int32_t limit[Fragment::kTokensOfLane];
+        TETRAD_UNROLL
+        for (uint32_t t = 0; t < Fragment::kTokensOfLane; ++t)
+          limit[t] = static_cast<int32_t>(keys) - static_cast<int32_t>(i * kKvBlock);
+        A::mask(s[0][i], limit, lane());
+      }
+    }
+    float largest[1][Fragment::kTokensOfLane];
+    uint32_t b[1][kSplitBlocks][Fragment::kB];
+    A::soften(s, largest, b);
+    state.clear();
+    TETRAD_UNROLL
+    for (uint32_t t = 0; t < Fragment::kTokensOfLane; ++t)
+      state.largest[t] = largest[0][t];
+    A::sum_weights(b[0], state.denominator);
+    TETRAD_UNROLL
+    for (uint32_t i = 0; i < kSplitBlocks; ++i) {
+      if (i >= num_blocks) break;
+      const bool is_last = i + 1 == num_blocks && keys <= kSplitKeys;
+      if (is_last) {
+        ahead[i].set_value((keys - 1) % kKvBlock, shared.v);
+        ahead[i].clear_values(keys - i * kKvBlock, lane());
+      }
+      TETRAD_UNROLL
+      for (uint32_t tile = 0; tile < A::kRowTiles; ++tile) {
+        uint32_t a[Fragment::kA];
+        ahead[i].values_as_a(tile, a);
+        Fragment::multiply_add(state.sums[tile], a, b[0][i]);
+      }
+    }
+  }
+};
 
 template <uint32_t kHeadDim>
-TETRAD_DEVICE void attend_decode(const AttentionArgs& args) {
+TETRAD_DEVICE void attend_decode(const DecodeAttentionArgs& all) {
   using A = Attention<kHeadDim>;
+  const AttentionArgs& args = all.attention;
   constexpr uint32_t kPartial = partial_floats<Fragment>(kHeadDim);
   constexpr uint32_t kParts = kMergePartsOf<Fragment>;
   constexpr uint32_t kPartTiles = A::kRowTiles / kParts;
-  constexpr uint32_t kSplit = partial_floats<Fragment>(kHeadDim / kParts);
-  float* splits = reinterpret_cast<float*>(shared_memory());
-  uint32_t* is_last = reinterpret_cast<uint32_t*>(splits + kAttendWarps * kSplit);
-  wait_for_launches_before();
-  let_next_launch_begin();
+  const DecodeAttentionShared<kHeadDim> shared;
+  constexpr uint32_t kSplit = shared.kSplit;
   const auto sequence = static_cast<uint32_t>(args.sequences[block_z()]);
   const uint32_t kv_head = block_y();
-  const auto num_keys = static_cast<uint32_t>(args.context_len[sequence]) + 1;
+  const auto position = static_cast<uint32_t>(args.context_len[sequence]);
+  const auto token = static_cast<uint64_t>(args.query_start[sequence]);
+  const uint32_t num_keys = position + 1;
   const uint32_t num_groups = tiles_for(num_keys, kGroupKeys);
   if (block_x() >= num_groups) return;
-  const auto token = static_cast<uint64_t>(args.query_start[sequence]);
 
   const uint32_t first_split = block_x() * kAttendWarps;
   const uint32_t splits_left = tiles_for(num_keys, kSplitKeys) - first_split;
   const uint32_t num_splits = splits_left < kAttendWarps ? splits_left : kAttendWarps;
+  DecodeSplit<kHeadDim> split;
+  split.start(args, sequence, kv_head, num_keys, first_split + warp());
+  DecodeHead<kHeadDim> head;
+  head.load_norms(all.rope, kv_head, args.group, position, shared.rotation);
+  wait_for_launches_before();
+  let_next_launch_begin();
+  head.take(all.rope, kv_head, args.group, token, shared);
+  sync_block();
+  if (block_x() + 1 == num_groups) head.keep(all.rope, kv_head, token, shared);
+
   typename A::State state;
   if (warp() < num_splits) {
-    attend_split<kHeadDim>(args, sequence, kv_head, token, num_keys, first_split + warp(), state);
-    A::template save<0, kPartTiles>(splits + warp() * kSplit, state);
+    split.attend(args, kv_head, num_keys, shared, state);
+    A::template save<0, kPartTiles>(shared.splits + warp() * kSplit, state);
   }
   sync_block();
 
@@ -140,10 +284,10 @@ TETRAD_DEVICE void attend_decode(const AttentionArgs& args) {
       for (uint32_t s = 0; s < num_splits; ++s) {
         float sums[Fragment::kD];
         float ends[2 * Fragment::kTokensOfLane];
-        A::get(splits + s * kSplit, of_part, sums);
+        A::get(shared.splits + s * kSplit, of_part, sums);
         TETRAD_UNROLL
         for (uint32_t i = 0; i < 2 * Fragment::kTokensOfLane; ++i)
-          ends[i] = splits[s * kSplit + A::template ends_at<kPartTiles>() + i];
+          ends[i] = shared.splits[s * kSplit + A::template ends_at<kPartTiles>() + i];
         group.take(sums, ends);
       }
       if (num_groups == 1) {
@@ -165,7 +309,8 @@ TETRAD_DEVICE void attend_decode(const AttentionArgs& args) {
   if constexpr (kParts == 2) {
     sync_block();
     if (warp() < num_splits)
-      A::template save<A::kRowTiles - kPartTiles, kPartTiles>(splits + warp() * kSplit, state);
+      A::template save<A::kRowTiles - kPartTiles, kPartTiles>(shared.splits + warp() * kSplit,
+                                                              state);
     sync_block();
     merge_splits(kPartTiles);
   }
@@ -175,43 +320,58 @@ TETRAD_DEVICE void attend_decode(const AttentionArgs& args) {
   if (thread_index() == 0) {
     fence_device();
     uint32_t* counter = args.finished + block_z() * args.num_kv_heads + kv_head;
-    *is_last = atomic_increment(counter) + 1 == num_groups ? 1 : 0;
-    if (*is_last != 0) *counter = 0;
+    *shared.is_last = atomic_increment(counter) + 1 == num_groups ? 1 : 0;
+    if (*shared.is_last != 0) *counter = 0;
   }
   sync_block();
-  if (*is_last == 0) return;
+  if (*shared.is_last == 0) return;
+
+  // All loads of some groups at once: what takes time is waiting for them.
+  constexpr uint32_t kEnds = 2 * Fragment::kTokensOfLane;
+  constexpr uint32_t kAtOnce = 32 / Fragment::kD;
   for (uint32_t tile = warp(); tile < A::kRowTiles; tile += kAttendWarps) {
     MergedTile total;
     total.clear();
-    constexpr uint32_t kAtOnce = 8;
     for (uint32_t first = 0; first < num_groups; first += kAtOnce) {
-      float sums[kAtOnce][Fragment::kD];
-      float ends[kAtOnce][2 * Fragment::kTokensOfLane];
+      uint32_t sums_words[kAtOnce][Fragment::kD / 4][4];
+      uint32_t ends_words[kAtOnce][4];
       TETRAD_UNROLL
       for (uint32_t g = 0; g < kAtOnce; ++g) {
         if (first + g >= num_groups) break;
         const float* theirs = args.partial + (of_sequence + first + g) * kPartial;
         TETRAD_UNROLL
-        for (uint32_t i = 0; i < Fragment::kD; ++i)
-          sums[g][i] = load_fresh(theirs + (tile * 32 + lane()) * Fragment::kD + i);
-        TETRAD_UNROLL
-        for (uint32_t i = 0; i < 2 * Fragment::kTokensOfLane; ++i)
-          ends[g][i] = load_fresh(theirs + A::ends_at() + i);
+        for (uint32_t i = 0; i < Fragment::kD / 4; ++i)
+          load_fresh_16(sums_words[g][i], theirs + (tile * 32 + lane()) * Fragment::kD + 4 * i);
+        if constexpr (kEnds == 4) {
+          load_fresh_16(ends_words[g], theirs + A::ends_at());
+        } else {
+          TETRAD_UNROLL
+          for (uint32_t i = 0; i < kEnds; ++i)
+            ends_words[g][i] = __builtin_bit_cast(uint32_t, load_fresh(theirs + A::ends_at() + i));
+        }
       }
       TETRAD_UNROLL
       for (uint32_t g = 0; g < kAtOnce; ++g) {
         if (first + g >= num_groups) break;
-        total.take(sums[g], ends[g]);
+        float sums[Fragment::kD];
+        float ends[kEnds];
+        TETRAD_UNROLL
+        for (uint32_t i = 0; i < Fragment::kD; ++i)
+          sums[i] = __builtin_bit_cast(float, sums_words[g][i / 4][i % 4]);
+        TETRAD_UNROLL
+        for (uint32_t i = 0; i < kEnds; ++i)
+          ends[i] = __builtin_bit_cast(float, ends_words[g][i]);
+        total.take(sums, ends);
       }
     }
     store(total, tile);
   }
 }
 
-TETRAD_KERNEL(attend_decode_64, AttentionArgs, 256) {
+TETRAD_CROWDED_KERNEL(attend_decode_64, DecodeAttentionArgs, 256, 2) {
   attend_decode<64>(args);
 }
-TETRAD_KERNEL(attend_decode_128, AttentionArgs, 256) {
+TETRAD_CROWDED_KERNEL(attend_decode_128, DecodeAttentionArgs, 256, 2) {
   attend_decode<128>(args);
 }
 

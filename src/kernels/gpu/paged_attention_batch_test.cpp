@@ -7,7 +7,7 @@
 #include <numeric>
 #include <random>
 
-#include "kernels/gpu/gpu_test_util.h"
+#include "kernels/gpu/decode_attention_for_tests.h"
 #include "kernels/gpu/paged_attention.h"
 #include "kernels/gpu/prefill_attention.h"
 
@@ -124,6 +124,57 @@ struct BatchSlice {
 
 class PagedAttentionBatchTest : public testing::TestWithParam<testing_gpu::EmulationKind> {
  protected:
+  /// The key or the value of a slice's last query.
+  static std::vector<uint8_t> last_row(const BatchCase& c, const std::vector<uint8_t>& cache,
+                                       const BatchSlice& slice) {
+    const uint32_t size = kBatchKvHeads * c.head_dim;
+    std::vector<uint8_t> row;
+    for (uint32_t i = 0; i < size; ++i)
+      row.push_back(cache[c.at(slice.sequence, (slice.first + slice.count - 1) * size + i)]);
+    return row;
+  }
+  /// What decode reads of `slices`, of one query each: the product.
+  static std::vector<float> product(const BatchCase& c, const std::vector<BatchSlice>& slices) {
+    std::vector<uint16_t> q;
+    std::vector<uint8_t> k;
+    std::vector<uint8_t> v;
+    for (const BatchSlice& slice : slices) {
+      const auto query = c.q[slice.sequence].begin() + slice.first * c.width();
+      q.insert(q.end(), query, query + c.width());
+      for (const auto& [rows, cache] : {std::pair{&k, &c.k}, std::pair{&v, &c.v}}) {
+        const std::vector<uint8_t> row = last_row(c, *cache, slice);
+        rows->insert(rows->end(), row.begin(), row.end());
+      }
+    }
+    return testing_gpu::product_that_gives(q, k, v, static_cast<uint32_t>(slices.size()),
+                                           kBatchVScale);
+  }
+  static std::vector<int64_t> slots(const BatchCase& c, const std::vector<BatchSlice>& slices) {
+    std::vector<int64_t> all;
+    for (const BatchSlice& slice : slices)
+      all.push_back(int64_t{c.table[slice.sequence * c.stride + slice.first / kKvBlock]} *
+                        kKvBlock +
+                    slice.first % kKvBlock);
+    return all;
+  }
+  /// As prepare(), of slices of one query. What such a slice brings itself is not in the cache yet,
+  /// but where another slice of its sequence may see it.
+  static DecodeAttentionArgs prepare_decode(Emulation& gpu, BatchCase c,
+                                            const std::vector<BatchSlice>& slices,
+                                            uint32_t max_groups) {
+    const std::vector<float> rows = product(c, slices);
+    for (const BatchSlice& slice : slices) {
+      if (std::ranges::count(slices, slice.sequence, &BatchSlice::sequence) > 1) continue;
+      const uint32_t size = kBatchKvHeads * c.head_dim;
+      for (uint32_t i = 0; i < size; ++i) {
+        c.k[c.at(slice.sequence, slice.first * size + i)] = 0x7F;
+        c.v[c.at(slice.sequence, slice.first * size + i)] = 0xFF;
+      }
+    }
+    const AttentionArgs args = prepare(gpu, c, slices, max_groups);
+    return {args, testing_gpu::exact_norms(gpu, rows, slots(c, slices), kBatchKvHeads * c.head_dim,
+                                           args)};
+  }
   /// What a launch needs of `slices`, on the device.
   static AttentionArgs prepare(Emulation& gpu, const BatchCase& c,
                                const std::vector<BatchSlice>& slices, uint32_t max_groups) {
@@ -189,10 +240,13 @@ class PagedAttentionBatchTest : public testing::TestWithParam<testing_gpu::Emula
                                       uint32_t max_groups,
                                       ThreadOrder order = ThreadOrder::ascending) {
     Emulation gpu(GetParam(), order);
-    const AttentionArgs args = prepare(gpu, c, slices, max_groups);
+    const DecodeAttentionArgs all = prepare_decode(gpu, c, slices, max_groups);
+    const AttentionArgs& args = all.attention;
     const auto count = static_cast<uint32_t>(slices.size());
-    gpu.kernels().attend_decode(args, c.head_dim, count);
+    gpu.kernels().attend_decode(all, c.head_dim, count);
     gpu.check();
+    EXPECT_EQ(gpu.read(args.k_cache, c.k.size()), c.k);
+    EXPECT_EQ(gpu.read(args.v_cache, c.v.size()), c.v);
     for (const uint32_t counter : gpu.read(args.finished, uint64_t{count} * kBatchKvHeads))
       EXPECT_EQ(counter, 0u);
     return read(gpu, c, args, count);
@@ -259,8 +313,9 @@ TEST_P(PagedAttentionBatchTest, EveryGroupOfKeysHasAPlaceOfItsOwn) {
   const std::vector<uint32_t> groups = {3, 2, 0};  // one group alone needs no place
   constexpr uint32_t kGroups = 4;
   Emulation gpu(GetParam());
-  const AttentionArgs args = prepare(gpu, c, last_queries(c), kGroups);
-  gpu.kernels().attend_decode(args, c.head_dim, 3);
+  const DecodeAttentionArgs all = prepare_decode(gpu, c, last_queries(c), kGroups);
+  const AttentionArgs& args = all.attention;
+  gpu.kernels().attend_decode(all, c.head_dim, 3);
   gpu.check();
   const uint32_t floats = gpu.is_gfx12() ? partial_floats<Gfx12Fragment>(c.head_dim)
                                          : partial_floats<NvidiaFragment>(c.head_dim);
@@ -346,27 +401,26 @@ TEST_P(PagedAttentionBatchTest, WhatLiesBeyondASequenceDoesNotMatter) {
 TEST_P(PagedAttentionBatchTest, AGraphServesOtherLengths) {
   const BatchCase c(64, 6, {1600, 40});
   Emulation gpu(GetParam());
-  const AttentionArgs args = prepare(gpu, c, {{0, 0, 1}, {1, 0, 1}}, 4);
+  const DecodeAttentionArgs all = prepare_decode(gpu, c, {{0, 1599, 1}, {1, 39, 1}}, 4);
+  const AttentionArgs& args = all.attention;
   Device& device = gpu.device();
   ASSERT_TRUE(device.begin_graph());
-  gpu.kernels().attend_decode(args, c.head_dim, 2);
+  gpu.kernels().attend_decode(all, c.head_dim, 2);
   const auto graph = device.end_graph();
   ASSERT_TRUE(graph);
   gpu.check();
-  for (const auto& [first, second] : {std::pair{699u, 3u}, {2u, 39u}, {1599u, 0u}, {511u, 16u}}) {
+  for (const auto& [first, second] :
+       {std::pair{1599u, 39u}, {699u, 3u}, {2u, 39u}, {1599u, 0u}, {511u, 16u}}) {
     const std::vector<BatchSlice> slices = {{0, first, 1}, {1, second, 1}};
     const std::vector<int32_t> context = {static_cast<int32_t>(first),
                                           static_cast<int32_t>(second)};
-    std::vector<uint16_t> q;
-    for (const BatchSlice& slice : slices) {
-      const auto query = c.q[slice.sequence].begin() + slice.first * c.width();
-      q.insert(q.end(), query, query + c.width());
-    }
-    ASSERT_TRUE(device.copy_to_device(reinterpret_cast<DeviceAddress>(args.context_len),
-                                      context.data(),
-                                      static_cast<int64_t>(context.size() * sizeof(int32_t))));
-    ASSERT_TRUE(device.copy_to_device(reinterpret_cast<DeviceAddress>(args.q), q.data(),
-                                      static_cast<int64_t>(q.size() * sizeof(uint16_t))));
+    const auto copy = [&](const void* to, const auto& from) {
+      ASSERT_TRUE(device.copy_to_device(reinterpret_cast<DeviceAddress>(to), from.data(),
+                                        static_cast<int64_t>(from.size() * sizeof(from[0]))));
+    };
+    copy(args.context_len, context);
+    copy(all.rope.qkv, product(c, slices));
+    copy(all.rope.slot_mapping, slots(c, slices));
     ASSERT_TRUE(device.launch(**graph));
     expect_right(c, slices, read(gpu, c, args, 2));
     EXPECT_EQ(gpu.read(args.finished, 2 * kBatchKvHeads), std::vector<uint32_t>(4));

@@ -7,8 +7,8 @@
 #include <numeric>
 #include <random>
 
-#include "kernels/gpu/gpu_test_util.h"
-#include "kernels/gpu/paged_attention.h"
+#include "kernels/gpu/decode_attention_for_tests.h"
+#include "kernels/gpu/prefill_attention.h"
 
 namespace tetrad::gpu {
 namespace {
@@ -99,10 +99,20 @@ class PagedAttentionTest : public testing::TestWithParam<testing_gpu::EmulationK
       items.push_back({0, static_cast<int32_t>(column)});
     const uint32_t groups = 4;
     const std::vector<uint16_t> q(c.q.end() - queries * width, c.q.end());
+    // What decode brings itself is not in the cache yet.
+    std::vector<uint8_t> k = c.k;
+    std::vector<uint8_t> v = c.v;
+    std::vector<uint8_t> last_key;
+    std::vector<uint8_t> last_value;
+    for (uint32_t i = 0; i < kKvHeads * c.head_dim && decode; ++i) {
+      const size_t at = c.at(c.num_keys - 1, i / c.head_dim, i % c.head_dim);
+      last_key.push_back(std::exchange(k[at], uint8_t{0x7F}));
+      last_value.push_back(std::exchange(v[at], uint8_t{0xFF}));
+    }
     const AttentionArgs args{
         .q = gpu.copy(q),
-        .k_cache = gpu.copy(c.k),
-        .v_cache = gpu.copy(c.v),
+        .k_cache = gpu.copy(k),
+        .v_cache = gpu.copy(v),
         .v_scale = 0.5f,
         .num_kv_heads = kKvHeads,
         .group = c.group,
@@ -120,7 +130,17 @@ class PagedAttentionTest : public testing::TestWithParam<testing_gpu::EmulationK
         .items = gpu.copy(items),
         .num_items = static_cast<uint32_t>(items.size())};
     if (decode) {
-      gpu.kernels().attend_decode(args, c.head_dim, 1);
+      const int64_t last = c.num_keys - 1;
+      const int64_t slot =
+          int64_t{c.table[static_cast<size_t>(last / kKvBlock)]} * kKvBlock + last % kKvBlock;
+      const auto product =
+          testing_gpu::product_that_gives(q, last_key, last_value, 1, args.v_scale);
+      const QkNormRopeArgs rope =
+          testing_gpu::exact_norms(gpu, product, {slot}, kKvHeads * c.head_dim, args);
+      gpu.kernels().attend_decode({args, rope}, c.head_dim, 1);
+      gpu.check();
+      EXPECT_EQ(gpu.read(args.k_cache, c.k.size()), c.k);
+      EXPECT_EQ(gpu.read(args.v_cache, c.v.size()), c.v);
     } else {
       gpu.kernels().attend_prefill(args, c.head_dim);
     }

@@ -1,7 +1,9 @@
 #pragma once
 
 // Between the product that gives q, k and v and attention: one norm over all heads of q and one
-// over all of k, the rotation, and the keys and values into the FP8 cache.
+// over all of k, the rotation, and the keys and values into the FP8 cache. A launch for the tokens
+// of prompts; of sequences with one token, attention does the same for the heads it needs
+// (paged_attention.h).
 
 #include "kernels/gpu/rms_norm.h"
 
@@ -34,10 +36,14 @@ struct QkNormRopeArgs {
 /// of them, wait for memory once.
 inline constexpr uint32_t kRopeThreads = 1024;
 inline constexpr uint32_t kRopeWarps = kRopeThreads / 32;
-/// Loads of 16 bytes a thread makes of q and k together, which are at most 8192 numbers.
-inline constexpr uint32_t kRopeLoads = 2;
+
+/// Squares are added up by stretches of so many numbers of q or of k, a warp a stretch; of both
+/// there are at most kMaxNormChunks. So every block, however many warps it has, gets the same sum.
+inline constexpr uint32_t kNormChunk = 128;
+inline constexpr uint32_t kMaxNormChunks = 64;
+
 constexpr uint32_t rope_shared_bytes(uint32_t q_size, uint32_t kv_size) {
-  return (q_size + kv_size + 2 * kRopeWarps) * 4;
+  return (q_size + kv_size + kMaxNormChunks) * 4;
 }
 
 namespace TETRAD_MACHINE {
@@ -53,14 +59,99 @@ TETRAD_DEVICE float rotated(const float* head, uint32_t d, const float* rotation
   return d < half ? head[d] * cosine - head[d + half] * sine : head[d] * cosine + head[pair] * sine;
 }
 
+/// What a block of kWarps warps has of a token's q and k.
+template <uint32_t kWarps>
+struct QkNumbers {
+  static constexpr uint32_t kLoads = kMaxNormChunks / kWarps;
+  Words4 words[kLoads];
+
+  /// Of the thread's i-th four numbers where they stand in q and k together; past the end if there
+  /// are none.
+  TETRAD_DEVICE static uint32_t place(uint32_t i, uint32_t q_size, uint32_t kv_size) {
+    const uint32_t chunk = i * kWarps + warp();
+    const uint32_t q_chunks = (q_size + kNormChunk - 1) / kNormChunk;
+    const bool is_q = chunk < q_chunks;
+    const uint32_t at = (is_q ? chunk : chunk - q_chunks) * kNormChunk + lane() * 4;
+    if (at >= (is_q ? q_size : kv_size)) return q_size + kv_size;
+    return is_q ? at : q_size + at;
+  }
+  TETRAD_DEVICE void load(const float* q_and_k, uint32_t q_size, uint32_t kv_size) {
+    TETRAD_UNROLL
+    for (uint32_t i = 0; i < kLoads; ++i) {
+      const uint32_t at = place(i, q_size, kv_size);
+      words[i] = {};
+      if (at < q_size + kv_size) words[i] = *reinterpret_cast<const Words4*>(q_and_k + at);
+    }
+  }
+  /// The sums of the squares of each chunk, into chunk_sums[kMaxNormChunks].
+  TETRAD_DEVICE void add_squares(float* chunk_sums) const {
+    TETRAD_UNROLL
+    for (uint32_t i = 0; i < kLoads; ++i) {
+      float squares = 0;
+      TETRAD_UNROLL
+      for (uint32_t j = 0; j < 4; ++j) {
+        const float value = __builtin_bit_cast(float, words[i].word[j]);
+        squares = fused_multiply_add(value, value, squares);
+      }
+      squares = warp_sum(squares);
+      if (lane() == 0) chunk_sums[i * kWarps + warp()] = squares;
+    }
+  }
+};
+
+/// 1 / rms of q and of k from the sums of their chunks.
+struct QkInverses {
+  float q;
+  float k;
+  TETRAD_DEVICE QkInverses(const float* chunk_sums, const QkNormRopeArgs& args) {
+    const uint32_t q_chunks = (args.q_size + kNormChunk - 1) / kNormChunk;
+    const uint32_t k_chunks = (args.kv_size + kNormChunk - 1) / kNormChunk;
+    float of_q = of_lane(chunk_sums, q_chunks);
+    float of_k = of_lane(chunk_sums + q_chunks, k_chunks);
+    // Side by side, as warp_sum() does each: neither waits for the other.
+    for (uint32_t step = kWarpSize / 2; step > 0; step /= 2) {
+      const float other_q = shuffle_xor(of_q, step);
+      const float other_k = shuffle_xor(of_k, step);
+      of_q += other_q;
+      of_k += other_k;
+    }
+    q = inverse_rms(of_q, args.q_size, args.eps);
+    k = inverse_rms(of_k, args.kv_size, args.eps);
+  }
+
+ private:
+  TETRAD_DEVICE static float of_lane(const float* chunk_sums, uint32_t count) {
+    float mine = lane() < count ? chunk_sums[lane()] : 0;
+    if (lane() + 32 < count) mine += chunk_sums[lane() + 32];
+    return mine;
+  }
+};
+
+/// Elements d and d + 1 of a key after the rotation, or of a value, as they are kept.
+TETRAD_DEVICE uint32_t kept_key(const float* head, uint32_t d, const float* rotation,
+                                const QkNormRopeArgs& args) {
+  return floats_to_e4m3(divide(rotated(head, d, rotation, args.rotary_dim), args.k_scale),
+                        divide(rotated(head, d + 1, rotation, args.rotary_dim), args.k_scale));
+}
+TETRAD_DEVICE uint32_t kept_value(float first, float second, float v_scale) {
+  return floats_to_e4m3(divide(first, v_scale), divide(second, v_scale));
+}
+/// Elements d and d + 1 of a query, as attention wants them.
+TETRAD_DEVICE uint32_t query_halves(const float* head, uint32_t d, const float* rotation,
+                                    const QkNormRopeArgs& args) {
+  return floats_to_halves(rotated(head, d, rotation, args.rotary_dim) * args.q_factor,
+                          rotated(head, d + 1, rotation, args.rotary_dim) * args.q_factor);
+}
+
 TETRAD_KERNEL(qk_norm_rope, QkNormRopeArgs, 1024) {
   float* values = reinterpret_cast<float*>(shared_memory());  // q, then k, normed
-  float* scratch = values + args.q_size + args.kv_size;       // [2][kRopeWarps]
+  float* chunk_sums = values + args.q_size + args.kv_size;
   const uint32_t size = args.q_size + args.kv_size;
-  Words4 norms[kRopeLoads];
+  using Numbers = QkNumbers<kRopeWarps>;
+  Words4 norms[Numbers::kLoads];
   TETRAD_UNROLL
-  for (uint32_t i = 0; i < kRopeLoads; ++i) {
-    const uint32_t at = (i * kRopeThreads + thread_index()) * 4;
+  for (uint32_t i = 0; i < Numbers::kLoads; ++i) {
+    const uint32_t at = Numbers::place(i, args.q_size, args.kv_size);
     if (at >= size) break;
     norms[i] = at < args.q_size
                    ? *reinterpret_cast<const Words4*>(args.q_norm + at)
@@ -75,80 +166,44 @@ TETRAD_KERNEL(qk_norm_rope, QkNormRopeArgs, 1024) {
   const float* rotation =
       args.rotation + static_cast<uint64_t>(args.positions[token]) * args.rotary_dim;
 
-  Words4 words[kRopeLoads];
-  float squares_q = 0;
-  float squares_k = 0;
-  TETRAD_UNROLL
-  for (uint32_t i = 0; i < kRopeLoads; ++i) {
-    const uint32_t at = (i * kRopeThreads + thread_index()) * 4;
-    if (at >= size) break;
-    words[i] = *reinterpret_cast<const Words4*>(from + at);
-  }
-  TETRAD_UNROLL
-  for (uint32_t i = 0; i < kRopeLoads; ++i) {
-    const uint32_t at = (i * kRopeThreads + thread_index()) * 4;
-    if (at >= size) break;
-    float squares = 0;
-    TETRAD_UNROLL
-    for (uint32_t j = 0; j < 4; ++j) {
-      const float value = __builtin_bit_cast(float, words[i].word[j]);
-      squares = fused_multiply_add(value, value, squares);
-    }
-    if (at < args.q_size) {
-      squares_q += squares;
-    } else {
-      squares_k += squares;
-    }
-  }
-  squares_q = warp_sum(squares_q);
-  squares_k = warp_sum(squares_k);
-  if (lane() == 0) {
-    scratch[warp()] = squares_q;
-    scratch[kRopeWarps + warp()] = squares_k;
-  }
+  Numbers numbers;
+  numbers.load(from, args.q_size, args.kv_size);
+  numbers.add_squares(chunk_sums);
   sync_block();
-  const float sum_q = warp_sum(scratch[lane()]);
-  const float sum_k = warp_sum(scratch[kRopeWarps + lane()]);
-  const float inverse_q = inverse_rms(sum_q, args.q_size, args.eps);
-  const float inverse_k = inverse_rms(sum_k, args.kv_size, args.eps);
+  const QkInverses inverse(chunk_sums, args);
   TETRAD_UNROLL
-  for (uint32_t i = 0; i < kRopeLoads; ++i) {
-    const uint32_t at = (i * kRopeThreads + thread_index()) * 4;
+  for (uint32_t i = 0; i < Numbers::kLoads; ++i) {
+    const uint32_t at = Numbers::place(i, args.q_size, args.kv_size);
     if (at >= size) break;
-    const float inverse = at < args.q_size ? inverse_q : inverse_k;
+    Words4 normed;
     TETRAD_UNROLL
     for (uint32_t j = 0; j < 4; ++j)
-      words[i].word[j] =
-          __builtin_bit_cast(uint32_t, __builtin_bit_cast(float, words[i].word[j]) * inverse *
+      normed.word[j] =
+          __builtin_bit_cast(uint32_t, __builtin_bit_cast(float, numbers.words[i].word[j]) *
+                                           (at < args.q_size ? inverse.q : inverse.k) *
                                            __builtin_bit_cast(float, norms[i].word[j]));
-    *reinterpret_cast<Words4*>(values + at) = words[i];
+    *reinterpret_cast<Words4*>(values + at) = normed;
   }
   sync_block();
 
   for (uint32_t i = thread_index() * 2; i < args.q_size; i += kRopeThreads * 2) {
     const uint32_t d = i % args.head_dim;
-    const float* head = values + i - d;
-    const float first = rotated(head, d, rotation, args.rotary_dim) * args.q_factor;
-    const float second = rotated(head, d + 1, rotation, args.rotary_dim) * args.q_factor;
     *reinterpret_cast<uint32_t*>(args.q + static_cast<uint64_t>(token) * args.q_size + i) =
-        floats_to_halves(first, second);
+        query_halves(values + i - d, d, rotation, args);
   }
   if (slot < 0) return;
   const uint32_t num_heads = args.kv_size / args.head_dim;
   for (uint32_t i = thread_index() * 2; i < args.kv_size; i += kRopeThreads * 2) {
     const uint32_t d = i % args.head_dim;
-    const float* head = values + args.q_size + i - d;
     const uint64_t at = ((static_cast<uint64_t>(slot / 16) * num_heads + i / args.head_dim) * 16 +
                          static_cast<uint64_t>(slot % 16)) *
                             args.head_dim +
                         d;
-    const uint32_t keys =
-        floats_to_e4m3(divide(rotated(head, d, rotation, args.rotary_dim), args.k_scale),
-                       divide(rotated(head, d + 1, rotation, args.rotary_dim), args.k_scale));
-    *reinterpret_cast<uint16_t*>(args.k_cache + at) = static_cast<uint16_t>(keys);
+    *reinterpret_cast<uint16_t*>(args.k_cache + at) =
+        static_cast<uint16_t>(kept_key(values + args.q_size + i - d, d, rotation, args));
     const float* v = from + args.q_size + args.kv_size + i;
-    const uint32_t stored = floats_to_e4m3(divide(v[0], args.v_scale), divide(v[1], args.v_scale));
-    *reinterpret_cast<uint16_t*>(args.v_cache + at) = static_cast<uint16_t>(stored);
+    *reinterpret_cast<uint16_t*>(args.v_cache + at) =
+        static_cast<uint16_t>(kept_value(v[0], v[1], args.v_scale));
   }
 }
 

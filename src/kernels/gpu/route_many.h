@@ -38,6 +38,7 @@ constexpr uint32_t route_many_shared_bytes() {
   return kRouteStages<F> * (kRouteBlockTokens + kRouteBlockExperts) * kRouteColumns * 4;
 }
 static_assert(route_many_shared_bytes<Gfx12Fragment>() <= 65536);
+static_assert(sizeof(ChoiceMemory) + 16 <= route_many_shared_bytes<Gfx12Fragment>());
 
 namespace TETRAD_MACHINE {
 
@@ -74,7 +75,8 @@ struct RouteCopier {
       // Rows beyond the last one stand for it, and what comes of them is not stored.
       const bool is_token = i * 8 < kRouteBlockTokens;
       const uint32_t wanted = is_token ? first_token + row : first_expert + row - kRouteBlockTokens;
-      const uint32_t count = is_token ? args.route.num_tokens : args.route.num_experts;
+      const uint32_t count =
+          is_token ? args.route.choice.num_tokens : args.route.choice.num_experts;
       const float* from = is_token ? args.rows : args.route.router;
       rows[i] =
           from +
@@ -173,25 +175,31 @@ TETRAD_KERNEL(route_many, RouteManyArgs, 256) {
   TETRAD_UNROLL
   for (uint32_t i = 0; i < kLeft; ++i) {
     const uint32_t expert = first_expert + my_expert + (lane() * kLeft + i) % kRouteWarpExperts;
-    if (token < args.route.num_tokens && expert < args.route.num_experts)
-      args.route.logits[static_cast<uint64_t>(token) * args.route.num_experts + expert] = sums[i];
+    if (token < args.route.choice.num_tokens && expert < args.route.choice.num_experts)
+      args.route.logits[static_cast<uint64_t>(token) * args.route.choice.num_experts + expert] =
+          sums[i];
   }
 
   // The last block to come here sees the logits of all. What the stages held is read.
   sync_block();
   uint32_t* is_last = reinterpret_cast<uint32_t*>(stages);
-  int32_t* picked = reinterpret_cast<int32_t*>(is_last + 16) + warp() * 16;
+  auto& memory = *reinterpret_cast<ChoiceMemory*>(is_last + 4);
   if (thread_index() == 0) {
     fence_device();
     const uint32_t before = atomic_increment(args.route.finished + block_y());
-    *is_last = before + 1 == tiles_for(args.route.num_experts, kRouteBlockExperts) ? 1 : 0;
+    *is_last = before + 1 == tiles_for(args.route.choice.num_experts, kRouteBlockExperts) ? 1 : 0;
     if (*is_last != 0) args.route.finished[block_y()] = 0;
   }
   sync_block();
   if (*is_last == 0) return;
-  for (uint32_t t = warp(); t < kRouteBlockTokens; t += 8) {
-    if (first_token + t < args.route.num_tokens)
-      choose_experts(args.route, first_token + t, picked);
+  const float bias = bias_of_thread(args.route.choice);
+  for (uint32_t first = first_token;
+       first < first_token + kRouteBlockTokens && first < args.route.choice.num_tokens;
+       first += kFewTokens) {
+    const uint32_t left = args.route.choice.num_tokens - first;
+    choose_experts(args.route.choice, bias, first, left < kFewTokens ? left : kFewTokens, memory,
+                   true);
+    sync_block();
   }
 }
 

@@ -1,0 +1,219 @@
+#pragma once
+
+// From tokens' router logits to their experts and weights, and the lists of which pairs of a token
+// and a pick an expert has. By a whole block for up to kFewTokens tokens: a warp ranks 32 experts
+// among themselves, and the best of each warp are ranked once more.
+
+#include "gpu/fragment.h"
+
+namespace tetrad::gpu {
+
+/// So many tokens' experts are chosen by every block that needs them, which costs less than
+/// waiting for one that does it for all.
+inline constexpr uint32_t kFewTokens = 8;
+inline constexpr uint32_t kMaxPicks = 8;
+inline constexpr uint32_t kMaxFewPairs = kFewTokens * kMaxPicks;
+inline constexpr uint32_t kChoiceThreads = 256;
+/// A thread each.
+inline constexpr uint32_t kMaxExperts = kChoiceThreads;
+
+/// An expert that has pairs: num_pairs of sorted_pairs, from first_pair on.
+struct alignas(16) ActiveExpert {
+  uint32_t expert = 0;
+  uint32_t first_pair = 0;
+  uint32_t num_pairs = 0;
+  uint32_t unused = 0;
+};
+
+/// Who visits which expert. A pair is token * num_experts_per_tok + pick.
+struct ExpertLists {
+  uint32_t* expert_offsets = nullptr;  // [E + 1]: where an expert's pairs begin; of more than
+                                       // kFewTokens
+  uint32_t* sorted_pairs = nullptr;    // [T * num_experts_per_tok], by expert, then ascending
+  ActiveExpert* active = nullptr;      // [E]: those with pairs, ascending
+  uint32_t* num_active = nullptr;      // [1]
+};
+
+/// score = sigmoid(logit); the largest score + bias are picked, of equals the first; weights are
+/// scores over the sum of those picked (minimax-m2 spec, section 3).
+struct ExpertChoice {
+  const float* logits = nullptr;  // [T, E]
+  const float* bias = nullptr;    // [E]
+  uint32_t num_experts = 0;
+  uint32_t num_experts_per_tok = 0;  // at most kMaxPicks
+  uint32_t num_tokens = 0;
+  int32_t* expert_ids = nullptr;  // [T, num_experts_per_tok], the best first
+  float* weights = nullptr;       // likewise
+};
+
+/// What choosing needs in shared memory.
+struct ChoiceMemory {
+  static constexpr uint32_t kCandidates = kChoiceThreads / 32 * kMaxPicks;
+  ActiveExpert active[kMaxFewPairs];
+  uint32_t pairs[kMaxFewPairs];
+  uint32_t keys[kMaxFewPairs];    // of the pairs: expert << 8 | pair
+  uint32_t sorted[kMaxFewPairs];  // these, ascending
+  // Of each token the best of every warp, then the picks, the best first.
+  uint32_t candidates[kFewTokens][kCandidates];
+  uint32_t experts[kFewTokens][kCandidates];
+  float scores[kFewTokens][kCandidates];
+  uint32_t picked[kFewTokens][kMaxPicks];
+  float picked_scores[kFewTokens][kMaxPicks];
+  uint32_t num_active[4];
+};
+
+namespace TETRAD_MACHINE {
+
+/// A key that orders as the float does, for numbers: above 0, below ~0.
+TETRAD_DEVICE uint32_t ordered_bits(float value) {
+  const uint32_t bits = __builtin_bit_cast(uint32_t, value);
+  return (bits & 0x80000000u) != 0 ? ~bits : bits | 0x80000000u;
+}
+
+/// What the thread must know before the logits are there: its expert's bias.
+TETRAD_DEVICE float bias_of_thread(const ExpertChoice& args) {
+  return thread_index() < args.num_experts ? args.bias[thread_index()] : 0;
+}
+
+/// A warp's best of one token's experts, a thread each. Loops stay loops here: code that runs once
+/// comes from memory, and that is what takes time.
+TETRAD_DEVICE void take_candidates(float logit, float bias, bool is_expert, uint32_t token,
+                                   ChoiceMemory& memory) {
+  float score = 0;
+  uint32_t key = 0;
+  if (is_expert) {
+    score = divide(1.0f, 1.0f + power_of_two(logit * -1.44269504f));
+    key = ordered_bits(score + bias);
+  }
+  for (uint32_t place = 0; place < kMaxPicks; ++place) {
+    const uint32_t best = warp_max(key);
+    const uint32_t owners = ballot(key == best);
+    if ((owners & ((1u << lane()) - 1)) != 0 || key != best) continue;
+    const uint32_t at = warp() * kMaxPicks + place;
+    memory.candidates[token][at] = key;
+    memory.experts[token][at] = thread_index();
+    memory.scores[token][at] = score;
+    key = 0;
+  }
+}
+
+/// The experts of tokens first_token … + num_tokens, at most kFewTokens, into memory.picked and
+/// with `writes` to expert_ids and weights. By all kChoiceThreads of a block; a sync_block() must
+/// follow before `memory` is read.
+TETRAD_DEVICE void choose_experts(const ExpertChoice& args, float bias, uint32_t first_token,
+                                  uint32_t num_tokens, ChoiceMemory& memory, bool writes) {
+  const uint32_t expert = thread_index();
+  const uint32_t top_k = args.num_experts_per_tok;
+  float logits[kFewTokens] = {};
+  TETRAD_UNROLL
+  for (uint32_t t = 0; t < kFewTokens; ++t) {
+    if (t < num_tokens && expert < args.num_experts)
+      logits[t] = load_fresh(args.logits +
+                             static_cast<uint64_t>(first_token + t) * args.num_experts + expert);
+  }
+  TETRAD_UNROLL
+  for (uint32_t t = 0; t < kFewTokens; ++t) {
+    if (t < num_tokens) take_candidates(logits[t], bias, expert < args.num_experts, t, memory);
+  }
+  sync_block();
+  // The candidates of equal keys are in the order of their experts.
+  constexpr uint32_t kCandidates = ChoiceMemory::kCandidates;
+  for (uint32_t i = thread_index(); i < num_tokens * kCandidates; i += kChoiceThreads) {
+    const uint32_t token = i / kCandidates;
+    const uint32_t mine = i % kCandidates;
+    const uint32_t key = memory.candidates[token][mine];
+    uint32_t rank = 0;
+    for (uint32_t first = 0; first < kCandidates; first += 16) {
+      TETRAD_UNROLL
+      for (uint32_t j = 0; j < 16; j += 4) {
+        const Words4 four = *reinterpret_cast<const Words4*>(&memory.candidates[token][first + j]);
+        TETRAD_UNROLL
+        for (uint32_t w = 0; w < 4; ++w)
+          rank += four.word[w] + (first + j + w < mine ? 1 : 0) > key ? 1 : 0;
+      }
+    }
+    if (rank < top_k) {
+      memory.picked[token][rank] = memory.experts[token][mine];
+      memory.picked_scores[token][rank] = memory.scores[token][mine];
+    }
+  }
+  sync_block();
+  const uint32_t pair = thread_index();
+  if (pair >= num_tokens * top_k) return;
+  const uint32_t token = pair / top_k;
+  const uint32_t pick = pair % top_k;
+  memory.keys[pair] = memory.picked[token][pick] << 8 | pair;
+  if (!writes) return;
+  float sum = 0;
+  for (uint32_t other = 0; other < top_k; ++other)
+    sum += memory.picked_scores[token][other];
+  const uint64_t at = static_cast<uint64_t>(first_token) * top_k + pair;
+  args.expert_ids[at] = static_cast<int32_t>(memory.picked[token][pick]);
+  args.weights[at] = divide(memory.picked_scores[token][pick], sum);
+}
+
+/// Chooses the experts of all of up to kFewTokens tokens and lists them in `memory`; with `writes`
+/// also in global memory, the lists where `to` says.
+TETRAD_DEVICE ExpertLists choose_few(const ExpertChoice& args, float bias, ChoiceMemory& memory,
+                                     const ExpertLists& to, bool writes) {
+  choose_experts(args, bias, 0, args.num_tokens, memory, writes);
+  sync_block();
+  const uint32_t num_pairs = args.num_tokens * args.num_experts_per_tok;
+  const uint32_t at = thread_index();
+  const ExpertLists lists{
+      .sorted_pairs = memory.pairs, .active = memory.active, .num_active = memory.num_active};
+  if (args.num_tokens == 1) {  // in any order
+    if (at < num_pairs) {
+      const ActiveExpert active{memory.picked[0][at], at, 1, 0};
+      memory.pairs[at] = at;
+      memory.active[at] = active;
+      if (writes) {
+        to.sorted_pairs[at] = at;
+        to.active[at] = active;
+      }
+    }
+    if (at == 0) {
+      memory.num_active[0] = num_pairs;
+      if (writes) *to.num_active = num_pairs;
+    }
+    sync_block();
+    return lists;
+  }
+  if (at < num_pairs) {
+    const uint32_t mine = memory.keys[at];
+    uint32_t place = 0;
+    for (uint32_t other = 0; other < num_pairs; ++other)
+      place += memory.keys[other] < mine ? 1 : 0;
+    memory.sorted[place] = mine;
+  }
+  sync_block();
+  if (at < num_pairs) {
+    const uint32_t expert = memory.sorted[at] >> 8;
+    const uint32_t pair = memory.sorted[at] & 0xFFu;
+    memory.pairs[at] = pair;
+    if (writes) to.sorted_pairs[at] = pair;
+    uint32_t experts_to_here = 0;
+    uint32_t count = 0;
+    uint32_t last = ~0u;
+    for (uint32_t other = 0; other < num_pairs; ++other) {
+      const uint32_t theirs = memory.sorted[other] >> 8;
+      experts_to_here += theirs != last && other <= at ? 1 : 0;
+      count += theirs == expert ? 1 : 0;
+      last = theirs;
+    }
+    if (at == 0 || memory.sorted[at - 1] >> 8 != expert) {
+      const ActiveExpert active{expert, at, count, 0};
+      memory.active[experts_to_here - 1] = active;
+      if (writes) to.active[experts_to_here - 1] = active;
+    }
+    if (at + 1 == num_pairs) {
+      memory.num_active[0] = experts_to_here;
+      if (writes) *to.num_active = experts_to_here;
+    }
+  }
+  sync_block();
+  return lists;
+}
+
+}  // namespace TETRAD_MACHINE
+}  // namespace tetrad::gpu
