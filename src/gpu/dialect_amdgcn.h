@@ -13,8 +13,6 @@
                             amdgpu_flat_work_group_size(threads, threads))) void \
   name(const Args args)
 
-#define TETRAD_CROWDED_KERNEL(name, Args, threads, blocks) TETRAD_KERNEL(name, Args, threads)
-
 namespace tetrad::gpu {
 
 TETRAD_DEVICE uint32_t thread_index() {

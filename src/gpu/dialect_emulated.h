@@ -18,8 +18,6 @@
 #define TETRAD_INLINE
 #define TETRAD_UNROLL
 
-#define TETRAD_CROWDED_KERNEL(name, Args, threads, blocks) TETRAD_KERNEL(name, Args, threads)
-
 namespace tetrad::gpu {
 
 inline uint32_t thread_index() {

@@ -9,10 +9,6 @@
 #define TETRAD_KERNEL(name, Args, threads) \
   extern "C" __attribute__((global, launch_bounds(threads))) void name(const Args args)
 
-/// A kernel of which a multiprocessor is to hold so many blocks.
-#define TETRAD_CROWDED_KERNEL(name, Args, threads, blocks) \
-  extern "C" __attribute__((global, launch_bounds(threads, blocks))) void name(const Args args)
-
 namespace tetrad::gpu {
 
 TETRAD_DEVICE uint32_t thread_index() {

@@ -54,12 +54,12 @@ struct AttentionArgs {
   uint16_t* attended = nullptr;  // [T, attended_stride] halves in activation_offset order
   uint32_t attended_stride = 0;
 
-  // Decode: one query a sequence. Grid: (max_groups, num_kv_heads, sequences), for as many groups
-  // of keys as the longest sequence may have; blocks beyond a sequence's end return.
+  // Decode: one query a sequence. Grid: (any, num_kv_heads, sequences); the blocks of a sequence
+  // take its groups of keys in turn, and those that would have none return.
   const int32_t* sequences = nullptr;  // [grid z]: which of the sequences
   float* partial = nullptr;            // [grid z, num_kv_heads, max_groups, partial_floats]
-  uint32_t max_groups = 0;
-  uint32_t* finished = nullptr;  // [grid z, num_kv_heads], 0 before and after
+  uint32_t max_groups = 0;             // of the longest sequence, at least
+  uint32_t* finished = nullptr;        // [grid z, num_kv_heads], 0 before and after
 
   // Prefill. Grid: (num_kv_heads, num_items).
   const PrefillItem* items = nullptr;  // what takes longest first

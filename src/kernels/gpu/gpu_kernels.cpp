@@ -177,7 +177,9 @@ void GpuKernels::qk_norm_rope(const QkNormRopeArgs& args, uint32_t num_tokens) {
 void GpuKernels::attend_decode(const DecodeAttentionArgs& args, uint32_t head_dim,
                                uint32_t num_sequences, const AttentionWork& work) {
   launch(head_dim == 64 ? kernels_.attend_decode_64 : kernels_.attend_decode_128,
-         {.grid_x = args.attention.max_groups,
+         {.grid_x = std::clamp(num_multiprocessors_ * tuning_.attend_blocks /
+                                   (args.attention.num_kv_heads * num_sequences),
+                               1u, args.attention.max_groups),
           .grid_y = args.attention.num_kv_heads,
           .grid_z = num_sequences,
           .threads = kAttendWarps * 32,

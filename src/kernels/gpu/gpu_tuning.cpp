@@ -18,6 +18,7 @@ constexpr std::array kTuningFields = {
     GpuTuningField{"product_blocks", &GpuTuning::product_blocks, 1, 8},
     GpuTuningField{"experts_up_blocks", &GpuTuning::experts_up_blocks, 1, 8},
     GpuTuningField{"experts_down_blocks", &GpuTuning::experts_down_blocks, 1, 8},
+    GpuTuningField{"attend_blocks", &GpuTuning::attend_blocks, 1, 64},
     GpuTuningField{"max_job_tiles", &GpuTuning::max_job_tiles, 1, 4},
     GpuTuningField{"max_product_tokens", &GpuTuning::max_product_tokens, 1, 16},
     GpuTuningField{"max_decode_expert_tokens", &GpuTuning::max_decode_expert_tokens, 8, 1024},

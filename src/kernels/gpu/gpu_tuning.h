@@ -20,6 +20,9 @@ struct GpuTuning {
   uint32_t product_blocks = 2;
   uint32_t experts_up_blocks = 2;
   uint32_t experts_down_blocks = 2;
+  /// The same of decode's attention: as many as are at work together, each with some of a
+  /// sequence's groups of 512 keys. For long contexts alone, which `tetrad tune` does not try.
+  uint32_t attend_blocks = 1;
   /// Tiles of 16 rows that a warp of these kernels takes before its block meets, at most.
   uint32_t max_job_tiles = 4;
   /// Tokens up to which a product streams its weights through registers; a GEMM from there on. A

@@ -142,15 +142,16 @@ inline constexpr uint32_t kSplitLoads = kSplitBlocks;
 template <uint32_t kHeadDim>
 struct DecodeSplit {
   using A = Attention<kHeadDim>;
+  static constexpr uint32_t kLinesOfBlock = kKvBlock * kHeadDim / 128;
   uint32_t first_block;
   uint32_t num_blocks;
   uint32_t physical;  // lane i: where block i is
   /// The keys' blocks, then, each as soon as it has been used, the values'.
   typename A::template Block<1> ahead[kSplitLoads];
 
-  /// Asks for the keys, and for the values to come as near as the L2 cache.
-  TETRAD_DEVICE void start(const AttentionArgs& args, uint32_t sequence, uint32_t kv_head,
-                           uint32_t num_keys, uint32_t split) {
+  /// Asks for keys and values to come as near as the L2 cache.
+  TETRAD_DEVICE void find(const AttentionArgs& args, uint32_t sequence, uint32_t kv_head,
+                          uint32_t num_keys, uint32_t split) {
     first_block = split * kSplitBlocks;
     const uint32_t blocks = tiles_for(num_keys, kKvBlock);
     const uint32_t left = first_block < blocks ? blocks - first_block : 0;
@@ -163,10 +164,18 @@ struct DecodeSplit {
                            lane()]);
     TETRAD_UNROLL
     for (uint32_t i = 0; i < kSplitBlocks; ++i) {
+      const uint64_t at =
+          A::cache_at(args, kv_head, shuffle(physical, i)) + lane() % kLinesOfBlock * 128;
+      if (i >= num_blocks || lane() >= 2 * kLinesOfBlock) continue;
+      prefetch_l2(args.k_cache + at + (lane() < kLinesOfBlock ? 0 : args.v_cache - args.k_cache));
+    }
+  }
+  /// Asks for the keys.
+  TETRAD_DEVICE void start(const AttentionArgs& args, uint32_t kv_head) {
+    TETRAD_UNROLL
+    for (uint32_t i = 0; i < kSplitBlocks; ++i) {
       const uint64_t at = A::cache_at(args, kv_head, shuffle(physical, i));
-      if (i >= num_blocks) continue;
-      ahead[i].load_keys(args.k_cache + at, 0);
-      if (lane() < kKvBlock * kHeadDim / 128) prefetch_l2(args.v_cache + at + lane() * 128);
+      if (i < num_blocks) ahead[i].load_keys(args.k_cache + at, 0);
     }
   }
 
@@ -225,45 +234,23 @@ struct DecodeSplit {
   }
 };
 
+/// Merging of one token's splits and groups for one KV head: a warp takes a tile of dimensions.
 template <uint32_t kHeadDim>
-TETRAD_DEVICE void attend_decode(const DecodeAttentionArgs& all) {
+struct DecodeMerge {
   using A = Attention<kHeadDim>;
-  const AttentionArgs& args = all.attention;
-  constexpr uint32_t kPartial = partial_floats<Fragment>(kHeadDim);
-  constexpr uint32_t kParts = kMergePartsOf<Fragment>;
-  constexpr uint32_t kPartTiles = A::kRowTiles / kParts;
-  const DecodeAttentionShared<kHeadDim> shared;
-  constexpr uint32_t kSplit = shared.kSplit;
-  const auto sequence = static_cast<uint32_t>(args.sequences[block_z()]);
-  const uint32_t kv_head = block_y();
-  const auto position = static_cast<uint32_t>(args.context_len[sequence]);
-  const auto token = static_cast<uint64_t>(args.query_start[sequence]);
-  const uint32_t num_keys = position + 1;
-  const uint32_t num_groups = tiles_for(num_keys, kGroupKeys);
-  if (block_x() >= num_groups) return;
+  static constexpr uint32_t kPartial = partial_floats<Fragment>(kHeadDim);
+  static constexpr uint32_t kParts = kMergePartsOf<Fragment>;
+  static constexpr uint32_t kPartTiles = A::kRowTiles / kParts;
+  static constexpr uint32_t kSplit = DecodeAttentionShared<kHeadDim>::kSplit;
+  static constexpr uint32_t kEnds = 2 * Fragment::kTokensOfLane;
+  const AttentionArgs& args;
+  const DecodeAttentionShared<kHeadDim>& shared;
+  uint32_t kv_head;
+  uint64_t token;
+  uint32_t num_groups;
+  float* partials;  // [num_groups][kPartial], of this token and head
 
-  const uint32_t first_split = block_x() * kAttendWarps;
-  const uint32_t splits_left = tiles_for(num_keys, kSplitKeys) - first_split;
-  const uint32_t num_splits = splits_left < kAttendWarps ? splits_left : kAttendWarps;
-  DecodeSplit<kHeadDim> split;
-  split.start(args, sequence, kv_head, num_keys, first_split + warp());
-  DecodeHead<kHeadDim> head;
-  head.load_norms(all.rope, kv_head, args.group, position, shared.rotation);
-  wait_for_launches_before();
-  let_next_launch_begin();
-  head.take(all.rope, kv_head, args.group, token, shared);
-  sync_block();
-  if (block_x() + 1 == num_groups) head.keep(all.rope, kv_head, token, shared);
-
-  typename A::State state;
-  if (warp() < num_splits) {
-    split.attend(args, kv_head, num_keys, shared, state);
-    A::template save<0, kPartTiles>(shared.splits + warp() * kSplit, state);
-  }
-  sync_block();
-
-  // A warp merges a tile of dimensions of all splits, and of all groups.
-  const auto store = [&](const MergedTile& merged, uint32_t tile) TETRAD_INLINE {
+  TETRAD_DEVICE void store(const MergedTile& merged, uint32_t tile) const {
     TETRAD_UNROLL
     for (uint32_t i = 0; i < Fragment::kD; ++i) {
       const uint32_t column = Fragment::d_token(lane(), i);
@@ -273,105 +260,157 @@ TETRAD_DEVICE void attend_decode(const DecodeAttentionArgs& all) {
                  divide(merged.sums[i], merged.denominator[i % Fragment::kTokensOfLane]) *
                      (args.v_scale * kE4m3Factor));
     }
-  };
-  const uint64_t of_sequence =
-      (static_cast<uint64_t>(block_z()) * args.num_kv_heads + kv_head) * args.max_groups;
-  const auto merge_splits = [&](uint32_t first_tile) TETRAD_INLINE {
+  }
+
+  /// The tiles from first_tile on of a group whose splits stand in shared memory.
+  TETRAD_DEVICE void merge_part(uint32_t group, uint32_t num_splits, uint32_t first_tile) const {
     for (uint32_t of_part = warp(); of_part < kPartTiles; of_part += kAttendWarps) {
       const uint32_t tile = first_tile + of_part;
-      MergedTile group;
-      group.clear();
+      MergedTile merged;
+      merged.clear();
       for (uint32_t s = 0; s < num_splits; ++s) {
         float sums[Fragment::kD];
-        float ends[2 * Fragment::kTokensOfLane];
+        float ends[kEnds];
         A::get(shared.splits + s * kSplit, of_part, sums);
         TETRAD_UNROLL
-        for (uint32_t i = 0; i < 2 * Fragment::kTokensOfLane; ++i)
+        for (uint32_t i = 0; i < kEnds; ++i)
           ends[i] = shared.splits[s * kSplit + A::template ends_at<kPartTiles>() + i];
-        group.take(sums, ends);
+        merged.take(sums, ends);
       }
       if (num_groups == 1) {
-        store(group, tile);
+        store(merged, tile);
         continue;
       }
-      float* mine = args.partial + (of_sequence + block_x()) * kPartial;
-      A::put(mine, tile, group.sums);
+      float* mine = partials + group * kPartial;
+      A::put(mine, tile, merged.sums);
       if (tile == 0) {
         TETRAD_UNROLL
         for (uint32_t t = 0; t < Fragment::kTokensOfLane; ++t) {
-          mine[A::ends_at() + 2 * t] = group.largest[t];
-          mine[A::ends_at() + 2 * t + 1] = group.denominator[t];
+          mine[A::ends_at() + 2 * t] = merged.largest[t];
+          mine[A::ends_at() + 2 * t + 1] = merged.denominator[t];
         }
       }
     }
-  };
-  merge_splits(0);
-  if constexpr (kParts == 2) {
-    sync_block();
-    if (warp() < num_splits)
-      A::template save<A::kRowTiles - kPartTiles, kPartTiles>(shared.splits + warp() * kSplit,
-                                                              state);
-    sync_block();
-    merge_splits(kPartTiles);
   }
-  if (num_groups == 1) return;
 
-  sync_block();
-  if (thread_index() == 0) {
-    fence_device();
-    uint32_t* counter = args.finished + block_z() * args.num_kv_heads + kv_head;
-    *shared.is_last = atomic_increment(counter) + 1 == num_groups ? 1 : 0;
-    if (*shared.is_last != 0) *counter = 0;
+  /// A group, of which every warp below num_splits has a split.
+  TETRAD_DEVICE void merge_splits(uint32_t group, uint32_t num_splits,
+                                  const SoftmaxState<kHeadDim>& state) const {
+    sync_block();
+    merge_part(group, num_splits, 0);
+    if constexpr (kParts == 2) {
+      sync_block();
+      if (warp() < num_splits)
+        A::template save<A::kRowTiles - kPartTiles, kPartTiles>(shared.splits + warp() * kSplit,
+                                                                state);
+      sync_block();
+      merge_part(group, num_splits, kPartTiles);
+    }
+    sync_block();
   }
-  sync_block();
-  if (*shared.is_last == 0) return;
 
-  // All loads of some groups at once: what takes time is waiting for them.
-  constexpr uint32_t kEnds = 2 * Fragment::kTokensOfLane;
-  constexpr uint32_t kAtOnce = 32 / Fragment::kD;
-  for (uint32_t tile = warp(); tile < A::kRowTiles; tile += kAttendWarps) {
-    MergedTile total;
-    total.clear();
-    for (uint32_t first = 0; first < num_groups; first += kAtOnce) {
-      uint32_t sums_words[kAtOnce][Fragment::kD / 4][4];
-      uint32_t ends_words[kAtOnce][4];
-      TETRAD_UNROLL
-      for (uint32_t g = 0; g < kAtOnce; ++g) {
-        if (first + g >= num_groups) break;
-        const float* theirs = args.partial + (of_sequence + first + g) * kPartial;
+  /// Whether all the groups' other blocks, of num_blocks, are done. The same for all threads.
+  TETRAD_DEVICE bool is_last_block(uint32_t num_blocks) const {
+    if (thread_index() == 0) {
+      fence_device();
+      uint32_t* counter = args.finished + block_z() * args.num_kv_heads + kv_head;
+      *shared.is_last = atomic_increment(counter) + 1 == num_blocks ? 1 : 0;
+      if (*shared.is_last != 0) *counter = 0;
+    }
+    sync_block();
+    return *shared.is_last != 0;
+  }
+
+  TETRAD_DEVICE void merge_groups() const {
+    // All loads of some groups at once: what takes time is waiting for them.
+    constexpr uint32_t kAtOnce = 32 / Fragment::kD;
+    for (uint32_t tile = warp(); tile < A::kRowTiles; tile += kAttendWarps) {
+      MergedTile total;
+      total.clear();
+      for (uint32_t first = 0; first < num_groups; first += kAtOnce) {
+        uint32_t sums_words[kAtOnce][Fragment::kD / 4][4];
+        float ends[kAtOnce][kEnds];
         TETRAD_UNROLL
-        for (uint32_t i = 0; i < Fragment::kD / 4; ++i)
-          load_fresh_16(sums_words[g][i], theirs + (tile * 32 + lane()) * Fragment::kD + 4 * i);
-        if constexpr (kEnds == 4) {
-          load_fresh_16(ends_words[g], theirs + A::ends_at());
-        } else {
+        for (uint32_t g = 0; g < kAtOnce; ++g) {
+          if (first + g >= num_groups) break;
+          const float* theirs = partials + (first + g) * kPartial;
+          TETRAD_UNROLL
+          for (uint32_t i = 0; i < Fragment::kD / 4; ++i)
+            load_fresh_16(sums_words[g][i], theirs + (tile * 32 + lane()) * Fragment::kD + 4 * i);
           TETRAD_UNROLL
           for (uint32_t i = 0; i < kEnds; ++i)
-            ends_words[g][i] = __builtin_bit_cast(uint32_t, load_fresh(theirs + A::ends_at() + i));
+            ends[g][i] = load_fresh(theirs + A::ends_at() + i);
+        }
+        TETRAD_UNROLL
+        for (uint32_t g = 0; g < kAtOnce; ++g) {
+          if (first + g >= num_groups) break;
+          float sums[Fragment::kD];
+          TETRAD_UNROLL
+          for (uint32_t i = 0; i < Fragment::kD; ++i)
+            sums[i] = __builtin_bit_cast(float, sums_words[g][i / 4][i % 4]);
+          total.take(sums, ends[g]);
         }
       }
-      TETRAD_UNROLL
-      for (uint32_t g = 0; g < kAtOnce; ++g) {
-        if (first + g >= num_groups) break;
-        float sums[Fragment::kD];
-        float ends[kEnds];
-        TETRAD_UNROLL
-        for (uint32_t i = 0; i < Fragment::kD; ++i)
-          sums[i] = __builtin_bit_cast(float, sums_words[g][i / 4][i % 4]);
-        TETRAD_UNROLL
-        for (uint32_t i = 0; i < kEnds; ++i)
-          ends[i] = __builtin_bit_cast(float, ends_words[g][i]);
-        total.take(sums, ends);
-      }
+      store(total, tile);
     }
-    store(total, tile);
   }
+};
+
+template <uint32_t kHeadDim>
+TETRAD_DEVICE void attend_decode(const DecodeAttentionArgs& all) {
+  using A = Attention<kHeadDim>;
+  using Merge = DecodeMerge<kHeadDim>;
+  const AttentionArgs& args = all.attention;
+  const DecodeAttentionShared<kHeadDim> shared;
+  const auto sequence = static_cast<uint32_t>(args.sequences[block_z()]);
+  const uint32_t kv_head = block_y();
+  const auto position = static_cast<uint32_t>(args.context_len[sequence]);
+  const auto token = static_cast<uint64_t>(args.query_start[sequence]);
+  const uint32_t num_keys = position + 1;
+  const uint32_t num_groups = tiles_for(num_keys, kGroupKeys);
+  const uint32_t num_blocks = num_groups < grid_x() ? num_groups : grid_x();
+  if (block_x() >= num_blocks) return;
+
+  DecodeSplit<kHeadDim> split;
+  split.find(args, sequence, kv_head, num_keys, block_x() * kAttendWarps + warp());
+  split.start(args, kv_head);
+  DecodeHead<kHeadDim> head;
+  head.load_norms(all.rope, kv_head, args.group, position, shared.rotation);
+  wait_for_launches_before();
+  let_next_launch_begin();
+  head.take(all.rope, kv_head, args.group, token, shared);
+  sync_block();
+  if ((num_groups - 1) % num_blocks == block_x()) head.keep(all.rope, kv_head, token, shared);
+
+  const Merge merge{
+      args,
+      shared,
+      kv_head,
+      token,
+      num_groups,
+      args.partial + (static_cast<uint64_t>(block_z()) * args.num_kv_heads + kv_head) *
+                         args.max_groups * Merge::kPartial};
+  for (uint32_t group = block_x(); group < num_groups; group += num_blocks) {
+    const uint32_t splits_left = tiles_for(num_keys, kSplitKeys) - group * kAttendWarps;
+    const uint32_t num_splits = splits_left < kAttendWarps ? splits_left : kAttendWarps;
+    typename A::State state;
+    if (warp() < num_splits) {
+      split.attend(args, kv_head, num_keys, shared, state);
+      A::template save<0, Merge::kPartTiles>(shared.splits + warp() * Merge::kSplit, state);
+    }
+    // The next group's keys come nearer while this one's splits are merged.
+    if (group + num_blocks < num_groups)
+      split.find(args, sequence, kv_head, num_keys, (group + num_blocks) * kAttendWarps + warp());
+    merge.merge_splits(group, num_splits, state);
+    if (group + num_blocks < num_groups) split.start(args, kv_head);
+  }
+  if (num_groups > 1 && merge.is_last_block(num_blocks)) merge.merge_groups();
 }
 
-TETRAD_CROWDED_KERNEL(attend_decode_64, DecodeAttentionArgs, 256, 2) {
+TETRAD_KERNEL(attend_decode_64, DecodeAttentionArgs, 256) {
   attend_decode<64>(args);
 }
-TETRAD_CROWDED_KERNEL(attend_decode_128, DecodeAttentionArgs, 256, 2) {
+TETRAD_KERNEL(attend_decode_128, DecodeAttentionArgs, 256) {
   attend_decode<128>(args);
 }
 
