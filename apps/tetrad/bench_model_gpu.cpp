@@ -67,6 +67,7 @@ class GpuModelBench {
     TETRAD_ASSIGN(auto device, open_gpu_device(flags.device));
     TETRAD_ASSIGN(gpu::GpuKernels kernels, find_gpu_kernels(*device, flags.gpu_tuning));
     TETRAD_ASSIGN(gpu::DeviceInfo info, device->info());
+    TETRAD_TRY(GpuModel::check_config(config));
     TETRAD_TRY(check_gpu_weights_fit(config, info));
     TETRAD_ASSIGN(const GpuLimits limits, measure_gpu_limits(kernels));
     auto memory = std::make_unique<GpuMemory>(*device);

@@ -38,6 +38,7 @@ Result<gpu::GpuKernels> find_gpu_kernels(gpu::Device& device, const std::string&
   TETRAD_ASSIGN(const gpu::DeviceInfo info, device.info());
   if (!info.name.starts_with(file->card))
     log::warn("--gpu-tuning {}: made for {}, and this is {}", path, file->card, info.name);
+  if (!file->tested) log::warn("--gpu-tuning {}: not measured on a card", path);
   return gpu::GpuKernels::create(device, file->choices);
 }
 

@@ -61,6 +61,8 @@ class TuneBench {
     TETRAD_ASSIGN(const SyntheticShape shape, parse_synthetic_shape(flags.shape));
     auto config = synthetic_config(shape);
     if (!config) return tl::unexpected(at_flag(std::move(config.error()), "--shape"));
+    if (auto checked = GpuModel::check_config(*config); !checked)
+      return tl::unexpected(at_flag(std::move(checked.error()), "--shape"));
     TETRAD_ASSIGN(auto device, open_gpu_device(flags.device));
     TETRAD_ASSIGN(gpu::GpuKernels kernels, gpu::GpuKernels::create(*device, gpu::GpuTuning{}));
     TETRAD_ASSIGN(gpu::DeviceInfo info, device->info());

@@ -70,9 +70,6 @@ TETRAD_DEVICE uint32_t warp_max(uint32_t value) {
   }
   return value;
 }
-TETRAD_DEVICE uint32_t warp_min(uint32_t value) {
-  return ~warp_max(~value);
-}
 #endif
 
 }  // namespace tetrad::gpu

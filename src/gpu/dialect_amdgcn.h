@@ -86,10 +86,6 @@ TETRAD_DEVICE uint32_t small_floats_to_halves(float low, float high) {
   const NativeHalf2 two = {static_cast<_Float16>(low), static_cast<_Float16>(high)};
   return __builtin_bit_cast(uint32_t, two);
 }
-template <uint32_t kWhich>
-TETRAD_DEVICE float half_of(uint32_t word) {
-  return static_cast<float>(__builtin_bit_cast(NativeHalf2, word)[kWhich]);
-}
 
 template <uint32_t kWhich>
 TETRAD_DEVICE uint32_t double_half(uint32_t word) {

@@ -121,10 +121,6 @@ inline uint32_t floats_to_halves(float low, float high) {
 inline uint32_t small_floats_to_halves(float low, float high) {
   return float_to_f16(low) | static_cast<uint32_t>(float_to_f16(high)) << 16;
 }
-template <uint32_t kWhich>
-float half_of(uint32_t word) {
-  return f16_to_float(static_cast<uint16_t>(word >> 16 * kWhich));
-}
 /// The product of two halves is exact in float, so it is rounded once.
 inline uint32_t multiply_halves(uint32_t a, uint32_t b) {
   const auto product = [&](uint32_t shift) {

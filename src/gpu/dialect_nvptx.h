@@ -40,7 +40,8 @@ TETRAD_DEVICE char* shared_memory() {
 }
 
 /// Until all launches before this one are done and what they wrote can be read. Before it a kernel
-/// may touch only what no kernel of the same stream writes.
+/// may read what the launch directly before does not write: those before that one are done, since
+/// it lets this one begin only after its own wait.
 TETRAD_DEVICE void wait_for_launches_before() {
   asm volatile("griddepcontrol.wait;" ::: "memory");
 }
@@ -80,11 +81,6 @@ TETRAD_DEVICE uint32_t warp_max(uint32_t value) {
   asm volatile("redux.sync.max.u32 %0, %1, 0xffffffff;" : "=r"(largest) : "r"(value));
   return largest;
 }
-TETRAD_DEVICE uint32_t warp_min(uint32_t value) {
-  uint32_t least;
-  asm volatile("redux.sync.min.u32 %0, %1, 0xffffffff;" : "=r"(least) : "r"(value));
-  return least;
-}
 
 /// A value that all lanes have alike, said to the compiler: it then needs no masks of lanes.
 TETRAD_DEVICE uint32_t same_in_warp(uint32_t value) {
@@ -111,17 +107,6 @@ TETRAD_DEVICE uint32_t small_floats_to_halves(float low, float high) {
   uint32_t two;
   asm("cvt.rn.f16x2.f32 %0, %2, %1;" : "=r"(two) : "f"(low), "f"(high));
   return two;
-}
-/// The low (0) or high (1) half of a word.
-template <uint32_t kWhich>
-TETRAD_DEVICE float half_of(uint32_t word) {
-  float value;
-  if constexpr (kWhich == 0) {
-    asm("{ .reg .b16 l, h; mov.b32 {l, h}, %1; cvt.f32.f16 %0, l; }" : "=f"(value) : "r"(word));
-  } else {
-    asm("{ .reg .b16 l, h; mov.b32 {l, h}, %1; cvt.f32.f16 %0, h; }" : "=f"(value) : "r"(word));
-  }
-  return value;
 }
 
 /// The low (0) or high (1) half of a word in both halves: an operand's modifier, no instruction.
@@ -201,11 +186,6 @@ TETRAD_DEVICE void load_fresh_16(uint32_t (&to)[4], const void* from) {
                : "memory");
 }
 /// *counter += 1 for all threads of the device; the value before.
-TETRAD_DEVICE uint32_t load_fresh(const uint32_t* from) {
-  uint32_t value;
-  asm volatile("ld.relaxed.gpu.global.u32 %0, [%1];" : "=r"(value) : "l"(from) : "memory");
-  return value;
-}
 TETRAD_DEVICE uint32_t atomic_increment(uint32_t* counter) {
   return __atomic_fetch_add(counter, 1u, __ATOMIC_ACQ_REL);
 }

@@ -33,8 +33,6 @@ class GpuDeviceModel final : public DeviceModel {
   int64_t kv_block_bytes() const override { return GpuModel::kv_block_bytes(config()); }
   Result<StartedModel> start(const StepLimits& limits, const KvMemory& memory) override;
 
-  const GpuModel& model() const { return *model_; }
-
  private:
   class Steps;
   /// What lies in the device's memory before there is a KV cache, in bytes.

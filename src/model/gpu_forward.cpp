@@ -132,7 +132,6 @@ void GpuModel::attention(size_t index) {
       .table_stride = static_cast<uint32_t>(in.table_stride),
       .attended = b.attended,
       .attended_stride = b.attended_stride,
-      .sequences = in.decodes.device,
       .partial = b.attend_partial,
       .max_groups = shape_.max_groups,
       .finished = b.attend_finished,

@@ -71,7 +71,10 @@ Result<std::unique_ptr<GpuModel>> GpuModel::create(
     const ModelConfig& config, std::unique_ptr<gpu::Device> device, gpu::GpuKernels kernels,
     std::unique_ptr<GpuMemory> memory, GpuWeights weights, std::span<const KvScales> kv_scales,
     const GpuModelLimits& limits) {
-  TETRAD_TRY(check_config(config));
+  if (auto checked = check_config(config); !checked) {
+    memory.reset();  // while there is a device to give it back to
+    return tl::unexpected(std::move(checked.error()));
+  }
   std::unique_ptr<GpuModel> model(new GpuModel(config, std::move(device), kernels,
                                                std::move(memory), std::move(weights), limits));
   model->buffers_->scales.assign(kv_scales.begin(), kv_scales.end());
@@ -80,6 +83,10 @@ Result<std::unique_ptr<GpuModel>> GpuModel::create(
 }
 
 Result<void> GpuModel::resize(const GpuModelLimits& limits) {
+  if (limits.max_num_batched_tokens > gpu::kMaxGroupedTokens)
+    return fail(ErrorCode::invalid_argument,
+                "a GPU computes steps of up to {} tokens; --max-num-batched-tokens is {}",
+                gpu::kMaxGroupedTokens, limits.max_num_batched_tokens);
   std::vector<KvScales> scales = std::move(buffers_->scales);
   graphs_.clear();
   cache_memory_.reset();
@@ -280,7 +287,11 @@ Result<void> GpuModel::replay() {
   const Result<void> enqueued = compute();
   auto recorded = device_->end_graph();
   TETRAD_TRY(enqueued);
-  if (!recorded) return tl::unexpected(std::move(recorded.error()));
+  if (!recorded) {
+    // Graphs take memory: the step goes on without one, and the others make room.
+    graphs_.clear();
+    return compute();
+  }
   return device_->launch(graphs_.add(shape_, std::move(*recorded)));
 }
 

@@ -67,7 +67,7 @@ Result<T> named(Result<T> result, std::string_view name) {
   return result;
 }
 
-/// Brings matrices to the device through two pinned pieces in turn and packs them there.
+/// Brings matrices to the device through page-locked memory and packs them there.
 class WeightLoader {
  public:
   WeightLoader(gpu::GpuKernels& kernels, GpuMemory& memory, Codebook& codebook,
@@ -120,7 +120,8 @@ class WeightLoader {
     TETRAD_ASSIGN(const TileFormat format, tile_format(*parts[0], name));
     int64_t rows = 0;
     for (const WeightMatrix* part : parts) {
-      if (part->format != parts[0]->format || part->rows % gpu::kTileRows != 0) {
+      if (part->format != parts[0]->format ||
+          (parts.size() > 1 && part->rows % gpu::kTileRows != 0)) {
         return fail(ErrorCode::unsupported,
                     "{}: parts of different formats, or of rows that are no multiple of {}, do not "
                     "go together on a GPU; use --device cpu",
@@ -166,29 +167,23 @@ class WeightLoader {
   }
 
  private:
-  static constexpr int64_t kPieceBytes = int64_t{64} << 20;
+  static constexpr int64_t kPinnedBytes = int64_t{64} << 20;
+  static constexpr int64_t kChunkBytes = int64_t{4} << 20;
 
-  Result<void> prepare() {
-    if (pieces_[0] != nullptr) return {};
-    for (std::byte*& piece : pieces_) {
-      TETRAD_ASSIGN(piece, scratch_.allocate_pinned(kPieceBytes));
-    }
-    return {};
-  }
-
-  /// While one piece is on its way, the other is filled.
+  /// Through page-locked memory, chunk by chunk: one is on its way while the next is filled.
   Result<void> copy(DeviceAddress to, const std::byte* from, int64_t bytes) {
-    TETRAD_TRY(prepare());
+    if (pinned_ == nullptr) {
+      TETRAD_ASSIGN(pinned_, scratch_.allocate_pinned(kPinnedBytes));
+    }
     for (int64_t done = 0; done < bytes;) {
-      if (used_ == kPieceBytes) {
-        current_ = 1 - current_;
-        used_ = 0;
+      if (used_ == kPinnedBytes) {
         TETRAD_TRY(kernels_.device().synchronize());
+        used_ = 0;
       }
-      const int64_t count = std::min(bytes - done, kPieceBytes - used_);
-      std::memcpy(pieces_[current_] + used_, from + done, static_cast<size_t>(count));
-      TETRAD_TRY(kernels_.device().copy_to_device(to + static_cast<uint64_t>(done),
-                                                  pieces_[current_] + used_, count));
+      const int64_t count = std::min({bytes - done, kPinnedBytes - used_, kChunkBytes});
+      std::memcpy(pinned_ + used_, from + done, static_cast<size_t>(count));
+      TETRAD_TRY(kernels_.device().copy_to_device(to + static_cast<uint64_t>(done), pinned_ + used_,
+                                                  count));
       used_ += count;
       done += count;
     }
@@ -250,16 +245,11 @@ class WeightLoader {
   LoadProgress progress_;
   int64_t total_;
   int64_t done_ = 0;
-  std::byte* pieces_[2] = {};
-  int current_ = 0;
-  int64_t used_ = 0;
+  std::byte* pinned_ = nullptr;
+  int64_t used_ = 0;  // of it, by copies that may be on their way
   DeviceAddress raw_ = 0;
   int64_t raw_bytes_ = 0;
 };
-
-}  // namespace
-
-namespace {
 
 Result<GpuLayer> load_gpu_layer(WeightLoader& loader, const MiniMaxM2Layer& layer,
                                 const std::string& prefix, GpuWeights& all) {

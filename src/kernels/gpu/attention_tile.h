@@ -11,7 +11,7 @@
 // with the keys, then the softmax, then all with the values, and with ones, which adds up the
 // weights. The splits of a group are merged in order, then the groups. Maxima are rounded up to
 // integers (the scores are exponents of two), so merging multiplies by powers of two, exactly.
-// Decode (paged_attention.h) computes a group in a block, a split in a warp, and the last block to
+// Decode (paged_attention.h) computes a group by a block, a split by a warp, and the last block to
 // finish merges the groups; prefill (prefill_attention.h) merges as it goes. Both do the same
 // operations on the same numbers, so the bits are the same.
 

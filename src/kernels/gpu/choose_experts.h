@@ -64,10 +64,14 @@ struct ChoiceMemory {
 
 namespace TETRAD_MACHINE {
 
-/// A key that orders as the float does, for numbers: above 0, below ~0.
+/// A key that orders as the float does: of numbers above 0 and below ~0.
 TETRAD_DEVICE uint32_t ordered_bits(float value) {
   const uint32_t bits = __builtin_bit_cast(uint32_t, value);
   return (bits & 0x80000000u) != 0 ? ~bits : bits | 0x80000000u;
+}
+
+TETRAD_DEVICE uint32_t smaller_of(uint32_t a, uint32_t b) {
+  return a < b ? a : b;
 }
 
 /// What the thread must know before the logits are there: its expert's bias.
@@ -83,7 +87,8 @@ TETRAD_DEVICE void take_candidates(float logit, float bias, bool is_expert, uint
   uint32_t key = 0;
   if (is_expert) {
     score = divide(1.0f, 1.0f + power_of_two(logit * -1.44269504f));
-    key = ordered_bits(score + bias);
+    // Of what is no number, too: one must be left above it.
+    key = smaller_of(ordered_bits(score + bias), ~0u - 1);
   }
   for (uint32_t place = 0; place < kMaxPicks; ++place) {
     const uint32_t best = warp_max(key);

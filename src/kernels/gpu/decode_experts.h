@@ -6,6 +6,7 @@
 
 #include "kernels/gpu/choose_experts.h"
 #include "kernels/gpu/decode_product.h"
+#include "kernels/gpu/last_block.h"
 #include "kernels/gpu/swiglu.h"
 
 namespace tetrad::gpu {
@@ -248,13 +249,8 @@ TETRAD_DEVICE void experts_down(const ExpertsDownArgs& args) {
       sync_block();
     }
 
-    if (thread_index() == 0) {
-      fence_device();
-      *is_last = atomic_increment(args.finished + job.part) + 1 == num_active ? 1 : 0;
-      if (*is_last != 0) args.finished[job.part] = 0;
-    }
-    sync_block();
-    if (*is_last != 0) add_picks(args, job.part * rows, rows);
+    if (is_last_of(args.finished + job.part, num_active, is_last))
+      add_picks(args, job.part * rows, rows);
     sync_block();
     job = next;
   }

@@ -3,8 +3,10 @@
 
 #include <gtest/gtest.h>
 
+#include <bit>
 #include <cmath>
 #include <random>
+#include <set>
 
 #include "kernels/gpu/decode_experts.h"
 #include "kernels/gpu/decode_product.h"
@@ -310,6 +312,49 @@ TEST_P(DecodeTest, RouterAndExpertsAreWhatDoublesGive) {
           ASSERT_NEAR(out[t * c.hidden + n], sum[n], largest * 2e-3) << "column " << n;
       }
     }
+  }
+}
+
+TEST_P(DecodeTest, LogitsThatAreNoNumbersStillNameExperts) {
+  constexpr uint32_t kExperts = 12;
+  constexpr uint32_t kTopK = 3;
+  constexpr uint32_t kCols = 128;
+  constexpr uint32_t kRows = 16;
+  const float nan = std::bit_cast<float>(0x7FFFFFFFu);  // what NVIDIA's units make
+  for (const uint32_t num_nans : {1u, 2u, kExperts}) {
+    Emulation gpu(GetParam());
+    std::vector<float> logits = random_floats(kExperts, 1.0f, 3);
+    std::fill_n(logits.begin(), num_nans, nan);
+    const uint64_t bytes = packed_bytes(TileFormat::codes, kRows, kCols);
+    const auto zeros = [&](uint64_t count) {
+      return reinterpret_cast<const char*>(gpu.zeros<uint32_t>(count / 4));
+    };
+    ExpertsUpArgs up{
+        .w1 = {.tiles = zeros(bytes * kExperts), .rows = kRows, .cols = kCols},
+        .w3 = {.tiles = zeros(bytes * kExperts), .rows = kRows, .cols = kCols},
+        .expert_stride = bytes,
+        .x = gpu.zeros<uint16_t>(kCols),
+        .x_stride = kCols,
+        .choice = {.logits = gpu.copy(logits),
+                   .bias = gpu.zeros<float>(kExperts),
+                   .num_experts = kExperts,
+                   .num_experts_per_tok = kTopK,
+                   .num_tokens = 1,
+                   .expert_ids = gpu.zeros<int32_t>(kTopK),
+                   .weights = gpu.zeros<float>(kTopK)},
+        .lists = {.sorted_pairs = gpu.zeros<uint32_t>(kTopK),
+                  .active = reinterpret_cast<ActiveExpert*>(gpu.zeros<uint32_t>(4 * kExperts)),
+                  .num_active = gpu.zeros<uint32_t>(1)},
+        .hidden = gpu.zeros<uint16_t>(kTopK * 64),
+        .hidden_stride = 64};
+    set_codebook(up.codebook);
+    gpu.kernels().experts_up(up);
+    gpu.check();
+    const std::vector<int32_t> ids = gpu.read(up.choice.expert_ids, kTopK);
+    const std::set<int32_t> distinct(ids.begin(), ids.end());
+    EXPECT_EQ(distinct.size(), kTopK) << num_nans;
+    EXPECT_GE(*distinct.begin(), 0);
+    EXPECT_LT(*distinct.rbegin(), static_cast<int32_t>(kExperts));
   }
 }
 

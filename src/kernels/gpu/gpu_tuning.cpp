@@ -12,8 +12,8 @@
 namespace tetrad::gpu {
 namespace {
 
-// max_job_tiles: kMaxJobTiles of decode_product.h. max_decode_expert_tokens: the router itself
-// sorts the pairs of 8 tokens, and leaves the tiles that a GEMM needs to group_by_expert.
+// max_job_tiles: kMaxJobTiles of decode_product.h. max_decode_expert_tokens: kFewTokens of
+// choose_experts.h, of whom experts_up chooses the experts and nobody else.
 constexpr std::array kTuningFields = {
     GpuTuningField{"product_blocks", &GpuTuning::product_blocks, 1, 8},
     GpuTuningField{"experts_up_blocks", &GpuTuning::experts_up_blocks, 1, 8},

@@ -27,16 +27,16 @@ constexpr uint32_t max_token_tiles(uint32_t num_pairs, uint32_t num_experts, uin
 /// One block of kGroupThreads.
 struct GroupByExpertArgs {
   const int32_t* expert_ids = nullptr;  // [num_pairs], of a token no expert twice
-  uint32_t num_pairs = 0;               // T * num_experts_per_tok, 1 to kMaxGroupedPairs
-  uint32_t num_experts = 0;             // at most kMaxGroupedExperts
+  uint32_t num_pairs = 0;               // T * num_experts_per_tok, T at most kMaxGroupedTokens
+  uint32_t num_experts = 0;             // at most kMaxExperts
   ExpertLists lists;
   TokenTiles tiles;  // left alone where token_tile is 0
 };
 
 inline constexpr uint32_t kGroupThreads = 1024;
 inline constexpr uint32_t kGroupWarps = kGroupThreads / kWarpSize;
-inline constexpr uint32_t kMaxGroupedExperts = 512;
-inline constexpr uint32_t kMaxGroupedPairs = 32768;
+/// An expert's pairs, of which a token has one at most, are counted in 16 bits.
+inline constexpr uint32_t kMaxGroupedTokens = 65535;
 
 constexpr uint32_t group_shared_bytes(uint32_t num_experts) {
   return kGroupWarps * num_experts * 2 + (num_experts + 2 * kGroupWarps) * 4;
@@ -98,7 +98,6 @@ TETRAD_DEVICE void take_pairs(const GroupByExpertArgs& args, uint32_t first, uin
 
 TETRAD_KERNEL(group_by_expert, GroupByExpertArgs, 1024) {
   const uint32_t num_experts = args.num_experts;
-  // A warp has at most 1024 pairs, and an expert at most as many as there are tokens.
   uint16_t* counts = reinterpret_cast<uint16_t*>(shared_memory());  // [warps][E]
   uint32_t* offsets = reinterpret_cast<uint32_t*>(counts + kGroupWarps * num_experts);  // [E]
   uint32_t* pair_sums = offsets + num_experts;                                          // [warps]
@@ -131,7 +130,7 @@ TETRAD_KERNEL(group_by_expert, GroupByExpertArgs, 1024) {
   }
   const uint32_t token_tile = args.tiles.token_tile;
   const uint32_t tiles = token_tile != 0 ? tiles_for(pairs, token_tile) : 0;
-  // Both counts in one word: active experts above, tiles (at most 32768 + 512) below.
+  // Both counts in one word: active experts above, tiles below.
   const uint32_t active_and_tiles = (pairs > 0 ? 1u << 20 : 0) + tiles;
   const uint32_t pairs_to_here = sum_of_lanes_before(pairs);
   const uint32_t tiles_to_here = sum_of_lanes_before(active_and_tiles);

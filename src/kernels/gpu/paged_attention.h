@@ -1,10 +1,12 @@
 #pragma once
 
 // Decode's launch of attention over the paged FP8 cache (attention_tile.h says how it is computed):
-// a block takes a group of keys of one token. What qk_norm_rope does for prompts every block does
-// here for its head, which costs less than a launch; the last group's block keeps key and value.
+// a block takes some groups of keys of one token in turn. What qk_norm_rope does for prompts every
+// block does here for its head, which costs less than a launch; the last group's block keeps key
+// and value.
 
 #include "kernels/gpu/attention_tile.h"
+#include "kernels/gpu/last_block.h"
 
 namespace tetrad::gpu {
 
@@ -134,9 +136,6 @@ struct DecodeHead {
   }
 };
 
-/// Blocks of keys or values that a warp has on their way to its registers: a split's.
-inline constexpr uint32_t kSplitLoads = kSplitBlocks;
-
 /// A warp's split of a group. All but the token's own key lies in the cache before the launch
 /// waits.
 template <uint32_t kHeadDim>
@@ -147,7 +146,7 @@ struct DecodeSplit {
   uint32_t num_blocks;
   uint32_t physical;  // lane i: where block i is
   /// The keys' blocks, then, each as soon as it has been used, the values'.
-  typename A::template Block<1> ahead[kSplitLoads];
+  typename A::template Block<1> ahead[kSplitBlocks];
 
   /// Asks for keys and values to come as near as the L2 cache.
   TETRAD_DEVICE void find(const AttentionArgs& args, uint32_t sequence, uint32_t kv_head,
@@ -309,19 +308,11 @@ struct DecodeMerge {
     sync_block();
   }
 
-  /// Whether all the groups' other blocks, of num_blocks, are done. The same for all threads.
-  TETRAD_DEVICE bool is_last_block(uint32_t num_blocks) const {
-    if (thread_index() == 0) {
-      fence_device();
-      uint32_t* counter = args.finished + block_z() * args.num_kv_heads + kv_head;
-      *shared.is_last = atomic_increment(counter) + 1 == num_blocks ? 1 : 0;
-      if (*shared.is_last != 0) *counter = 0;
-    }
-    sync_block();
-    return *shared.is_last != 0;
-  }
-
-  TETRAD_DEVICE void merge_groups() const {
+  /// All groups, of which num_blocks blocks have written their share, by the last of these.
+  TETRAD_DEVICE void merge_groups(uint32_t num_blocks) const {
+    if (!is_last_of(args.finished + block_z() * args.num_kv_heads + kv_head, num_blocks,
+                    shared.is_last))
+      return;
     // All loads of some groups at once: what takes time is waiting for them.
     constexpr uint32_t kAtOnce = 32 / Fragment::kD;
     for (uint32_t tile = warp(); tile < A::kRowTiles; tile += kAttendWarps) {
@@ -371,6 +362,8 @@ TETRAD_DEVICE void attend_decode(const DecodeAttentionArgs& all) {
   const uint32_t num_blocks = num_groups < grid_x() ? num_groups : grid_x();
   if (block_x() >= num_blocks) return;
 
+  // Of the cache this may read the row that qk_norm_rope is writing in the same step: set_key() and
+  // set_value() put the token's own there.
   DecodeSplit<kHeadDim> split;
   split.find(args, sequence, kv_head, num_keys, block_x() * kAttendWarps + warp());
   split.start(args, kv_head);
@@ -404,7 +397,7 @@ TETRAD_DEVICE void attend_decode(const DecodeAttentionArgs& all) {
     merge.merge_splits(group, num_splits, state);
     if (group + num_blocks < num_groups) split.start(args, kv_head);
   }
-  if (num_groups > 1 && merge.is_last_block(num_blocks)) merge.merge_groups();
+  if (num_groups > 1) merge.merge_groups(num_blocks);
 }
 
 TETRAD_KERNEL(attend_decode_64, DecodeAttentionArgs, 256) {

@@ -1,9 +1,9 @@
 #pragma once
 
 // Between the product that gives q, k and v and attention: one norm over all heads of q and one
-// over all of k, the rotation, and the keys and values into the FP8 cache. A launch for the tokens
-// of prompts; of sequences with one token, attention does the same for the heads it needs
-// (paged_attention.h).
+// over all of k, the rotation, and the keys and values into the FP8 cache. A launch for the
+// tokens of a step with a prompt; of sequences with one token, attention does the same for the
+// heads it needs (paged_attention.h).
 
 #include "kernels/gpu/rms_norm.h"
 

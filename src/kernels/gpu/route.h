@@ -5,6 +5,7 @@
 // tokens, and group_by_expert sorts them.
 
 #include "kernels/gpu/choose_experts.h"
+#include "kernels/gpu/last_block.h"
 #include "kernels/gpu/rms_norm.h"
 
 namespace tetrad::gpu {
@@ -121,16 +122,7 @@ TETRAD_KERNEL(route, RouteArgs, 256) {
   }
 
   if (args.choice.num_tokens <= kFewTokens) return;
-  // The last block to come here sees the logits of all.
-  sync_block();
-  if (thread_index() == 0) {
-    fence_device();
-    const uint32_t before = atomic_increment(args.finished + block_y());
-    *is_last = before + 1 == tiles_for(num_experts, 8) ? 1 : 0;
-    if (*is_last != 0) args.finished[block_y()] = 0;
-  }
-  sync_block();
-  if (*is_last != 0)
+  if (is_last_of(args.finished + block_y(), tiles_for(num_experts, 8), is_last))
     choose_experts(args.choice, bias_of_thread(args.choice), first_token, num_tokens, *memory,
                    true);
 }

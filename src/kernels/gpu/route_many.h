@@ -180,18 +180,12 @@ TETRAD_KERNEL(route_many, RouteManyArgs, 256) {
           sums[i];
   }
 
-  // The last block to come here sees the logits of all. What the stages held is read.
-  sync_block();
+  // The stages are read when is_last_of() writes there.
   uint32_t* is_last = reinterpret_cast<uint32_t*>(stages);
   auto& memory = *reinterpret_cast<ChoiceMemory*>(is_last + 4);
-  if (thread_index() == 0) {
-    fence_device();
-    const uint32_t before = atomic_increment(args.route.finished + block_y());
-    *is_last = before + 1 == tiles_for(args.route.choice.num_experts, kRouteBlockExperts) ? 1 : 0;
-    if (*is_last != 0) args.route.finished[block_y()] = 0;
-  }
-  sync_block();
-  if (*is_last == 0) return;
+  if (!is_last_of(args.route.finished + block_y(),
+                  tiles_for(args.route.choice.num_experts, kRouteBlockExperts), is_last))
+    return;
   const float bias = bias_of_thread(args.route.choice);
   for (uint32_t first = first_token;
        first < first_token + kRouteBlockTokens && first < args.route.choice.num_tokens;
