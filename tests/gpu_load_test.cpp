@@ -137,10 +137,16 @@ TEST(GpuMemoryOfACard, SaysWhatDoesNotFit) {
             std::string::npos)
       << error.message;
   StepLimits huge = kLimits;
-  huge.max_num_batched_tokens = 1 << 17;
-  error = blocks_on_card(kGiB, 0, huge, {}).error();
+  huge.max_num_batched_tokens = 65535;
+  error = blocks_on_card(kGiB / 4, 0, huge, {}).error();
   EXPECT_EQ(error.code, ErrorCode::resource_exhausted);
   EXPECT_NE(error.message.find("use a smaller --max-num-batched-tokens"), std::string::npos)
+      << error.message;
+  huge.max_num_batched_tokens = 65536;
+  error = blocks_on_card(kGiB / 4, 0, huge, {}).error();
+  EXPECT_EQ(error.code, ErrorCode::invalid_argument);
+  EXPECT_NE(error.message.find("up to 65535 tokens; --max-num-batched-tokens is 65536"),
+            std::string::npos)
       << error.message;
   error = blocks_on_card(kGiB, 0, kLimits, {.bytes = kGiB}).error();
   EXPECT_EQ(error.param, "--kv-cache-memory");
