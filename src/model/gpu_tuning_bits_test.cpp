@@ -101,6 +101,10 @@ TEST_P(GpuTuningBits, NoChoiceChangesABit) {
     for (const uint32_t value : {field.least, field.most}) {
       gpu::GpuTuning tuning;
       if (tuning.*field.member == value) continue;
+#if defined(__SANITIZE_ADDRESS__)
+      // Ten times slower, and bits are not what it looks for: the ends that take most memory do.
+      if (value != field.most) continue;
+#endif
       tuning.*field.member = value;
       model_->kernels().set_tuning(tuning);
       const std::vector<float> logits = all_steps();
