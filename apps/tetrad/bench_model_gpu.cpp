@@ -70,8 +70,6 @@ class GpuModelBench {
     TETRAD_TRY(GpuModel::check_config(config));
     TETRAD_TRY(check_gpu_weights_fit(config, info));
     TETRAD_ASSIGN(const GpuLimits limits, measure_gpu_limits(kernels));
-    auto memory = std::make_unique<GpuMemory>(*device);
-    TETRAD_ASSIGN(GpuWeights weights, make_random_gpu_weights(config, 1, kernels, *memory));
     const auto largest = [](const std::vector<int64_t>& sizes) {
       return sizes.empty() ? int64_t{0} : *std::ranges::max_element(sizes);
     };
@@ -82,15 +80,13 @@ class GpuModelBench {
     const int64_t blocks =
         std::max({kv_blocks_for(contexts), kv_blocks_for(largest(flags.prompts) + 1),
                   batch * kv_blocks_for(flags.batch_context + kDecodeSteps + 1)});
-    const std::vector<KvScales> scales(static_cast<size_t>(config.num_hidden_layers));
     TETRAD_ASSIGN(auto model,
-                  GpuModel::create(config, std::move(device), kernels, std::move(memory),
-                                   std::move(weights), scales,
-                                   {.num_kv_blocks = blocks,
-                                    .max_num_batched_tokens = flags.max_num_batched_tokens,
-                                    .max_num_seqs = std::max<int64_t>(batch, 1),
-                                    .max_logits_rows = std::max<int64_t>(batch, 1),
-                                    .max_model_len = longest}));
+                  GpuModel::create_random(config, 1, std::move(device), kernels,
+                                          {.num_kv_blocks = blocks,
+                                           .max_num_batched_tokens = flags.max_num_batched_tokens,
+                                           .max_num_seqs = std::max<int64_t>(batch, 1),
+                                           .max_logits_rows = std::max<int64_t>(batch, 1),
+                                           .max_model_len = longest}));
     return std::unique_ptr<GpuModelBench>(new GpuModelBench(std::move(info), limits,
                                                             std::move(model), flags.repetitions,
                                                             flags.max_num_batched_tokens));

@@ -71,19 +71,15 @@ class TuneBench {
     const int64_t batch = *std::ranges::max_element(flags.batches);
     const int64_t prompt = *std::ranges::max_element(flags.prompts);
     const int64_t longest = kTuneContext + prompt + 1;
-    auto memory = std::make_unique<GpuMemory>(*device);
-    TETRAD_ASSIGN(GpuWeights weights, make_random_gpu_weights(*config, 1, kernels, *memory));
-    const std::vector<KvScales> scales(static_cast<size_t>(config->num_hidden_layers));
     TETRAD_ASSIGN(
         auto model,
-        GpuModel::create(
-            *config, std::move(device), kernels, std::move(memory), std::move(weights), scales,
-            {.num_kv_blocks =
-                 std::max(kv_blocks_for(longest), batch * kv_blocks_for(kTuneContext + 1)),
-             .max_num_batched_tokens = std::max(batch, prompt),
-             .max_num_seqs = batch,
-             .max_logits_rows = batch,
-             .max_model_len = longest}));
+        GpuModel::create_random(*config, 1, std::move(device), kernels,
+                                {.num_kv_blocks = std::max(kv_blocks_for(longest),
+                                                           batch * kv_blocks_for(kTuneContext + 1)),
+                                 .max_num_batched_tokens = std::max(batch, prompt),
+                                 .max_num_seqs = batch,
+                                 .max_logits_rows = batch,
+                                 .max_model_len = longest}));
     return std::unique_ptr<TuneBench>(new TuneBench(std::move(info), std::move(model)));
   }
 

@@ -170,7 +170,6 @@ void GpuModel::experts(const GpuLayer& layer) {
                              .hidden_size = static_cast<uint32_t>(config_.hidden_size),
                              .normed = b.normed,
                              .normed_stride = b.normed_stride,
-                             .logits = b.router_logits,
                              .choice = choice,
                              .finished = b.route_finished};
   if (num_tokens < gpu::kRouteManyTokens) {

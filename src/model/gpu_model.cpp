@@ -82,6 +82,17 @@ Result<std::unique_ptr<GpuModel>> GpuModel::create(
   return model;
 }
 
+Result<std::unique_ptr<GpuModel>> GpuModel::create_random(const ModelConfig& config, uint32_t seed,
+                                                          std::unique_ptr<gpu::Device> device,
+                                                          gpu::GpuKernels kernels,
+                                                          const GpuModelLimits& limits) {
+  auto memory = std::make_unique<GpuMemory>(*device);
+  TETRAD_ASSIGN(GpuWeights weights, make_random_gpu_weights(config, seed, kernels, *memory));
+  const std::vector<KvScales> scales(static_cast<size_t>(config.num_hidden_layers));
+  return create(config, std::move(device), kernels, std::move(memory), std::move(weights), scales,
+                limits);
+}
+
 Result<void> GpuModel::resize(const GpuModelLimits& limits) {
   if (limits.max_num_batched_tokens > gpu::kMaxGroupedTokens)
     return fail(ErrorCode::invalid_argument,
@@ -167,9 +178,7 @@ Result<void> GpuModel::allocate(std::span<const KvScales> kv_scales) {
   TETRAD_ASSIGN(b.down_finished, memory.zeros<uint32_t>(config_.hidden_size));
   TETRAD_ASSIGN(b.attend_finished, memory.zeros<uint32_t>(seqs * config_.num_key_value_heads));
 
-  const auto head_dim = static_cast<uint32_t>(config_.head_dim);
-  b.partial_floats = kernels_.is_gfx12() ? gpu::partial_floats<gpu::Gfx12Fragment>(head_dim)
-                                         : gpu::partial_floats<gpu::NvidiaFragment>(head_dim);
+  b.partial_floats = kernels_.partial_floats(static_cast<uint32_t>(config_.head_dim));
   // Every sequence's groups are rounded up to a power of two.
   const int64_t most_groups = std::bit_ceil(
       static_cast<uint64_t>(std::max<int64_t>(limits_.max_model_len / gpu::kGroupKeys + 1, 1)));

@@ -36,6 +36,11 @@ class GpuModel {
       const ModelConfig& config, std::unique_ptr<gpu::Device> device, gpu::GpuKernels kernels,
       std::unique_ptr<GpuMemory> memory, GpuWeights weights, std::span<const KvScales> kv_scales,
       const GpuModelLimits& limits);
+  /// Of random weights (make_random_gpu_weights), with KV scales of 1.
+  static Result<std::unique_ptr<GpuModel>> create_random(const ModelConfig& config, uint32_t seed,
+                                                         std::unique_ptr<gpu::Device> device,
+                                                         gpu::GpuKernels kernels,
+                                                         const GpuModelLimits& limits);
   ~GpuModel();
   /// Whether the kernels take a model of these sizes. Errors: unsupported.
   static Result<void> check_config(const ModelConfig& config);

@@ -37,15 +37,12 @@ class GpuTuningBits : public testing::TestWithParam<bool> {
     auto device = GetParam() ? gpu::open_emulated_device("gfx12", gpu::emulated_gfx12_kernels())
                              : gpu::open_emulated_device("nvidia", gpu::emulated_nvidia_kernels());
     auto kernels = gpu::GpuKernels::create(*device, gpu::GpuTuning{}).value();
-    auto memory = std::make_unique<GpuMemory>(*device);
-    GpuWeights weights = make_random_gpu_weights(config, 3, kernels, *memory).value();
-    model_ = std::move(*GpuModel::create(config, std::move(device), kernels, std::move(memory),
-                                         std::move(weights), std::vector<KvScales>(1),
-                                         {.num_kv_blocks = 20 * kBlocksOfTunedSequence,
-                                          .max_num_batched_tokens = 96,
-                                          .max_num_seqs = 20,
-                                          .max_logits_rows = 20,
-                                          .max_model_len = 128}));
+    model_ = std::move(*GpuModel::create_random(config, 3, std::move(device), kernels,
+                                                {.num_kv_blocks = 20 * kBlocksOfTunedSequence,
+                                                 .max_num_batched_tokens = 96,
+                                                 .max_num_seqs = 20,
+                                                 .max_logits_rows = 20,
+                                                 .max_model_len = 128}));
     model_->set_use_graphs(false);
   }
 

@@ -37,8 +37,8 @@ struct ExpertLists {
 /// score = sigmoid(logit); the largest score + bias are picked, of equals the first; weights are
 /// scores over the sum of those picked (minimax-m2 spec, section 3).
 struct ExpertChoice {
-  const float* logits = nullptr;  // [T, E]
-  const float* bias = nullptr;    // [E]
+  float* logits = nullptr;      // [T, E]; the router writes them
+  const float* bias = nullptr;  // [E]
   uint32_t num_experts = 0;
   uint32_t num_experts_per_tok = 0;  // at most kMaxPicks
   uint32_t num_tokens = 0;

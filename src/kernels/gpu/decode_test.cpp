@@ -210,7 +210,6 @@ TEST_P(DecodeTest, RouterAndExpertsAreWhatDoublesGive) {
                             .hidden_size = c.hidden,
                             .normed = gpu.zeros<uint16_t>(c.num_tokens * stride),
                             .normed_stride = stride,
-                            .logits = const_cast<float*>(choice.logits),
                             .choice = choice,
                             .finished = gpu.zeros<uint32_t>(1)};
       gpu.kernels().route(route);

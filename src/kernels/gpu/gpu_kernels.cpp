@@ -36,12 +36,15 @@ Result<GpuKernels> GpuKernels::create(Device& device, const GpuTuning& tuning) {
 }
 
 uint32_t GpuKernels::activation_offset(uint32_t column) const {
-  return is_gfx12_ ? gpu::activation_offset<Gfx12Fragment>(column)
-                   : gpu::activation_offset<NvidiaFragment>(column);
+  return by_fragment([&]<class F>() { return gpu::activation_offset<F>(column); });
 }
 
 uint32_t GpuKernels::fragment_tokens() const {
-  return is_gfx12_ ? Gfx12Fragment::kTokens : NvidiaFragment::kTokens;
+  return by_fragment([]<class F>() { return F::kTokens; });
+}
+
+uint32_t GpuKernels::partial_floats(uint32_t head_dim) const {
+  return by_fragment([&]<class F>() { return gpu::partial_floats<F>(head_dim); });
 }
 
 uint32_t GpuKernels::max_decode_tokens(uint32_t cols) const {
@@ -128,8 +131,8 @@ uint32_t GpuKernels::blocks(uint32_t per_multiprocessor, uint32_t jobs) const {
 
 uint32_t GpuKernels::decode_shared_bytes(uint32_t cols, uint32_t num_tokens,
                                          uint32_t job_tiles) const {
-  return is_gfx12_ ? gpu::decode_shared_bytes<Gfx12Fragment>(cols, num_tokens, job_tiles)
-                   : gpu::decode_shared_bytes<NvidiaFragment>(cols, num_tokens, job_tiles);
+  return by_fragment(
+      [&]<class F>() { return gpu::decode_shared_bytes<F>(cols, num_tokens, job_tiles); });
 }
 
 uint32_t GpuKernels::job_tiles(uint32_t per_multiprocessor, uint32_t tiles, uint32_t cols,
@@ -183,25 +186,24 @@ void GpuKernels::attend_decode(const DecodeAttentionArgs& args, uint32_t head_di
           .grid_y = args.attention.num_kv_heads,
           .grid_z = num_sequences,
           .threads = kAttendWarps * 32,
-          .shared_bytes = is_gfx12_ ? attend_decode_shared_bytes<Gfx12Fragment>(head_dim)
-                                    : attend_decode_shared_bytes<NvidiaFragment>(head_dim)},
+          .shared_bytes =
+              by_fragment([&]<class F>() { return attend_decode_shared_bytes<F>(head_dim); })},
          args, head_dim, work);
 }
 
 uint32_t GpuKernels::prefill_columns() const {
-  return is_gfx12_ ? PrefillShape<Gfx12Fragment>::kColumns : PrefillShape<NvidiaFragment>::kColumns;
+  return by_fragment([]<class F>() { return PrefillShape<F>::kColumns; });
 }
 
 void GpuKernels::attend_prefill(const AttentionArgs& args, uint32_t head_dim,
                                 const AttentionWork& work) {
-  const uint32_t warps =
-      is_gfx12_ ? PrefillShape<Gfx12Fragment>::kWarps : PrefillShape<NvidiaFragment>::kWarps;
+  const uint32_t warps = by_fragment([]<class F>() { return PrefillShape<F>::kWarps; });
   launch(head_dim == 64 ? kernels_.attend_prefill_64 : kernels_.attend_prefill_128,
          {.grid_x = args.num_kv_heads,
           .grid_y = args.num_items,
           .threads = warps * 32,
-          .shared_bytes = is_gfx12_ ? attend_prefill_shared_bytes<Gfx12Fragment>(head_dim)
-                                    : attend_prefill_shared_bytes<NvidiaFragment>(head_dim)},
+          .shared_bytes =
+              by_fragment([&]<class F>() { return attend_prefill_shared_bytes<F>(head_dim); })},
          args, head_dim, work);
 }
 
@@ -215,13 +217,11 @@ void GpuKernels::combine_experts(const CombineExpertsArgs& args, uint32_t num_to
 }
 
 uint32_t GpuKernels::gemm_shared(TileFormat format, GemmSize size) const {
-  return is_gfx12_ ? gemm_shared_bytes<Gfx12Fragment>(format, size)
-                   : gemm_shared_bytes<NvidiaFragment>(format, size);
+  return by_fragment([&]<class F>() { return gemm_shared_bytes<F>(format, size); });
 }
 
 uint32_t GpuKernels::gemm_tokens(TileFormat format, GemmSize size) const {
-  return is_gfx12_ ? gpu::gemm_tokens<Gfx12Fragment>(format, size)
-                   : gpu::gemm_tokens<NvidiaFragment>(format, size);
+  return by_fragment([&]<class F>() { return gpu::gemm_tokens<F>(format, size); });
 }
 
 uint32_t GpuKernels::dense_token_tile(uint32_t most, uint32_t row_blocks, uint32_t num_tokens,
@@ -304,14 +304,14 @@ void GpuKernels::experts_down_gemm(const ExpertsDownGemmArgs& args, uint32_t num
 
 void GpuKernels::route(const RouteArgs& args) {
   const ExpertChoice& choice = args.choice;
+  const uint32_t block_tokens = by_fragment([]<class F>() { return kRouteTokensOf<F>; });
   launch(kernels_.route,
          {.grid_x = tiles_for(choice.num_experts, 8),
-          .grid_y = tiles_for(choice.num_tokens, is_gfx12_ ? kRouteTokensOf<Gfx12Fragment>
-                                                           : kRouteTokensOf<NvidiaFragment>),
+          .grid_y = tiles_for(choice.num_tokens, block_tokens),
           .threads = 256,
-          .shared_bytes =
-              is_gfx12_ ? route_shared_bytes<Gfx12Fragment>(args.hidden_size, choice.num_tokens)
-                        : route_shared_bytes<NvidiaFragment>(args.hidden_size, choice.num_tokens)},
+          .shared_bytes = by_fragment([&]<class F>() {
+            return route_shared_bytes<F>(args.hidden_size, choice.num_tokens);
+          })},
          args);
 }
 
@@ -323,8 +323,7 @@ void GpuKernels::route_many(const RouteManyArgs& args) {
          {.grid_x = tiles_for(args.route.choice.num_experts, kRouteBlockExperts),
           .grid_y = tiles_for(args.route.choice.num_tokens, kRouteBlockTokens),
           .threads = 256,
-          .shared_bytes = is_gfx12_ ? route_many_shared_bytes<Gfx12Fragment>()
-                                    : route_many_shared_bytes<NvidiaFragment>()},
+          .shared_bytes = by_fragment([]<class F>() { return route_many_shared_bytes<F>(); })},
          args, false);
 }
 

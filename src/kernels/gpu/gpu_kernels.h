@@ -30,6 +30,8 @@ class GpuKernels {
   /// Columns of activations at activation_offset, of this machine's fragment.
   uint32_t activation_offset(uint32_t column) const;
   uint32_t fragment_tokens() const;
+  /// Floats of a group of keys in AttentionArgs::partial.
+  uint32_t partial_floats(uint32_t head_dim) const;
   /// Tokens that decode_product takes of a width: a fragment's, or fewer where shared memory is.
   uint32_t max_decode_tokens(uint32_t cols) const;
 
@@ -95,6 +97,13 @@ class GpuKernels {
 
  private:
   GpuKernels() = default;
+
+  /// What `of` says of this machine's fragment: of.operator()<F>().
+  template <class Of>
+  uint32_t by_fragment(const Of& of) const {
+    return is_gfx12_ ? of.template operator()<Gfx12Fragment>()
+                     : of.template operator()<NvidiaFragment>();
+  }
 
   /// `known`: what launch_cost asks for beside the arguments.
   template <class Args, class... Known>

@@ -200,8 +200,7 @@ class PagedAttentionBatchTest : public testing::TestWithParam<testing_gpu::Emula
     }
     std::vector<int32_t> sequences(slices.size());
     std::iota(sequences.begin(), sequences.end(), 0);
-    const uint32_t floats = gpu.is_gfx12() ? partial_floats<Gfx12Fragment>(c.head_dim)
-                                           : partial_floats<NvidiaFragment>(c.head_dim);
+    const uint32_t floats = gpu.kernels().partial_floats(c.head_dim);
     const auto num_slices = static_cast<uint32_t>(slices.size());
     return {
         .q = gpu.copy(q),
@@ -317,8 +316,7 @@ TEST_P(PagedAttentionBatchTest, EveryGroupOfKeysHasAPlaceOfItsOwn) {
   const AttentionArgs& args = all.attention;
   gpu.kernels().attend_decode(all, c.head_dim, 3);
   gpu.check();
-  const uint32_t floats = gpu.is_gfx12() ? partial_floats<Gfx12Fragment>(c.head_dim)
-                                         : partial_floats<NvidiaFragment>(c.head_dim);
+  const uint32_t floats = gpu.kernels().partial_floats(c.head_dim);
   const std::vector<float> partial =
       gpu.read(args.partial, uint64_t{3} * kBatchKvHeads * kGroups * floats);
   for (uint32_t i = 0; i < partial.size(); ++i) {

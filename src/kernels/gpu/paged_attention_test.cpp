@@ -92,8 +92,7 @@ class PagedAttentionTest : public testing::TestWithParam<testing_gpu::EmulationK
     Emulation gpu(GetParam(), order);
     const uint32_t queries = decode ? 1 : c.num_queries;
     const uint32_t width = kKvHeads * c.group * c.head_dim;
-    const uint32_t floats = gpu.is_gfx12() ? partial_floats<Gfx12Fragment>(c.head_dim)
-                                           : partial_floats<NvidiaFragment>(c.head_dim);
+    const uint32_t floats = gpu.kernels().partial_floats(c.head_dim);
     std::vector<PrefillItem> items;
     for (uint32_t column = 0; column < queries * c.group; column += gpu.kernels().prefill_columns())
       items.push_back({0, static_cast<int32_t>(column)});

@@ -26,8 +26,7 @@ struct RouteArgs {
   uint32_t hidden_size = 0;       // a multiple of 128, at most 128 * kRouterLoads
   uint16_t* normed = nullptr;     // [T, normed_stride]: h as halves, for the experts
   uint32_t normed_stride = 0;
-  float* logits = nullptr;       // [T, E]
-  ExpertChoice choice;           // from these logits, where T > kFewTokens
+  ExpertChoice choice;           // the logits, and, where T > kFewTokens, what is chosen
   uint32_t* finished = nullptr;  // [token groups], 0 before and after
 };
 
@@ -117,7 +116,8 @@ TETRAD_KERNEL(route, RouteArgs, 256) {
       }
       const float logit = warp_sum(sum);
       if (lane() == 0)
-        args.logits[static_cast<uint64_t>(first_token + token) * num_experts + expert] = logit;
+        args.choice.logits[static_cast<uint64_t>(first_token + token) * num_experts + expert] =
+            logit;
     }
   }
 

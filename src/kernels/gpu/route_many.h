@@ -176,8 +176,8 @@ TETRAD_KERNEL(route_many, RouteManyArgs, 256) {
   for (uint32_t i = 0; i < kLeft; ++i) {
     const uint32_t expert = first_expert + my_expert + (lane() * kLeft + i) % kRouteWarpExperts;
     if (token < args.route.choice.num_tokens && expert < args.route.choice.num_experts)
-      args.route.logits[static_cast<uint64_t>(token) * args.route.choice.num_experts + expert] =
-          sums[i];
+      args.route.choice
+          .logits[static_cast<uint64_t>(token) * args.route.choice.num_experts + expert] = sums[i];
   }
 
   // The stages are read when is_last_of() writes there.

@@ -58,7 +58,6 @@ class RouteManyTest : public testing::TestWithParam<testing_gpu::EmulationKind> 
                          .hidden_size = c.hidden,
                          .normed = gpu.zeros<uint16_t>(c.num_tokens * stride),
                          .normed_stride = stride,
-                         .logits = logits,
                          .choice = choice,
                          .finished = gpu.zeros<uint32_t>(c.num_tokens)};
     if (is_many) {
@@ -70,7 +69,7 @@ class RouteManyTest : public testing::TestWithParam<testing_gpu::EmulationKind> 
     gpu.check();
     // `route` leaves the choice for few tokens to who needs it.
     const uint32_t chosen = c.num_tokens <= kFewTokens ? 0 : pairs;
-    return {gpu.read(args.logits, c.num_tokens * c.num_experts),
+    return {gpu.read(choice.logits, c.num_tokens * c.num_experts),
             gpu.read(choice.expert_ids, chosen), gpu.read(choice.weights, chosen),
             gpu.read(args.normed, c.num_tokens * stride), gpu.read(args.finished, c.num_tokens)};
   }
