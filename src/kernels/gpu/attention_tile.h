@@ -21,7 +21,6 @@
 
 namespace tetrad::gpu {
 
-inline constexpr uint32_t kKvBlock = 16;    // kKvBlockSize of kernels/batch.h
 inline constexpr uint32_t kSplitKeys = 64;  // a multiple of kKvBlock
 inline constexpr uint32_t kSplitBlocks = kSplitKeys / kKvBlock;
 inline constexpr uint32_t kAttendWarps = 8;

@@ -98,14 +98,8 @@ struct DecodeHead {
     for (uint32_t i = 0; i < kLoads; ++i) {
       const uint32_t four = i * kThreads + thread_index();
       if (four >= (group + 1) * kFours) break;
-      Words4 normed;
-      TETRAD_UNROLL
-      for (uint32_t j = 0; j < 4; ++j)
-        normed.word[j] =
-            __builtin_bit_cast(uint32_t, __builtin_bit_cast(float, mine[i].word[j]) *
-                                             (four < group * kFours ? inverse.q : inverse.k) *
-                                             __builtin_bit_cast(float, norms[i].word[j]));
-      *reinterpret_cast<Words4*>(shared.values + four * 4) = normed;
+      *reinterpret_cast<Words4*>(shared.values + four * 4) =
+          normed_four(mine[i], four < group * kFours ? inverse.q : inverse.k, norms[i]);
     }
     sync_block();
     for (uint32_t i = thread_index() * 2; i < (group + 1) * kHeadDim; i += kThreads * 2) {
@@ -125,10 +119,7 @@ struct DecodeHead {
     const int64_t slot = args.slot_mapping[token];
     if (slot < 0 || thread_index() >= kFours) return;
     const uint64_t at =
-        ((static_cast<uint64_t>(slot / kKvBlock) * (args.kv_size / kHeadDim) + kv_head) * kKvBlock +
-         static_cast<uint64_t>(slot % kKvBlock)) *
-            kHeadDim +
-        thread_index() * 4;
+        cache_place(slot, kv_head, args.kv_size / kHeadDim, kHeadDim) + thread_index() * 4;
     *reinterpret_cast<uint32_t*>(args.k_cache + at) =
         reinterpret_cast<const uint32_t*>(shared.k)[thread_index()];
     *reinterpret_cast<uint32_t*>(args.v_cache + at) =

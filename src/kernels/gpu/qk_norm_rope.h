@@ -9,6 +9,8 @@
 
 namespace tetrad::gpu {
 
+inline constexpr uint32_t kKvBlock = 16;  // kKvBlockSize of kernels/batch.h
+
 /// A block a token. q_size and kv_size are multiples of 4.
 struct QkNormRopeArgs {
   const float* qkv = nullptr;     // [T, q_size + 2 * kv_size]
@@ -127,6 +129,25 @@ struct QkInverses {
   }
 };
 
+/// Four numbers after their norm.
+TETRAD_DEVICE Words4 normed_four(const Words4& numbers, float inverse, const Words4& weights) {
+  Words4 normed;
+  TETRAD_UNROLL
+  for (uint32_t j = 0; j < 4; ++j)
+    normed.word[j] =
+        __builtin_bit_cast(uint32_t, __builtin_bit_cast(float, numbers.word[j]) * inverse *
+                                         __builtin_bit_cast(float, weights.word[j]));
+  return normed;
+}
+
+/// Where a slot's key or value of a head begins in the cache.
+TETRAD_DEVICE uint64_t cache_place(int64_t slot, uint32_t kv_head, uint32_t num_kv_heads,
+                                   uint32_t head_dim) {
+  return ((static_cast<uint64_t>(slot / kKvBlock) * num_kv_heads + kv_head) * kKvBlock +
+          static_cast<uint64_t>(slot % kKvBlock)) *
+         head_dim;
+}
+
 /// Elements d and d + 1 of a key after the rotation, or of a value, as they are kept.
 TETRAD_DEVICE uint32_t kept_key(const float* head, uint32_t d, const float* rotation,
                                 const QkNormRopeArgs& args) {
@@ -175,14 +196,8 @@ TETRAD_KERNEL(qk_norm_rope, QkNormRopeArgs, 1024) {
   for (uint32_t i = 0; i < Numbers::kLoads; ++i) {
     const uint32_t at = Numbers::place(i, args.q_size, args.kv_size);
     if (at >= size) break;
-    Words4 normed;
-    TETRAD_UNROLL
-    for (uint32_t j = 0; j < 4; ++j)
-      normed.word[j] =
-          __builtin_bit_cast(uint32_t, __builtin_bit_cast(float, numbers.words[i].word[j]) *
-                                           (at < args.q_size ? inverse.q : inverse.k) *
-                                           __builtin_bit_cast(float, norms[i].word[j]));
-    *reinterpret_cast<Words4*>(values + at) = normed;
+    *reinterpret_cast<Words4*>(values + at) =
+        normed_four(numbers.words[i], at < args.q_size ? inverse.q : inverse.k, norms[i]);
   }
   sync_block();
 
@@ -195,10 +210,7 @@ TETRAD_KERNEL(qk_norm_rope, QkNormRopeArgs, 1024) {
   const uint32_t num_heads = args.kv_size / args.head_dim;
   for (uint32_t i = thread_index() * 2; i < args.kv_size; i += kRopeThreads * 2) {
     const uint32_t d = i % args.head_dim;
-    const uint64_t at = ((static_cast<uint64_t>(slot / 16) * num_heads + i / args.head_dim) * 16 +
-                         static_cast<uint64_t>(slot % 16)) *
-                            args.head_dim +
-                        d;
+    const uint64_t at = cache_place(slot, i / args.head_dim, num_heads, args.head_dim) + d;
     *reinterpret_cast<uint16_t*>(args.k_cache + at) =
         static_cast<uint16_t>(kept_key(values + args.q_size + i - d, d, rotation, args));
     const float* v = from + args.q_size + args.kv_size + i;
