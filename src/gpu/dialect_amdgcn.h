@@ -116,6 +116,10 @@ TETRAD_DEVICE void load_once(uint32_t (&to)[4], const void* from) {
 TETRAD_DEVICE void prefetch_l2(const void*) {}
 
 // gfx12 has no copy from global to shared memory that runs by itself.
+TETRAD_DEVICE void keep_order() {
+  __builtin_amdgcn_sched_barrier(0);
+}
+
 TETRAD_DEVICE void copy_16_async(void* shared, const void* global) {
   *static_cast<NativeWords4*>(shared) = *static_cast<const NativeWords4*>(global);
 }

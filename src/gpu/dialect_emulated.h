@@ -140,6 +140,8 @@ inline void load_once(uint32_t (&to)[4], const void* from) {
 }
 inline void prefetch_l2(const void*) {}
 
+inline void keep_order() {}
+
 inline void copy_16_async(void* shared, const void* global) {
   std::memcpy(shared, global, 16);
 }

@@ -141,10 +141,17 @@ TETRAD_DEVICE uint32_t computed_here(uint32_t value) {
   return value;
 }
 
+/// Loads before it stay before it, in what the assembler makes of it too: it would gather those of
+/// a loop's steps at the loop's end, where nothing is left to be done while they are on their way.
+/// Not for `nc` loads, which it moves all the same.
+TETRAD_DEVICE void keep_order() {
+  asm volatile("bar.warp.sync 0xffffffff;" ::: "memory");
+}
+
 /// 16 bytes that are read once and will not be needed in the L1 cache. `from`: a multiple of 16,
 /// memory that no running kernel writes.
 TETRAD_DEVICE void load_once(uint32_t (&to)[4], const void* from) {
-  asm volatile("ld.global.nc.L1::no_allocate.L2::128B.v4.u32 {%0, %1, %2, %3}, [%4];"
+  asm volatile("ld.global.L1::no_allocate.L2::128B.v4.u32 {%0, %1, %2, %3}, [%4];"
                : "=r"(to[0]), "=r"(to[1]), "=r"(to[2]), "=r"(to[3])
                : "l"(from));
 }
@@ -176,6 +183,11 @@ TETRAD_DEVICE void fence_device() {
 TETRAD_DEVICE float load_fresh(const float* from) {
   float value;
   asm volatile("ld.relaxed.gpu.global.f32 %0, [%1];" : "=f"(value) : "l"(from) : "memory");
+  return value;
+}
+TETRAD_DEVICE uint32_t load_fresh(const uint32_t* from) {
+  uint32_t value;
+  asm volatile("ld.relaxed.gpu.global.u32 %0, [%1];" : "=r"(value) : "l"(from) : "memory");
   return value;
 }
 /// 16 bytes of it.

@@ -213,6 +213,7 @@ void GpuModel::experts(const GpuLayer& layer) {
                                     .products = b.products,
                                     .weights = b.expert_weights,
                                     .expert_ids = b.expert_ids,
+                                    .num_experts = num_experts,
                                     .residual = b.residual,
                                     .finished = b.down_finished};
     return kernels_.experts_down(with_codebook(down), num_experts);

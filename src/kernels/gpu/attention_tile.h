@@ -71,11 +71,16 @@ constexpr uint32_t partial_floats(uint32_t head_dim) {
   return 32 * (head_dim / 16 * F::kD + 2 * F::kTokensOfLane);
 }
 
+/// Halves between the queries of a decode block: lanes that load together find theirs in different
+/// banks.
+inline constexpr uint32_t kQueryPadding = 8;
+
 /// Of a decode block: the splits, a flag, and what becomes of the token's q, k and v.
 template <class F>
 constexpr uint32_t attend_decode_shared_bytes(uint32_t head_dim) {
   return (kAttendWarps * partial_floats<F>(head_dim / kMergePartsOf<F>) + 4) * 4 +
-         head_dim * (kMaxGroup * 2 + 2 + (kMaxGroup + 2) * 4) + kMaxNormChunks * 4;
+         head_dim * (kMaxGroup * 2 + 2 + (kMaxGroup + 2) * 4) + kMaxGroup * kQueryPadding * 2 +
+         kMaxNormChunks * 4;
 }
 
 // A block of gfx12 has 64 KiB.
@@ -260,13 +265,12 @@ struct Attention {
     TETRAD_DEVICE void load(const uint16_t* head) {
       const uint32_t first = Fragment::first_k(lane()) / kColumnsOfLane * (kHeadDim / kLanesOfRow);
       TETRAD_UNROLL
-      for (uint32_t step = 0; step < kSteps; ++step) {
+      for (uint32_t at = 0; at < kSteps * Fragment::kB; at += 4) {
+        Words4 four = {};
+        if (head != nullptr) four = *reinterpret_cast<const Words4*>(head + first + 2 * at);
         TETRAD_UNROLL
-        for (uint32_t i = 0; i < Fragment::kB; ++i)
-          b[step][i] =
-              head == nullptr
-                  ? 0
-                  : reinterpret_cast<const uint32_t*>(head + first)[step * Fragment::kB + i];
+        for (uint32_t i = 0; i < 4; ++i)
+          b[(at + i) / Fragment::kB][(at + i) % Fragment::kB] = four.word[i];
       }
     }
     TETRAD_DEVICE void as_b(uint32_t step, uint32_t (&to)[Fragment::kB]) const {
@@ -444,10 +448,23 @@ struct Attention {
     TETRAD_UNROLL
     for (uint32_t tile = 0; tile < kTiles; ++tile)
       put(partial, tile, state.sums[kFirst + tile]);
+    put_ends(partial + ends_at<kTiles>(), state.largest, state.denominator);
+  }
+  /// A lane's maxima and denominators, side by side.
+  TETRAD_DEVICE static void put_ends(float* to, const float (&largest)[Fragment::kTokensOfLane],
+                                     const float (&denominator)[Fragment::kTokensOfLane]) {
+    TETRAD_UNROLL
+    for (uint32_t i = 0; i < Fragment::kTokensOfLane; ++i)
+      *reinterpret_cast<Words2*>(to + 2 * i) = {
+          {__builtin_bit_cast(uint32_t, largest[i]), __builtin_bit_cast(uint32_t, denominator[i])}};
+  }
+  TETRAD_DEVICE static void get_ends(const float* from,
+                                     float (&ends)[2 * Fragment::kTokensOfLane]) {
     TETRAD_UNROLL
     for (uint32_t i = 0; i < Fragment::kTokensOfLane; ++i) {
-      partial[ends_at<kTiles>() + 2 * i] = state.largest[i];
-      partial[ends_at<kTiles>() + 2 * i + 1] = state.denominator[i];
+      const Words2 two = *reinterpret_cast<const Words2*>(from + 2 * i);
+      ends[2 * i] = __builtin_bit_cast(float, two.word[0]);
+      ends[2 * i + 1] = __builtin_bit_cast(float, two.word[1]);
     }
   }
 

@@ -40,6 +40,7 @@ struct ExpertsDownArgs {
   float* products = nullptr;            // [pairs, w2.rows]
   const float* weights = nullptr;       // [T, num_experts_per_tok]
   const int32_t* expert_ids = nullptr;  // likewise; read for one token alone
+  uint32_t num_experts = 0;             // likewise
   float* residual = nullptr;            // [T, w2.rows]
   uint32_t* finished = nullptr;         // [jobs of an expert], 0 before and after
   uint32_t job_tiles = 1;
@@ -126,7 +127,6 @@ TETRAD_DEVICE void experts_up(const ExpertsUpArgs& args) {
   const bool is_few = num_tokens <= kFewTokens;
   const float bias = is_few ? bias_of_thread(args.choice) : 0;
   wait_for_launches_before();
-  let_next_launch_begin();
   const bool is_one = num_tokens == 1;
   if (is_one) shared.copy_row(0, args.x, args.w1.cols);
   ExpertLists lists = args.lists;
@@ -134,6 +134,12 @@ TETRAD_DEVICE void experts_up(const ExpertsUpArgs& args) {
     auto& memory = *reinterpret_cast<ChoiceMemory*>(shared.x + args.chunk_tokens * shared.stride);
     lists = choose_few(args.choice, bias, memory, args.lists, block_x() == 0);
   }
+  // The next launch may look at what is chosen before it waits (expert_of_warp).
+  if (block_x() == 0) {
+    fence_device();
+    sync_block();
+  }
+  let_next_launch_begin();
   const uint32_t num_jobs = *lists.num_active * jobs_per_expert;
 
   SegmentReader<Tile> reader;
@@ -256,6 +262,14 @@ TETRAD_DEVICE void experts_down(const ExpertsDownArgs& args) {
   }
 }
 
+/// Of one token the warp's pick. Read before the launch waits it is most likely what the launch
+/// before chose, which lets this one begin when it has; a guess all the same.
+TETRAD_DEVICE uint32_t expert_of_warp(const ExpertsDownArgs& args) {
+  if (warp() >= args.num_experts_per_tok) return 0;
+  const uint32_t expert = load_fresh(reinterpret_cast<const uint32_t*>(args.expert_ids) + warp());
+  return expert < args.num_experts ? expert : 0;
+}
+
 /// One token: a block takes a tile of rows of all picked experts, a warp an expert with all its
 /// segments, so that nothing has to be added up between blocks.
 template <class Tile>
@@ -271,24 +285,27 @@ TETRAD_DEVICE void experts_down_one(const ExpertsDownArgs& args) {
   const bool has_row = thread_index() < kTileRows && row < args.w2.rows;
   // The launch before does not write it.
   const float before = has_row ? args.residual[row] : 0;
-  wait_for_launches_before();
-  let_next_launch_begin();
-
   const bool works = warp() < args.num_experts_per_tok;
   const auto tiles_of = [&](uint32_t segment) TETRAD_INLINE {
     const uint32_t left = column_tiles - segment * kSegmentTiles;
     return left < kSegmentTiles ? left : kSegmentTiles;
   };
-  // Before the weights, of which there are so many that it would wait for them.
+  const auto tiles_of_expert = [&](uint32_t expert) TETRAD_INLINE -> const char* {
+    if (!works) return nullptr;
+    return args.w2.tiles + expert * args.expert_stride +
+           static_cast<uint64_t>(row_tile) * column_tiles * Tile::kBytes;
+  };
+  const uint32_t guess = expert_of_warp(args);
+  SegmentReader<Tile> reader;
+  reader.start(tiles_of_expert(guess), tiles_of(0));
+  wait_for_launches_before();
+  let_next_launch_begin();
+
+  const uint32_t expert = expert_of_warp(args);
   for (uint32_t i = 0; i < args.num_experts_per_tok; ++i)
     shared.copy_row(i, args.hidden + static_cast<uint64_t>(i) * args.hidden_stride, cols);
-  SegmentReader<Tile> reader;
-  const char* tiles = args.w2.tiles;
-  if (works) {
-    tiles += static_cast<uint64_t>(args.expert_ids[warp()]) * args.expert_stride +
-             static_cast<uint64_t>(row_tile) * column_tiles * Tile::kBytes;
-    reader.start(tiles, tiles_of(0));
-  }
+  const char* tiles = tiles_of_expert(expert);
+  if (expert != guess) reader.start(tiles, tiles_of(0));
   if (thread_index() < args.num_experts_per_tok)
     shared.scratch[thread_index()] = args.weights[thread_index()];
   shared.wait_for_rows();

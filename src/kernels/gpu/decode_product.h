@@ -77,6 +77,7 @@ struct SegmentReader {
         for (uint32_t i = 0; i < kTilesAhead; ++i) {
           multiply_tile(ahead[i], x + (first + i) * kTileColumns, table, sums);
           if (ahead_of_x != nullptr) ahead[i].load(ahead_of_x + i * Tile::kBytes);
+          keep_order();
         }
       }
       return;
@@ -88,6 +89,7 @@ struct SegmentReader {
         multiply_tile(ahead[i], x + (first + i) * kTileColumns, table, sums);
         if (first + i + kTilesAhead < num_tiles)
           ahead[i].load(tiles + (first + i + kTilesAhead) * Tile::kBytes);
+        keep_order();
       }
     }
     start(next, num_tiles);

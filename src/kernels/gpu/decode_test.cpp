@@ -272,6 +272,7 @@ TEST_P(DecodeTest, RouterAndExpertsAreWhatDoublesGive) {
           .products = gpu.zeros<float>(pairs * c.hidden),
           .weights = choice.weights,
           .expert_ids = choice.expert_ids,
+          .num_experts = c.num_experts,
           .residual = residual,
           .finished = gpu.zeros<uint32_t>(64)};
       set_codebook(down.codebook);

@@ -22,12 +22,13 @@ namespace TETRAD_MACHINE {
 template <uint32_t kHeadDim>
 struct DecodeAttentionShared {
   static constexpr uint32_t kSplit = partial_floats<Fragment>(kHeadDim / kMergePartsOf<Fragment>);
+  static constexpr uint32_t kQueryStride = kHeadDim + kQueryPadding;
   float* splits;      // [kAttendWarps][kSplit]
   uint32_t* is_last;  // [4]
   float* values;      // [kMaxGroup + 1][kHeadDim]: q and k, normed
   float* rotation;    // [kHeadDim]: cosines and sines
   float* chunk_sums;  // [kMaxNormChunks]
-  uint16_t* q;        // [kMaxGroup][kHeadDim] halves
+  uint16_t* q;        // [kMaxGroup][kQueryStride] halves
   uint8_t* k;         // [kHeadDim] E4M3, as v
   uint8_t* v;
 
@@ -38,7 +39,7 @@ struct DecodeAttentionShared {
     rotation = values + (kMaxGroup + 1) * kHeadDim;
     chunk_sums = rotation + kHeadDim;
     q = reinterpret_cast<uint16_t*>(chunk_sums + kMaxNormChunks);
-    k = reinterpret_cast<uint8_t*>(q + kMaxGroup * kHeadDim);
+    k = reinterpret_cast<uint8_t*>(q + kMaxGroup * kQueryStride);
     v = k + kHeadDim;
   }
 };
@@ -106,7 +107,8 @@ struct DecodeHead {
       const uint32_t d = i % kHeadDim;
       const float* head = shared.values + i - d;
       if (i < group * kHeadDim)
-        *reinterpret_cast<uint32_t*>(shared.q + i) = query_halves(head, d, shared.rotation, args);
+        *reinterpret_cast<uint32_t*>(shared.q + i / kHeadDim * shared.kQueryStride + d) =
+            query_halves(head, d, shared.rotation, args);
       else
         *reinterpret_cast<uint16_t*>(shared.k + d) =
             static_cast<uint16_t>(kept_key(head, d, shared.rotation, args));
@@ -133,49 +135,59 @@ template <uint32_t kHeadDim>
 struct DecodeSplit {
   using A = Attention<kHeadDim>;
   static constexpr uint32_t kLinesOfBlock = kKvBlock * kHeadDim / 128;
-  uint32_t first_block;
-  uint32_t num_blocks;
-  uint32_t physical;  // lane i: where block i is
+  /// Which blocks of the cache.
+  struct Place {
+    uint32_t first_block;
+    uint32_t num_blocks;
+    uint32_t physical;  // lane i: where block i is
+
+    TETRAD_DEVICE Place(const AttentionArgs& args, uint32_t sequence, uint32_t num_keys,
+                        uint32_t split)
+        : first_block(split * kSplitBlocks) {
+      const uint32_t blocks = tiles_for(num_keys, kKvBlock);
+      const uint32_t left = first_block < blocks ? blocks - first_block : 0;
+      num_blocks = left < kSplitBlocks ? left : kSplitBlocks;
+      physical = 0;
+      // All at once: a load each would wait for the one before.
+      if (lane() < num_blocks)
+        physical = static_cast<uint32_t>(
+            args.block_table[static_cast<uint64_t>(sequence) * args.table_stride + first_block +
+                             lane()]);
+    }
+    /// Where block i is, or another one of the sequence's.
+    TETRAD_DEVICE uint32_t block(uint32_t i) const {
+      return shuffle(physical, i < num_blocks ? i : 0);
+    }
+    /// Asks for values to come as near as the L2 cache.
+    TETRAD_DEVICE void prefetch_values(const AttentionArgs& args, uint32_t kv_head) const {
+      TETRAD_UNROLL
+      for (uint32_t i = 0; i < kSplitBlocks; ++i) {
+        const uint64_t at =
+            A::cache_at(args, kv_head, shuffle(physical, i)) + lane() % kLinesOfBlock * 128;
+        if (i < num_blocks && lane() < kLinesOfBlock) prefetch_l2(args.v_cache + at);
+      }
+    }
+  };
   /// The keys' blocks, then, each as soon as it has been used, the values'.
   typename A::template Block<1> ahead[kSplitBlocks];
 
-  /// Asks for keys and values to come as near as the L2 cache.
-  TETRAD_DEVICE void find(const AttentionArgs& args, uint32_t sequence, uint32_t kv_head,
-                          uint32_t num_keys, uint32_t split) {
-    first_block = split * kSplitBlocks;
-    const uint32_t blocks = tiles_for(num_keys, kKvBlock);
-    const uint32_t left = first_block < blocks ? blocks - first_block : 0;
-    num_blocks = left < kSplitBlocks ? left : kSplitBlocks;
-    physical = 0;
-    // All blocks' places at once: a load each would wait for the one before.
-    if (lane() < num_blocks)
-      physical = static_cast<uint32_t>(
-          args.block_table[static_cast<uint64_t>(sequence) * args.table_stride + first_block +
-                           lane()]);
+  /// Asks for the keys, and where there are none for some that nobody looks at: of loads under a
+  /// condition the compiler makes loads and copies under a condition, which wait for them.
+  TETRAD_DEVICE void start(const AttentionArgs& args, uint32_t kv_head, const Place& place) {
     TETRAD_UNROLL
-    for (uint32_t i = 0; i < kSplitBlocks; ++i) {
-      const uint64_t at =
-          A::cache_at(args, kv_head, shuffle(physical, i)) + lane() % kLinesOfBlock * 128;
-      if (i >= num_blocks || lane() >= 2 * kLinesOfBlock) continue;
-      prefetch_l2(args.k_cache + at + (lane() < kLinesOfBlock ? 0 : args.v_cache - args.k_cache));
-    }
-  }
-  /// Asks for the keys.
-  TETRAD_DEVICE void start(const AttentionArgs& args, uint32_t kv_head) {
-    TETRAD_UNROLL
-    for (uint32_t i = 0; i < kSplitBlocks; ++i) {
-      const uint64_t at = A::cache_at(args, kv_head, shuffle(physical, i));
-      if (i < num_blocks) ahead[i].load_keys(args.k_cache + at, 0);
-    }
+    for (uint32_t i = 0; i < kSplitBlocks; ++i)
+      ahead[i].load_keys(args.k_cache + A::cache_at(args, kv_head, place.block(i)), 0);
   }
 
   TETRAD_DEVICE void attend(const AttentionArgs& args, uint32_t kv_head, uint32_t num_keys,
+                            const Place& place, const Place& next,
                             const DecodeAttentionShared<kHeadDim>& shared,
                             SoftmaxState<kHeadDim>& state) {
+    const uint32_t num_blocks = place.num_blocks;
     const uint32_t column = Fragment::b_token(lane());
     typename A::Queries queries;
-    queries.load(column < args.group ? shared.q + column * kHeadDim : nullptr);
-    const uint32_t keys = num_keys - first_block * kKvBlock;
+    queries.load(column < args.group ? shared.q + column * shared.kQueryStride : nullptr);
+    const uint32_t keys = num_keys - place.first_block * kKvBlock;
     float s[1][kSplitBlocks][Fragment::kD];
     TETRAD_UNROLL
     for (uint32_t i = 0; i < kSplitBlocks; ++i) {
@@ -188,8 +200,7 @@ struct DecodeSplit {
                       TETRAD_INLINE { queries.as_b(step, b); },
                   i, s);
       // Registers are asked for again as soon as they are free.
-      const uint64_t at = A::cache_at(args, kv_head, shuffle(physical, i));
-      if (i < num_blocks) ahead[i].load_values(args.v_cache + at, 0);
+      ahead[i].load_values(args.v_cache + A::cache_at(args, kv_head, place.block(i)), 0);
       if (keys < (i + 1) * kKvBlock) {
         int32_t limit[Fragment::kTokensOfLane];
         TETRAD_UNROLL
@@ -198,6 +209,8 @@ struct DecodeSplit {
         A::mask(s[0][i], limit, lane());
       }
     }
+    // Behind this split's own, for which the warp waits next.
+    next.prefetch_values(args, kv_head);
     float largest[1][Fragment::kTokensOfLane];
     uint32_t b[1][kSplitBlocks][Fragment::kB];
     A::soften(s, largest, b);
@@ -262,9 +275,7 @@ struct DecodeMerge {
         float sums[Fragment::kD];
         float ends[kEnds];
         A::get(shared.splits + s * kSplit, of_part, sums);
-        TETRAD_UNROLL
-        for (uint32_t i = 0; i < kEnds; ++i)
-          ends[i] = shared.splits[s * kSplit + A::template ends_at<kPartTiles>() + i];
+        A::get_ends(shared.splits + s * kSplit + A::template ends_at<kPartTiles>(), ends);
         merged.take(sums, ends);
       }
       if (num_groups == 1) {
@@ -273,13 +284,7 @@ struct DecodeMerge {
       }
       float* mine = partials + group * kPartial;
       A::put(mine, tile, merged.sums);
-      if (tile == 0) {
-        TETRAD_UNROLL
-        for (uint32_t t = 0; t < Fragment::kTokensOfLane; ++t) {
-          mine[A::ends_at() + 2 * t] = merged.largest[t];
-          mine[A::ends_at() + 2 * t + 1] = merged.denominator[t];
-        }
-      }
+      if (tile == 0) A::put_ends(mine + A::ends_at(), merged.largest, merged.denominator);
     }
   }
 
@@ -342,6 +347,7 @@ template <uint32_t kHeadDim>
 TETRAD_DEVICE void attend_decode(const DecodeAttentionArgs& all) {
   using A = Attention<kHeadDim>;
   using Merge = DecodeMerge<kHeadDim>;
+  using Place = typename DecodeSplit<kHeadDim>::Place;
   const AttentionArgs& args = all.attention;
   const DecodeAttentionShared<kHeadDim> shared;
   const auto sequence = static_cast<uint32_t>(args.sequences[block_z()]);
@@ -355,9 +361,15 @@ TETRAD_DEVICE void attend_decode(const DecodeAttentionArgs& all) {
 
   // Of the cache this may read the row that qk_norm_rope is writing in the same step: set_key() and
   // set_value() put the token's own there.
+  const auto place_in = [&](uint32_t group) TETRAD_INLINE {
+    return Place(args, sequence, num_keys, group * kAttendWarps + warp());
+  };
   DecodeSplit<kHeadDim> split;
-  split.find(args, sequence, kv_head, num_keys, block_x() * kAttendWarps + warp());
-  split.start(args, kv_head);
+  Place place = place_in(block_x());
+  // Of the next group that is the block's: its place is known a group before it is asked for.
+  Place next = place_in(block_x() + num_blocks);
+  split.start(args, kv_head, place);
+  place.prefetch_values(args, kv_head);
   DecodeHead<kHeadDim> head;
   head.load_norms(all.rope, kv_head, args.group, position, shared.rotation);
   wait_for_launches_before();
@@ -377,16 +389,19 @@ TETRAD_DEVICE void attend_decode(const DecodeAttentionArgs& all) {
   for (uint32_t group = block_x(); group < num_groups; group += num_blocks) {
     const uint32_t splits_left = tiles_for(num_keys, kSplitKeys) - group * kAttendWarps;
     const uint32_t num_splits = splits_left < kAttendWarps ? splits_left : kAttendWarps;
+    const Place after = place_in(group + 2 * num_blocks);
     typename A::State state;
     if (warp() < num_splits) {
-      split.attend(args, kv_head, num_keys, shared, state);
+      split.attend(args, kv_head, num_keys, place, next, shared, state);
       A::template save<0, Merge::kPartTiles>(shared.splits + warp() * Merge::kSplit, state);
     }
-    // The next group's keys come nearer while this one's splits are merged.
-    if (group + num_blocks < num_groups)
-      split.find(args, sequence, kv_head, num_keys, (group + num_blocks) * kAttendWarps + warp());
+    // The next keys come while this group's splits are merged. Without a next group the same once
+    // more, which are near.
+    if (next.num_blocks == 0) next.physical = place.physical;
+    place = next;
+    next = after;
+    split.start(args, kv_head, place);
     merge.merge_splits(group, num_splits, state);
-    if (group + num_blocks < num_groups) split.start(args, kv_head);
   }
   if (num_groups > 1) merge.merge_groups(num_blocks);
 }

@@ -87,16 +87,29 @@ struct QkNumbers {
   }
   /// The sums of the squares of each chunk, into chunk_sums[kMaxNormChunks].
   TETRAD_DEVICE void add_squares(float* chunk_sums) const {
+    float squares[kLoads] = {};
     TETRAD_UNROLL
     for (uint32_t i = 0; i < kLoads; ++i) {
-      float squares = 0;
       TETRAD_UNROLL
       for (uint32_t j = 0; j < 4; ++j) {
         const float value = __builtin_bit_cast(float, words[i].word[j]);
-        squares = fused_multiply_add(value, value, squares);
+        squares[i] = fused_multiply_add(value, value, squares[i]);
       }
-      squares = warp_sum(squares);
-      if (lane() == 0) chunk_sums[i * kWarps + warp()] = squares;
+    }
+    // As warp_sum() does each, side by side: none waits for another.
+    TETRAD_UNROLL
+    for (uint32_t step = kWarpSize / 2; step > 0; step /= 2) {
+      float others[kLoads];
+      TETRAD_UNROLL
+      for (uint32_t i = 0; i < kLoads; ++i)
+        others[i] = shuffle_xor(squares[i], step);
+      TETRAD_UNROLL
+      for (uint32_t i = 0; i < kLoads; ++i)
+        squares[i] += others[i];
+    }
+    TETRAD_UNROLL
+    for (uint32_t i = 0; i < kLoads; ++i) {
+      if (lane() == 0) chunk_sums[i * kWarps + warp()] = squares[i];
     }
   }
 };
