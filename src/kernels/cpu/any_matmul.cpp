@@ -56,10 +56,16 @@ SimdKernels::MatMul matmul_of(const SimdKernels& simd, WeightFormat format) {
 }  // namespace
 
 void AnyMatMul::multiply(const WeightMatrix& weight, Share rows, const MatMulRows& x,
-                         int64_t num_tokens, float* out, int64_t out_stride) const {
+                         int64_t num_tokens, float* out, int64_t out_stride, Next next) const {
   if (takes_int8(weight)) {
-    simd_->matmul_mxfp4_int8(to_rows(weight), rows.begin, rows.end, x.int8, num_tokens,
-                             out - rows.begin, out_stride);
+    MatrixRows matrix = to_rows(weight);
+    if (next.weight != nullptr) {
+      const MatrixRows after = to_rows(*next.weight);
+      matrix.next_data = after.data + next.row * after.row_bytes;
+      matrix.next_scales = after.scales + next.row * after.scale_row_bytes;
+    }
+    simd_->matmul_mxfp4_int8(matrix, rows.begin, rows.end, x.int8, num_tokens, out - rows.begin,
+                             out_stride);
   } else if (const auto matmul = matmul_of(*simd_, weight.format); matmul != nullptr) {
     matmul(to_rows(weight), rows.begin, rows.end, x.f32, num_tokens, out - rows.begin, out_stride);
   } else {

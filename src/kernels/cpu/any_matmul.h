@@ -22,10 +22,16 @@ class AnyMatMul {
     return activations_ == ActivationType::int8 && weight.format == WeightFormat::mxfp4_16;
   }
 
+  /// What a thread multiplies next: rows of `weight` from `row` on.
+  struct Next {
+    const WeightMatrix* weight = nullptr;  // null where it is not known
+    int64_t row = 0;
+  };
+
   /// out[t * out_stride + n - rows.begin] = W[n] · x[t] for the rows n of W in `rows` and
-  /// t < num_tokens.
+  /// t < num_tokens. Towards the end the cache is asked for the beginning of `next`.
   void multiply(const WeightMatrix& weight, Share rows, const MatMulRows& x, int64_t num_tokens,
-                float* out, int64_t out_stride) const;
+                float* out, int64_t out_stride, Next next) const;
 
  private:
   void multiply_expanded(const WeightMatrix& weight, Share rows, const float* const* x,

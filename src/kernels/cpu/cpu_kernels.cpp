@@ -15,6 +15,7 @@
 #include "kernels/cpu/attention_tiles.h"
 #include "kernels/cpu/expert_layer.h"
 #include "kernels/cpu/matmul_input.h"
+#include "kernels/cpu/row_pieces.h"
 #include "kernels/cpu/shares.h"
 #include "kernels/cpu/simd_kernels.h"
 #include "kernels/kernels.h"
@@ -62,16 +63,18 @@ class CpuKernels final : public Kernels {
       for (int64_t i = 0; i < x.rows; ++i)
         input_int8_rows_.push_back(input_int8_.row(i));
     }
-    int64_t multiplications = 0;
+    int64_t total_rows = 0;
     for (const Projection& projection : projections)
-      multiplications += x.rows * projection.weight->rows * x.cols;
-    run_on_threads(*pool_, multiplications, [&](int thread, int num_threads) {
-      for (const auto& [weight, out] : projections) {
-        const Share share = share_of(weight->rows, thread, num_threads);
-        if (share.begin == share.end) continue;
-        matmul_.multiply(*weight, share, {input_rows_.data(), input_int8_rows_.data()}, x.rows,
-                         out.data + share.begin, out.cols);
-      }
+      total_rows += projection.weight->rows;
+    pieces_.start(total_rows, x.rows * x.cols, pool_->num_threads());
+    for (const Projection& projection : projections)
+      pieces_.add(projection.weight->rows);
+    pieces_.deal(*pool_, [&](int, RowPiece piece, const RowPiece* next) {
+      const auto& [weight, out] = projections[piece.matrix];
+      AnyMatMul::Next goes_on;
+      if (next != nullptr) goes_on = {projections[next->matrix].weight, next->rows.begin};
+      matmul_.multiply(*weight, piece.rows, {input_rows_.data(), input_int8_rows_.data()}, x.rows,
+                       out.data + piece.rows.begin, out.cols, goes_on);
     });
   }
 
@@ -128,6 +131,7 @@ class CpuKernels final : public Kernels {
   Int8Rows input_int8_;
   std::vector<const float*> input_rows_;
   std::vector<const Int8Block*> input_int8_rows_;
+  RowPieces pieces_;
 };
 
 bool machine_has_avx2() {

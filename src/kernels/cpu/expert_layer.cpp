@@ -3,6 +3,8 @@
 #include <algorithm>
 #include <cstring>
 
+#include "base/integer_math.h"
+
 namespace tetrad {
 namespace {
 
@@ -14,8 +16,13 @@ constexpr int64_t kMaxExpertTokens = 1024;
 /// Floats of gate and of up that a thread computes before it goes on with them: both stay in the
 /// L2 cache.
 constexpr int64_t kGateFloats = 1 << 15;
-/// And columns, at most: the expert's two matrices are read in turns of so many rows.
+/// And columns: the expert's two matrices are read in turns of so many rows.
 constexpr int64_t kMaxGateColumns = 256;
+
+int64_t most_gate_columns(int64_t num_slots) {
+  return std::clamp(kGateFloats / num_slots / kColumnGrain * kColumnGrain, kColumnGrain,
+                    kMaxGateColumns);
+}
 
 Activations resize(std::vector<float>& memory, int64_t rows, int64_t cols) {
   const auto needed = static_cast<size_t>(rows * cols);
@@ -35,8 +42,6 @@ void ExpertLayer::run(Activations x, const ExpertWeights& weights, const Routing
   }
 }
 
-/// Each thread owns a share of every expert's rows. So it has all it needs for its columns of
-/// silu(gate) * up, and later for its columns of the weighted sum: two barriers in all.
 void ExpertLayer::run_tokens(Activations x, const ExpertWeights& weights, const Routing& routing,
                              Activations out) {
   groups_.build(routing, static_cast<int64_t>(weights.w1.size()));
@@ -68,56 +73,75 @@ void ExpertLayer::run_tokens(Activations x, const ExpertWeights& weights, const 
     if (any_hidden_int8) hidden_int8_rows_[slot] = hidden_int8_.row(static_cast<int64_t>(slot));
   }
 
-  run_on_threads(*pool_, 2 * num_slots * intermediate * x.cols, [&](int thread, int num_threads) {
-    const Share columns = share_of(intermediate, thread, num_threads);
+  // Of a row of an average group.
+  const auto num_groups = static_cast<int64_t>(groups_.groups().size());
+  const int64_t row_slots = ceil_div(num_slots, num_groups);
+  pieces_.start(num_groups * intermediate, 2 * row_slots * x.cols, pool_->num_threads());
+  for (const ExpertGroups::Group& group : groups_.groups())
+    pieces_.add(intermediate, most_gate_columns(group.slot_end - group.slot_begin));
+  pieces_.deal(*pool_, [&](int thread, RowPiece piece, const RowPiece* next) {
     const auto index = static_cast<size_t>(thread);
-    for (const ExpertGroups::Group& group : groups_.groups())
-      compute_hidden(weights, group, columns, gate_[index], up_[index]);
+    compute_hidden(weights, piece, next, gate_[index], up_[index]);
   });
-  run_on_threads(*pool_, num_slots * intermediate * x.cols, [&](int thread, int num_threads) {
-    const Share columns = share_of(x.cols, thread, num_threads);
-    if (columns.begin == columns.end) return;
-    const MatMulRows inputs{hidden_rows_.data(), hidden_int8_rows_.data()};
-    for (const ExpertGroups::Group& group : groups_.groups()) {
-      matmul_->multiply(weights.w2[static_cast<size_t>(group.expert)], columns,
-                        inputs.from(group.slot_begin), group.slot_end - group.slot_begin,
-                        down.row(group.slot_begin) + columns.begin, down.cols);
-    }
-    combine(routing, columns, down, out);
+
+  pieces_.start(num_groups * x.cols, row_slots * intermediate, pool_->num_threads());
+  for (size_t group = 0; group < groups_.groups().size(); ++group)
+    pieces_.add(x.cols);
+  const MatMulRows inputs{hidden_rows_.data(), hidden_int8_rows_.data()};
+  pieces_.deal(*pool_, [&](int, RowPiece piece, const RowPiece* next) {
+    const ExpertGroups::Group& group = groups_.groups()[piece.matrix];
+    matmul_->multiply(expert_of(weights.w2, piece), piece.rows, inputs.from(group.slot_begin),
+                      group.slot_end - group.slot_begin,
+                      down.row(group.slot_begin) + piece.rows.begin, down.cols,
+                      begin_of(weights.w2, next));
+  });
+
+  run_on_threads(*pool_, num_slots * x.cols, [&](int thread, int num_threads) {
+    combine(routing, share_of(x.cols, thread, num_threads), down, out);
   });
 }
 
-/// hidden = silu(w1 x) * (w3 x) for the slots of one expert, in the form that its w2 takes.
-void ExpertLayer::compute_hidden(const ExpertWeights& weights, const ExpertGroups::Group& group,
-                                 Share columns, std::vector<float>& gate_memory,
-                                 std::vector<float>& up_memory) {
+/// hidden = silu(w1 x) * (w3 x) for some columns and all slots of one expert, in the form that its
+/// w2 takes.
+void ExpertLayer::compute_hidden(const ExpertWeights& weights, RowPiece piece, const RowPiece* next,
+                                 std::vector<float>& gate_memory, std::vector<float>& up_memory) {
+  const ExpertGroups::Group& group = groups_.groups()[piece.matrix];
   const auto expert = static_cast<size_t>(group.expert);
   const int64_t num_slots = group.slot_end - group.slot_begin;
   const int64_t intermediate = weights.w1[expert].rows;
   const bool to_int8 = matmul_->takes_int8(weights.w2[expert]);
   const MatMulRows inputs =
       MatMulRows{input_rows_.data(), input_int8_rows_.data()}.from(group.slot_begin);
-  const int64_t step = std::clamp(kGateFloats / num_slots / kColumnGrain * kColumnGrain,
-                                  kColumnGrain, kMaxGateColumns);
-  for (int64_t begin = columns.begin; begin < columns.end; begin += step) {
-    const Share turn{begin, std::min(begin + step, columns.end)};
-    const int64_t count = turn.end - turn.begin;
-    const Activations gate = resize(gate_memory, num_slots, count);
-    const Activations up = resize(up_memory, num_slots, count);
-    matmul_->multiply(weights.w1[expert], turn, inputs, num_slots, gate.data, count);
-    matmul_->multiply(weights.w3[expert], turn, inputs, num_slots, up.data, count);
-    simd_->silu_multiply(gate.data, up.data, num_slots * count);
-    for (int64_t i = 0; i < num_slots; ++i) {
-      const int64_t slot = group.slot_begin + i;
-      if (to_int8) {
-        simd_->quantize_int8(gate.row(i), turn.begin, turn.end, intermediate,
-                             hidden_int8_.row(slot));
-      } else {
-        std::memcpy(hidden_.data() + slot * intermediate + turn.begin, gate.row(i),
-                    static_cast<size_t>(count) * sizeof(float));
-      }
+  const Share columns = piece.rows;
+  const int64_t count = columns.end - columns.begin;
+  const Activations gate = resize(gate_memory, num_slots, count);
+  const Activations up = resize(up_memory, num_slots, count);
+  matmul_->multiply(weights.w1[expert], columns, inputs, num_slots, gate.data, count,
+                    begin_of(weights.w3, &piece));
+  matmul_->multiply(weights.w3[expert], columns, inputs, num_slots, up.data, count,
+                    begin_of(weights.w1, next));
+  simd_->silu_multiply(gate.data, up.data, num_slots * count);
+  for (int64_t i = 0; i < num_slots; ++i) {
+    const int64_t slot = group.slot_begin + i;
+    if (to_int8) {
+      simd_->quantize_int8(gate.row(i), columns.begin, columns.end, intermediate,
+                           hidden_int8_.row(slot));
+    } else {
+      std::memcpy(hidden_.data() + slot * intermediate + columns.begin, gate.row(i),
+                  static_cast<size_t>(count) * sizeof(float));
     }
   }
+}
+
+const WeightMatrix& ExpertLayer::expert_of(std::span<const WeightMatrix> experts,
+                                           RowPiece piece) const {
+  return experts[static_cast<size_t>(groups_.groups()[piece.matrix].expert)];
+}
+
+AnyMatMul::Next ExpertLayer::begin_of(std::span<const WeightMatrix> experts,
+                                      const RowPiece* piece) const {
+  if (piece == nullptr) return {};
+  return {&expert_of(experts, *piece), piece->rows.begin};
 }
 
 /// Those columns of out[t] = sum of the routing's weights times their slots' rows.

@@ -53,14 +53,20 @@ void quantize_int8(const float* x, int64_t begin, int64_t end, int64_t cols, Int
 // ---- weights ----
 
 /// Memory is fastest when it is read in the order of its addresses, and the blocks of several rows
-/// are not: so they are asked for in that order, some way ahead of where they are needed. Going
-/// beyond the matrix is harmless.
+/// are not: so they are asked for in that order, some rows ahead of where they are needed, and
+/// after the last row where the thread goes on. Going beyond the matrix is harmless.
 template <class V>
 class Int8Prefetch {
  public:
-  Int8Prefetch(const MatrixRows& weight, int64_t row, int64_t bytes_ahead)
-      : codes_(weight.data + row * weight.row_bytes + bytes_ahead),
-        scales_(weight.scales + row * weight.scale_row_bytes + bytes_ahead / 4) {}
+  /// Of `row` and those after it, where the last row is the one before row_end.
+  Int8Prefetch(const MatrixRows& weight, int64_t row, int64_t row_end)
+      : codes_(weight.data + row * weight.row_bytes),
+        scales_(weight.scales + row * weight.scale_row_bytes) {
+    if (row >= row_end && weight.next_data != nullptr) [[unlikely]] {
+      codes_ = weight.next_data + (row - row_end) * weight.row_bytes;
+      scales_ = weight.next_scales + (row - row_end) * weight.scale_row_bytes;
+    }
+  }
 
   void next_block() {
     prefetch<V, 128>(codes_);
@@ -74,8 +80,16 @@ class Int8Prefetch {
   const unsigned char* scales_;
 };
 
-/// Bytes of codes; with their scales a quarter of an L1 cache.
+/// So many bytes of codes, or a little more, are asked for ahead; with their scales a quarter of an
+/// L1 cache.
 inline constexpr int64_t kInt8BytesAhead = 8 << 10;
+
+/// In whole steps of `step` rows, so that the last ones ask for all that comes first in what is
+/// next.
+inline int64_t int8_rows_ahead(const MatrixRows& weight, int64_t step) {
+  const int64_t step_bytes = step * weight.row_bytes;
+  return (kInt8BytesAhead + step_bytes - 1) / step_bytes * step;
+}
 
 /// One block of 256 columns of R rows, decoded.
 template <class V, int R>
@@ -134,8 +148,9 @@ void multiply_int8_few(const MatrixRows& weight, int64_t row_begin, int64_t row_
   constexpr int R = V::kInt8Rows < 2 ? V::kInt8Rows : 2;
   const typename V::ByteLevels levels = V::byte_levels(weight.codebook);
   const int64_t num_blocks = int8_blocks_for(weight.cols);
+  const int64_t rows_ahead = int8_rows_ahead(weight, R);
   for (int64_t n = row_begin; n < row_end; n += R) {
-    Int8Prefetch<V> ahead(weight, n, kInt8BytesAhead);
+    Int8Prefetch<V> ahead(weight, n + rows_ahead, row_end);
     typename V::Reg sums[R][T];
 #pragma GCC unroll 2
     for (int r = 0; r < R; ++r) {
@@ -189,13 +204,18 @@ struct Int8Sums {
   float* of(int64_t row, int64_t token) { return lanes[row / R][token][row % R]; }
 };
 
-/// One block of R rows for all tokens of a tile.
+/// One block of R rows for all tokens of a tile. asks_ahead: for the last rows that want this
+/// block; all blocks of all tokens are more than the L1 cache holds, so that the next one has to
+/// come.
 template <class V, bool kIsFirstBlock>
 [[gnu::always_inline]] inline void add_block_of_tokens(const Int8Weights<V, V::kInt8Rows>& weights,
                                                        const Int8Block* const* x, int64_t block,
-                                                       int64_t num_tokens,
+                                                       int64_t num_tokens, bool asks_ahead,
                                                        float (*sums)[V::kInt8Rows][kLanes]) {
   for (int64_t t = 0; t < num_tokens; ++t) {
+    if (asks_ahead) {
+      prefetch<V, sizeof(Int8Block)>(reinterpret_cast<const unsigned char*>(&x[t][block + 1]));
+    }
     const typename V::Reg scale = V::load(x[t][block].scale);
 #pragma GCC unroll 8
     for (int r = 0; r < V::kInt8Rows; ++r) {
@@ -213,19 +233,21 @@ void multiply_int8_tile(const MatrixRows& weight, int64_t row_begin, int64_t row
   constexpr int R = V::kInt8Rows;
   const typename V::ByteLevels levels = V::byte_levels(weight.codebook);
   const int64_t num_blocks = int8_blocks_for(weight.cols);
-  const int64_t bytes_ahead =
-      kTileRows == kInt8TileRows ? kTileRows * weight.row_bytes : kInt8BytesAhead;
+  const int64_t rows_ahead =
+      kTileRows == kInt8TileRows ? kTileRows : int8_rows_ahead(weight, kTileRows);
   Int8Sums<V, kTileRows> sums;
   for (int64_t n = row_begin; n < row_end; n += kTileRows) {
-    Int8Prefetch<V> ahead(weight, n, bytes_ahead);
+    Int8Prefetch<V> ahead(weight, n + rows_ahead, row_end);
     for (int64_t block = 0; block < num_blocks; ++block) {
       for (int64_t first = 0; first < kTileRows; first += R) {
         Int8Weights<V, R> weights;
         decode_int8<V, R>(weight, levels, n + first, row_end, block, ahead, weights);
+        const bool asks_ahead = kTileRows == kInt8TileRows && first + R == kTileRows;
+        auto& tile_sums = sums.lanes[first / R];
         if (block == 0) {
-          add_block_of_tokens<V, true>(weights, x, block, num_tokens, sums.lanes[first / R]);
+          add_block_of_tokens<V, true>(weights, x, block, num_tokens, asks_ahead, tile_sums);
         } else {
-          add_block_of_tokens<V, false>(weights, x, block, num_tokens, sums.lanes[first / R]);
+          add_block_of_tokens<V, false>(weights, x, block, num_tokens, asks_ahead, tile_sums);
         }
       }
     }

@@ -26,6 +26,10 @@ struct MatrixRows {
   int64_t row_bytes = 0;
   int64_t scale_row_bytes = 0;
   int64_t rows_per_scale_row = 1;
+  /// What the thread reads after the rows that it is asked for now, or null: loops that ask for
+  /// memory ahead of its use go on there.
+  const unsigned char* next_data = nullptr;
+  const unsigned char* next_scales = nullptr;
 };
 
 /// How the elements of a KV cache are stored.

@@ -20,9 +20,10 @@ struct NothingShared {};
 /// follows. A chunk asks for the same columns of the row that is so many rows ahead.
 inline constexpr int64_t kPrefetchRows = 8;
 
-/// `bytes` from p on; going beyond the matrix is harmless.
+/// `bytes` from p on; going beyond the matrix is harmless. Always inline, since GCC 12 drops calls
+/// of a function that does nothing but prefetch.
 template <class V, int64_t bytes>
-inline void prefetch(const unsigned char* p) {
+[[gnu::always_inline]] inline void prefetch(const unsigned char* p) {
 #pragma GCC unroll 16
   for (int64_t i = 0; i < bytes; i += 64)
     __builtin_prefetch(p + i);
