@@ -153,6 +153,24 @@ TEST(GpuMemoryOfACard, SaysWhatDoesNotFit) {
   EXPECT_NE(error.message.find("are left, which hold"), std::string::npos) << error.message;
 }
 
+// `tetrad eval` and `tetrad logits` have none of the flags that the engine's steps depend on.
+TEST(GpuMemoryOfACard, OfOneSequenceNoFlagOfTheEngineIsNamed) {
+  StepLimits one = kLimits;
+  one.one_sequence = true;
+  const auto no_cache = blocks_on_card(kGiB, 0, one, {.bytes = kGiB}).error();
+  one.max_num_batched_tokens = 65535;
+  const auto no_buffers = blocks_on_card(kGiB / 4, 0, one, {}).error();
+  for (const Error& error : {no_cache, no_buffers}) {
+    EXPECT_EQ(error.code, ErrorCode::resource_exhausted);
+    EXPECT_EQ(error.param, "");
+    EXPECT_EQ(error.message.find("--"), std::string::npos) << error.message;
+  }
+  EXPECT_NE(no_cache.message.find("a sequence of 1024 tokens takes 1.0 GiB"), std::string::npos)
+      << no_cache.message;
+  EXPECT_NE(no_buffers.message.find("use shorter sequences"), std::string::npos)
+      << no_buffers.message;
+}
+
 TEST(GpuLoad, AWeightThatNoKernelTakesIsNamed) {
   BundledWeights bundled = bundled_weights(1);
   bundled.weights.layers[0].o_proj.format = WeightFormat::f32;

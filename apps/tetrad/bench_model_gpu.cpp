@@ -1,5 +1,6 @@
 // tetrad bench model --device gpu: the forward pass as the engine calls it, inputs copied to the
-// card and logits back, against what the card reads and multiplies at most.
+// card, and back what a sampler needs to draw among the likeliest tokens, against what the card
+// reads and multiplies at most.
 
 #include "bench_model_gpu.h"
 
@@ -11,6 +12,7 @@
 #include <memory>
 #include <utility>
 
+#include "base/percentile.h"
 #include "bench_model_step.h"
 #include "cli_io.h"
 #include "gpu_device_flag.h"
@@ -37,7 +39,6 @@ struct GpuStepCost {
 
 GpuStepCost gpu_step_cost(const ModelConfig& config, int64_t tokens, int64_t logits,
                           int64_t keys_read, double attention_pairs) {
-  constexpr double kBytesOfWeight = 0.625;
   const auto hidden = static_cast<double>(config.hidden_size);
   const auto experts = static_cast<double>(config.num_local_experts);
   const auto picked = static_cast<double>(config.num_experts_per_tok);
@@ -48,9 +49,8 @@ GpuStepCost gpu_step_cost(const ModelConfig& config, int64_t tokens, int64_t log
   const auto layers = static_cast<double>(config.num_hidden_layers);
   const double head = logits > 0 ? hidden * static_cast<double>(config.vocab_size) : 0;
   GpuStepCost cost;
-  cost.bytes = layers * (kBytesOfWeight * (projections + active * expert) + 4 * hidden * experts +
-                         2.0 * static_cast<double>(config.kv_size() * keys_read)) +
-               kBytesOfWeight * head;
+  cost.bytes = gpu_weight_bytes(config).read_by_step(active, logits > 0) +
+               layers * 2.0 * static_cast<double>(config.kv_size() * keys_read);
   cost.operations = 2 * (static_cast<double>(tokens) * layers *
                              (projections + picked * expert + hidden * experts) +
                          static_cast<double>(logits) * head +
@@ -100,11 +100,11 @@ class GpuModelBench {
     for (int repetition = 0; repetition <= repetitions_; ++repetition) {
       const auto begin = std::chrono::steady_clock::now();
       for (int64_t i = 0; i < kDecodeSteps; ++i)
-        TETRAD_TRY(model_->forward(step.next(first + i, 1, true)));
+        TETRAD_TRY(compute(step.next(first + i, 1, true)));
       // The first records graphs and warms up.
       if (repetition > 0) rates.push_back(kDecodeSteps / seconds_since(begin));
     }
-    const double steps = median(rates);
+    const double steps = median_of(rates);
     const auto keys =
         static_cast<double>(sequences) * static_cast<double>(first + kDecodeSteps / 2);
     return figures(
@@ -122,7 +122,7 @@ class GpuModelBench {
       for (int64_t done = 0; done < prompt;) {
         const int64_t count = std::min(prompt - done, max_num_batched_tokens_);
         const bool is_last = done + count == prompt;
-        TETRAD_TRY(model_->forward(step.next(done, count, is_last)));
+        TETRAD_TRY(compute(step.next(done, count, is_last)));
         const double pairs = static_cast<double>(count) * static_cast<double>(done) +
                              static_cast<double>(count) * static_cast<double>(count + 1) / 2;
         const GpuStepCost chunk =
@@ -133,7 +133,7 @@ class GpuModelBench {
       }
       if (repetition > 0) rates.push_back(1 / seconds_since(begin));
     }
-    return figures(median(rates), prompt, cost);
+    return figures(median_of(rates), prompt, cost);
   }
 
   /// Where a step's time goes: of `sequences` with `count` tokens more after `context`.
@@ -141,11 +141,11 @@ class GpuModelBench {
     BenchStep step(sequences, context + count + 1, model_->config().vocab_size, 1);
     gpu::GpuKernels& kernels = model_->kernels();
     model_->set_use_graphs(false);
-    TETRAD_TRY(model_->forward(step.next(context, count, true)));
+    TETRAD_TRY(compute(step.next(context, count, true)));
     kernels.start_profile(info_.architecture == "emulated" ? 1 : kProfileBusyRounds);
     for (int repetition = 0; repetition < repetitions_; ++repetition) {
       if (repetition > 0) kernels.queue_up();
-      TETRAD_TRY(model_->forward(step.next(context, count, true)));
+      TETRAD_TRY(compute(step.next(context, count, true)));
     }
     model_->set_use_graphs(true);
     TETRAD_ASSIGN(const gpu::GpuKernels::Profile profile, kernels.end_profile());
@@ -165,12 +165,16 @@ class GpuModelBench {
         repetitions_(repetitions),
         max_num_batched_tokens_(max_num_batched_tokens) {}
 
+  /// As the engine does for requests with a temperature and top_k.
+  Result<void> compute(const Batch& batch) {
+    uses_.resize(batch.logits_rows.size(), {.is_whole = false, .temperature = 1});
+    TETRAD_TRY(model_->start(batch, uses_));
+    TETRAD_TRY(model_->finish());
+    return {};
+  }
+
   static double seconds_since(std::chrono::steady_clock::time_point begin) {
     return std::chrono::duration<double>(std::chrono::steady_clock::now() - begin).count();
-  }
-  static double median(std::vector<double> values) {
-    std::ranges::sort(values);
-    return values[values.size() / 2];
   }
 
   json::object figures(double steps_per_second, int64_t tokens, const GpuStepCost& cost) const {
@@ -189,6 +193,7 @@ class GpuModelBench {
   std::unique_ptr<GpuModel> model_;
   int repetitions_;
   int64_t max_num_batched_tokens_;
+  std::vector<LogitsUse> uses_;
 };
 
 void print_gpu_figures(int64_t size, const json::object& figures) {
@@ -211,13 +216,16 @@ int run_bench_model_gpu(const BenchModelFlags& flags) {
   results["read_gb_per_s"] = gpu_bench.limits().read_gb_per_s;
   results["f16_tflops"] = gpu_bench.limits().f16_tflops;
   results["shape"] = flags.shape;
+  results["logits"] = "summary";
   if (!flags.json) {
     fmt::print("{} ({}); reads {:.0f} GB/s, multiplies {:.0f} TFLOP/s of halves\n",
                gpu_bench.info().name, gpu_bench.info().driver, gpu_bench.limits().read_gb_per_s,
                gpu_bench.limits().f16_tflops);
-    fmt::print("{}; {} repetitions\n\n{:>8} {:>10} {:>9} {:>9} {:>10} {:>9} {:>10}\n", flags.shape,
-               flags.repetitions, "", "tok/s", "ms/step", "GB/s", "of reading", "TFLOP/s",
-               "of f16");
+    fmt::print(
+        "{}; {} repetitions; of the logits come the likeliest tokens\n\n{:>8} {:>10} {:>9} {:>9} "
+        "{:>10} {:>9} {:>10}\n",
+        flags.shape, flags.repetitions, "", "tok/s", "ms/step", "GB/s", "of reading", "TFLOP/s",
+        "of f16");
     std::fflush(stdout);
   }
   struct Part {

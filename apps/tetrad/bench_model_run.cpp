@@ -8,8 +8,8 @@
 #include <vector>
 
 #include "base/clock.h"
+#include "base/percentile.h"
 #include "base/splitmix.h"
-#include "bench/statistics.h"
 #include "bench_model_step.h"
 #include "loaded_model.h"
 
@@ -21,11 +21,6 @@ constexpr double kSecondsOfWarmUp = 0.1;
 /// Steps of a decode go round the last positions before its context, so many or a part of it.
 constexpr int64_t kDecodePositions = 64;
 constexpr double kGiga = 1e9;
-
-double median_of(std::vector<double> values) {
-  std::sort(values.begin(), values.end());
-  return bench::percentile(values, 50);
-}
 
 BenchSpread spread_of(const std::vector<double>& values) {
   const auto [least, greatest] = std::minmax_element(values.begin(), values.end());
@@ -143,7 +138,7 @@ ModelFigures ModelBench::decode_of(int64_t num_sequences, int64_t context, Measu
     const Seconds begin = clock.now();
     for (int64_t i = count - 1; i >= 0; --i) {
       const Batch batch = step.next(context - i % positions, 1, true);
-      model_->forward(batch, cache_, counter.observer());
+      model_->forward(batch, cache_, counter.observer()).value();  // one rank: it cannot fail
       counter.add(batch);
     }
     run.seconds = (clock.now() - begin).count();
@@ -185,7 +180,7 @@ ModelFigures ModelBench::prefill(int64_t prompt) {
         for (int64_t done = 0; done < prompt; ++steps) {
           const int64_t count = std::min(options_.max_num_batched_tokens, prompt - done);
           const Batch batch = step.next(done, count, done + count == prompt);
-          model_->forward(batch, cache_, counter.observer());
+          model_->forward(batch, cache_, counter.observer()).value();  // one rank: it cannot fail
           counter.add(batch);
           done += count;
         }

@@ -42,8 +42,11 @@ Result<json::object> evaluate(const EvalFlags& flags) {
   double nll = 0;
   Perplexity all;
   for (const EvalText& text : texts) {
-    TETRAD_ASSIGN(const Perplexity result,
-                  evaluate_perplexity(*loaded->model, text.ids, flags.window));
+    auto computed = evaluate_perplexity(*loaded->model, text.ids, flags.window);
+    // Only of sequences of the window's length can there be too little memory.
+    if (!computed && computed.error().code == ErrorCode::resource_exhausted)
+      return tl::unexpected(at_flag(std::move(computed.error()), "--window"));
+    TETRAD_ASSIGN(const Perplexity result, std::move(computed));
     of_each.push_back(json::object{{"text", text.path},
                                    {"mean_nll", result.mean_nll},
                                    {"tokens", result.num_tokens},

@@ -52,7 +52,7 @@ int run(const LogitsFlags& flags) {
   }
   auto runner =
       SequenceRunner::create(model, flags.max_model_len > 0 ? flags.max_model_len : longest);
-  if (!runner) return report(runner.error());
+  if (!runner) return report(at_flag(std::move(runner.error()), "--max-model-len"));
   return for_each_json_line(flags.input, [&](const json::object& line) -> Result<json::object> {
     warn_of_unknown_fields(line, {"ids"});
     TETRAD_ASSIGN(const std::vector<int32_t> ids, ids_field(line, "ids"));

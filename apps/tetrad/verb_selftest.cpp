@@ -41,6 +41,18 @@ std::vector<SelftestCase> selftest_cases(bool is_emulated) {
            {.shape = {.layers = 2, .experts = 32, .vocab = 1024}}}};
 }
 
+/// Of logits of a whole vocabulary, for the emulation a small one.
+Result<bool> check_summaries(const std::string& device) {
+  const int64_t num_rows = device == "gpu" ? 48 : 4;
+  const int64_t vocab_size = device == "gpu" ? 200'064 : 10'007;
+  TETRAD_ASSIGN(const auto opened, open_gpu_device(device));
+  TETRAD_ASSIGN(const int64_t wrong, count_wrong_gpu_summaries(*opened, num_rows, vocab_size));
+  fmt::print(
+      "what is said of {} rows of {} logits\n  wrong                                 {}\n  {}\n",
+      num_rows, vocab_size, wrong, wrong == 0 ? "passed" : "FAILED");
+  return wrong == 0;
+}
+
 int run_selftest(const std::string& device) {
   bool passed = true;
   for (const SelftestCase& each : selftest_cases(device != "gpu")) {
@@ -60,6 +72,9 @@ int run_selftest(const std::string& device) {
     fmt::print("  {}\n", result->passed() ? "passed" : "FAILED");
     passed = passed && result->passed();
   }
+  const Result<bool> summaries = check_summaries(device);
+  if (!summaries) return report(summaries.error());
+  passed = passed && *summaries;
   return passed ? kExitOk : kExitFailed;
 }
 
@@ -72,7 +87,8 @@ void add_verb_selftest(CLI::App& app, int& exit_status) {
   add_gpu_device_flag(*verb, *device);
   verb->footer(
       "Small models of random weights are computed on the GPU and on the CPU in float32, and the\n"
-      "same tokens all at once, in chunks and one by one, which must give the same bits.");
+      "same tokens all at once, in chunks and one by one, which must give the same bits. What a\n"
+      "kernel says of rows of logits is held against the rows.");
   verb->callback([device, &exit_status] { exit_status = run_selftest(*device); });
 }
 

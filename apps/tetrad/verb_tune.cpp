@@ -42,18 +42,6 @@ constexpr int64_t kTuneContext = 128;
 constexpr double kTuneSeconds = 0.01;
 constexpr int kMostTuneRepeats = 50;
 
-/// Bytes of weights that one token reads.
-double bytes_of_token(const ModelConfig& config) {
-  constexpr double kBytesOfWeight = 0.625;
-  const auto hidden = static_cast<double>(config.hidden_size);
-  const double projections = static_cast<double>(2 * config.q_size() + 2 * config.kv_size());
-  const double experts = 3.0 * static_cast<double>(config.num_experts_per_tok) *
-                         static_cast<double>(config.intermediate_size);
-  return kBytesOfWeight * hidden *
-         (static_cast<double>(config.num_hidden_layers) * (projections + experts) +
-          static_cast<double>(config.vocab_size));
-}
-
 /// A model of random weights on the card, whose steps are timed.
 class TuneBench {
  public:
@@ -102,7 +90,8 @@ class TuneBench {
 
   /// What a step leaves in the cache must not be what the next one reads.
   static Result<void> check_beyond_cache(const ModelConfig& config, const gpu::DeviceInfo& info) {
-    const double bytes = bytes_of_token(config);
+    const double bytes = gpu_weight_bytes(config).read_by_step(
+        static_cast<double>(config.num_experts_per_tok), true);
     if (info.architecture == "emulated" || bytes >= 4.0 * static_cast<double>(info.l2_bytes))
       return {};
     return fail_param("--shape",

@@ -4,14 +4,9 @@
 #include <cmath>
 #include <numeric>
 
-namespace tetrad::bench {
+#include "base/percentile.h"
 
-double percentile(std::span<const double> sorted, double percent) {
-  const double position = percent / 100 * static_cast<double>(sorted.size() - 1);
-  const auto below = static_cast<size_t>(position);
-  if (below + 1 >= sorted.size()) return sorted.back();
-  return std::lerp(sorted[below], sorted[below + 1], position - static_cast<double>(below));
-}
+namespace tetrad::bench {
 
 std::optional<Distribution> distribution_of(std::vector<double> values) {
   if (values.empty()) return std::nullopt;

@@ -2,7 +2,6 @@
 
 #include <array>
 #include <optional>
-#include <span>
 #include <vector>
 
 namespace tetrad::bench {
@@ -17,9 +16,6 @@ struct Distribution {
   double std = 0;
   std::array<double, kPercentiles.size()> percentiles{};
 };
-
-/// percent: 0 to 100. sorted: ascending, not empty.
-double percentile(std::span<const double> sorted, double percent);
 
 /// Nothing for no values.
 std::optional<Distribution> distribution_of(std::vector<double> values);

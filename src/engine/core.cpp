@@ -19,10 +19,6 @@ void add_text(GenerationEvent& event, const OutputText::Step& news) {
   event.text += news.text;
 }
 
-Activations rows(Activations all, int64_t first, int64_t count) {
-  return {all.row(first), count, all.cols};
-}
-
 }  // namespace
 
 EngineCore::EngineCore(const SchedulerOptions& options, const PrefixIndex::Key& prefix_key,
@@ -37,24 +33,41 @@ EngineCore::EngineCore(const SchedulerOptions& options, const PrefixIndex::Key& 
 
 void EngineCore::cancel(RequestId id) {
   if (const auto sequence = scheduler_.remove(id)) tell_cancelled(*sequence);
+  tell_all();
 }
 
 void EngineCore::cancel_all() {
   while (const auto sequence = scheduler_.remove_any())
     tell_cancelled(*sequence);
+  tell_all();
+}
+
+/// Who is paused hears of no more tokens.
+void EngineCore::set_paused(RequestId id, bool paused) {
+  tell_all();
+  scheduler_.set_paused(id, paused);
+}
+
+/// Sinks take their time, in which a device may compute.
+void EngineCore::tell_all() {
+  std::vector<Untold> untold = std::exchange(untold_, {});
+  for (Untold& each : untold)
+    each.sink->on_event(std::move(each.event));
+  untold.clear();
+  if (untold_.empty()) untold_ = std::move(untold);  // its memory
 }
 
 void EngineCore::tell_cancelled(Sequence& sequence) {
   report_finish(sequence, FinishReason::cancelled);
   GenerationEvent last{.finish_reason = FinishReason::cancelled};
   add_text(last, sequence.output.finish());
-  sequence.sink->on_event(std::move(last));
+  untold_.push_back({sequence.sink, std::move(last)});
 }
 
 void EngineCore::step() {
   const Seconds start = clock_.now();
   ScheduledStep step = scheduler_.next_step(start);
-  if (step.slices.empty()) return;
+  if (step.slices.empty()) return tell_all();
   const Batch batch = batch_.build(step.slices);
   StepReport report{.num_batched_tokens = batch.num_tokens(),
                     .num_preemptions = step.num_preemptions,
@@ -72,12 +85,12 @@ void EngineCore::step() {
     report.num_draft_tokens += static_cast<int64_t>(slice.draft.size());
   }
 
-  const Result<Activations> logits = model_.forward(batch);
+  const Result<StepLogits> logits = compute(batch);
   if (logits) {
     int64_t row = 0;
     for (ScheduledSlice& slice : step.slices) {
       const int64_t num_logits = slice.num_logits;
-      report.num_generated_tokens += take_results(slice, rows(*logits, row, num_logits));
+      report.num_generated_tokens += take_results(slice, logits->part(row, num_logits));
       row += num_logits;
     }
   } else {
@@ -90,6 +103,14 @@ void EngineCore::step() {
   report.num_free_kv_blocks = scheduler_.blocks().num_unused();
   report.duration = clock_.now() - start;
   observer_.on_step(report);
+  if (!has_work()) tell_all();
+}
+
+Result<StepLogits> EngineCore::compute(const Batch& batch) {
+  const Result<void> started = model_.start(batch, batch_.uses());
+  tell_all();
+  TETRAD_TRY(started);
+  return model_.finish();
 }
 
 void EngineCore::fail_all(const std::vector<ScheduledSlice>& slices, const Error& error) {
@@ -98,41 +119,48 @@ void EngineCore::fail_all(const std::vector<ScheduledSlice>& slices, const Error
     retire(*slice.sequence, {.finish_reason = FinishReason::error, .error = error});
 }
 
-int64_t EngineCore::take_results(ScheduledSlice& slice, Logits logits) {
+int64_t EngineCore::take_results(ScheduledSlice& slice, const StepLogits& logits) {
   Sequence& sequence = *slice.sequence;
-  if (const auto& num_top = sequence.sampling.prompt_logprobs)
-    collect_prompt_logprobs(sequence, slice, logits, *num_top);
+  if (const auto& num_top = sequence.sampling.prompt_logprobs) {
+    const auto collected = collect_prompt_logprobs(sequence, slice, logits, *num_top);
+    if (!collected) {
+      retire(sequence, {.finish_reason = FinishReason::error, .error = collected.error()});
+      return 0;
+    }
+  }
   if (slice.chooses()) return generate(slice, logits);
   scheduler_.computed(sequence, slice.num_own);
   return 0;
 }
 
 /// Row i, of the token at position p, tells how likely token p + 1 of the prompt was.
-void EngineCore::collect_prompt_logprobs(Sequence& sequence, const ScheduledSlice& slice,
-                                         Logits logits, int64_t num_top) {
-  const int64_t first = sequence.num_computed_tokens + slice.count() - logits.rows;
-  for (int64_t row = 0; row < logits.rows; ++row) {
+Result<void> EngineCore::collect_prompt_logprobs(Sequence& sequence, const ScheduledSlice& slice,
+                                                 const StepLogits& logits, int64_t num_top) {
+  const int64_t first = sequence.num_computed_tokens + slice.count() - logits.num_rows();
+  for (int64_t row = 0; row < logits.num_rows(); ++row) {
     const int64_t next = first + row + 1;
     // After a preemption the first ones are there already.
     const auto known = static_cast<int64_t>(sequence.prompt_logprobs.size());
     if (next >= sequence.num_prompt_tokens || next != known + 1) continue;
+    TETRAD_ASSIGN(const auto whole, logits.row(row));
     sequence.prompt_logprobs.push_back(
-        token_logprobs(logits.row_span(row), sequence.tokens[static_cast<size_t>(next)], num_top));
+        token_logprobs(whole, sequence.tokens[static_cast<size_t>(next)], num_top));
   }
+  return {};
 }
 
 /// The last row chooses a token; and with a draft, each row whose draft token is the one chosen
 /// before it chooses another.
-int64_t EngineCore::generate(ScheduledSlice& slice, Logits logits) {
+int64_t EngineCore::generate(ScheduledSlice& slice, const StepLogits& logits) {
   Sequence& sequence = *slice.sequence;
   const auto num_drafted = static_cast<int64_t>(slice.draft.size());
-  const int64_t first_row = logits.rows - 1 - num_drafted;
+  const int64_t first_row = logits.num_rows() - 1 - num_drafted;
   scheduler_.computed(sequence, slice.num_own);
 
   GenerationEvent event;
   int64_t num_accepted = 0;
   for (int64_t i = 0; i <= num_drafted; ++i) {
-    const Result<bool> more = append_token(sequence, logits.row_span(first_row + i), event);
+    const Result<bool> more = append_token(sequence, logits, first_row + i, event);
     if (!more) {
       log::error("request {}: {}", sequence.id, more.error().message);
       event.finish_reason = FinishReason::error;
@@ -154,7 +182,7 @@ int64_t EngineCore::generate(ScheduledSlice& slice, Logits logits) {
 }
 
 /// Chooses one token and adds its news to the event; false when it was the last.
-Result<bool> EngineCore::append_token(Sequence& sequence, std::span<const float> logits,
+Result<bool> EngineCore::append_token(Sequence& sequence, const StepLogits& logits, int64_t row,
                                       GenerationEvent& event) {
   const SamplingParams& sampling = sequence.sampling;
   const TokenSet* allowed = nullptr;
@@ -162,8 +190,7 @@ Result<bool> EngineCore::append_token(Sequence& sequence, std::span<const float>
     const int64_t num_tokens_left = sampling.max_tokens - sequence.num_generated();
     TETRAD_ASSIGN(allowed, sequence.constraint->allowed(num_tokens_left));
   }
-  TETRAD_ASSIGN(SampledToken token, sampler_.sample(logits, sampling, sequence.tokens,
-                                                    sequence.num_prompt_tokens, allowed));
+  TETRAD_ASSIGN(SampledToken token, choose(sequence, logits, row, allowed));
   if (sequence.constraint) sequence.constraint->accept(token.id);
   sequence.tokens.push_back(token.id);
   event.token_ids.push_back(token.id);
@@ -186,6 +213,20 @@ Result<bool> EngineCore::append_token(Sequence& sequence, std::span<const float>
   return !event.finish_reason;
 }
 
+/// By what is known of the row, or else by all of it.
+Result<SampledToken> EngineCore::choose(const Sequence& sequence, const StepLogits& logits,
+                                        int64_t row, const TokenSet* allowed) {
+  if (const auto summary = logits.summary(row)) {
+    TETRAD_ASSIGN(std::optional<SampledToken> token,
+                  sampler_.sample(*summary, sequence.sampling, sequence.tokens,
+                                  sequence.num_prompt_tokens, allowed));
+    if (token) return std::move(*token);
+  }
+  TETRAD_ASSIGN(const auto whole, logits.row(row));
+  return sampler_.sample(whole, sequence.sampling, sequence.tokens, sequence.num_prompt_tokens,
+                         allowed);
+}
+
 void EngineCore::tell(Sequence& sequence, GenerationEvent event, Seconds now) {
   const auto count = static_cast<int64_t>(event.token_ids.size());
   if (!sequence.first_token && count > 0) {
@@ -200,7 +241,7 @@ void EngineCore::tell(Sequence& sequence, GenerationEvent event, Seconds now) {
   if (event.finish_reason) {
     retire(sequence, std::move(event));
   } else {
-    sequence.sink->on_event(std::move(event));
+    untold_.push_back({sequence.sink, std::move(event)});
   }
 }
 
@@ -215,7 +256,7 @@ void EngineCore::retire(Sequence& sequence, GenerationEvent last_event) {
     }
   }
   if (last_event.finish_reason) report_finish(*owner, *last_event.finish_reason, last_event.error);
-  owner->sink->on_event(std::move(last_event));
+  untold_.push_back({owner->sink, std::move(last_event)});
 }
 
 void EngineCore::report_finish(const Sequence& sequence, FinishReason reason,

@@ -30,29 +30,32 @@ class EngineCore {
   void cancel_all();
 
   /// Computes nothing for the sequence, or goes on. Unknown and finished ids are ignored.
-  void set_paused(RequestId id, bool paused) { scheduler_.set_paused(id, paused); }
+  void set_paused(RequestId id, bool paused);
 
   bool is_idle() const { return scheduler_.num_running() + scheduler_.num_waiting() == 0; }
   /// Whether a step would compute anything: not when all there are are paused.
   bool has_work() const { return scheduler_.has_work(); }
-  /// Schedules, computes, chooses tokens and tells the sinks. Nothing without work.
+  /// Schedules, computes and chooses tokens. Nothing without work. The sinks hear of them when the
+  /// next step has been started or, if there is none, now.
   void step();
 
   const Scheduler& scheduler() const { return scheduler_; }
 
  private:
-  /// The rows of logits of one slice.
-  using Logits = Activations;
-
+  Result<StepLogits> compute(const Batch& batch);
   void fail_all(const std::vector<ScheduledSlice>& slices, const Error& error);
-  void collect_prompt_logprobs(Sequence& sequence, const ScheduledSlice& slice, Logits logits,
-                               int64_t num_top);
+  // `logits`: the rows of one slice.
+  Result<void> collect_prompt_logprobs(Sequence& sequence, const ScheduledSlice& slice,
+                                       const StepLogits& logits, int64_t num_top);
   /// Takes over what the slice computed; returns the number of tokens it generated.
-  int64_t take_results(ScheduledSlice& slice, Logits logits);
-  int64_t generate(ScheduledSlice& slice, Logits logits);
-  Result<bool> append_token(Sequence& sequence, std::span<const float> logits,
+  int64_t take_results(ScheduledSlice& slice, const StepLogits& logits);
+  int64_t generate(ScheduledSlice& slice, const StepLogits& logits);
+  Result<bool> append_token(Sequence& sequence, const StepLogits& logits, int64_t row,
                             GenerationEvent& event);
+  Result<SampledToken> choose(const Sequence& sequence, const StepLogits& logits, int64_t row,
+                              const TokenSet* allowed);
   void tell(Sequence& sequence, GenerationEvent event, Seconds now);
+  void tell_all();
   /// The last word to a sequence that has been taken out.
   void tell_cancelled(Sequence& sequence);
   /// Takes a sequence out, so that its blocks are free before its client hears of the end.
@@ -67,6 +70,12 @@ class EngineCore {
   StepModel& model_;
   const Clock& clock_;
   EngineObserver& observer_;
+
+  struct Untold {
+    std::shared_ptr<EventSink> sink;
+    GenerationEvent event;
+  };
+  std::vector<Untold> untold_;  // in order
 };
 
 }  // namespace tetrad

@@ -12,28 +12,29 @@ constexpr float kRuledOut = -std::numeric_limits<float>::infinity();
 
 }  // namespace
 
+bool LogitsProcessor::is_asked(const SamplingParams& params, int64_t num_generated) {
+  return !params.logit_bias.empty() || Penalties::asked_for(params) ||
+         !params.allowed_token_ids.empty() || !params.bad_words.empty() ||
+         num_generated < params.min_tokens;
+}
+
 std::span<const float> LogitsProcessor::process(std::span<const float> logits,
                                                 const SamplingParams& params,
                                                 std::span<const TokenId> tokens,
                                                 int64_t num_prompt_tokens,
                                                 const TokenSet* allowed) {
   const auto answer = tokens.subspan(static_cast<size_t>(num_prompt_tokens));
-  const bool too_short = static_cast<int64_t>(answer.size()) < params.min_tokens;
-  const bool penalised = Penalties::asked_for(params);
-  if (params.logit_bias.empty() && !penalised && params.allowed_token_ids.empty() &&
-      params.bad_words.empty() && !too_short && allowed == nullptr) {
-    return logits;
-  }
+  if (allowed == nullptr && !is_asked(params, std::ssize(answer))) return logits;
   logits_.assign(logits.begin(), logits.end());
   for (const auto& [id, bias] : params.logit_bias) {
     float& logit = logits_[static_cast<size_t>(id)];
     logit = finite_float(double{logit} + bias);
   }
-  if (penalised) penalties_.apply(logits_, params, tokens, num_prompt_tokens);
+  if (Penalties::asked_for(params)) penalties_.apply(logits_, params, tokens, num_prompt_tokens);
   if (!params.allowed_token_ids.empty()) keep_only(params.allowed_token_ids);
   if (allowed != nullptr) keep_only(*allowed);
   rule_out_bad_words(params, answer);
-  if (too_short) rule_out_end(params);
+  if (std::ssize(answer) < params.min_tokens) rule_out_end(params);
   return logits_;
 }
 

@@ -18,6 +18,10 @@ class LogitsProcessor {
   explicit LogitsProcessor(std::vector<TokenId> eos_token_ids)
       : eos_token_ids_(std::move(eos_token_ids)) {}
 
+  /// Whether anything is asked of the logits, beside what a constraint allows, before the token
+  /// that `num_generated` others came before.
+  static bool is_asked(const SamplingParams& params, int64_t num_generated);
+
   /// `logits` themselves where nothing is asked of them: a vocabulary is not copied for nothing.
   /// Valid until the next call. `tokens`: the prompt's and those generated so far. `allowed`: null
   /// for all.

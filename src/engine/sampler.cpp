@@ -29,6 +29,15 @@ double sum_tolerance(size_t num_tokens) {
   return 4 * 0x1p-53 * static_cast<double>(num_tokens) + 0x1p-40;
 }
 
+tl::unexpected<Error> logits_are_no_numbers() {
+  return fail(ErrorCode::corrupt_data,
+              "the model computed logits that are not numbers; the checkpoint is damaged or wrong");
+}
+
+bool has_top_k(const SamplingParams& params, int64_t vocab_size) {
+  return params.top_k > 0 && params.top_k < vocab_size;
+}
+
 }  // namespace
 
 double uniform_at(uint64_t seed, uint64_t index) {
@@ -38,11 +47,7 @@ double uniform_at(uint64_t seed, uint64_t index) {
 Result<SampledToken> Sampler::sample(std::span<const float> logits, const SamplingParams& params,
                                      std::span<const TokenId> tokens, int64_t num_prompt_tokens,
                                      const TokenSet* allowed) {
-  if (!scan_.read(logits)) {
-    return fail(
-        ErrorCode::corrupt_data,
-        "the model computed logits that are not numbers; the checkpoint is damaged or wrong");
-  }
+  if (!scan_.read(logits)) return logits_are_no_numbers();
   const auto processed = processor_.process(logits, params, tokens, num_prompt_tokens, allowed);
   if (processed.data() != logits.data()) scan_.read(processed);
   if (std::isinf(scan_.largest())) {
@@ -50,33 +55,93 @@ Result<SampledToken> Sampler::sample(std::span<const float> logits, const Sampli
                 "no token is left to choose: allowed_token_ids, bad_words, min_tokens, "
                 "stop_token_ids and the answer's grammar rule all of them out");
   }
+  largest_ = scan_.largest();
   SampledToken chosen;
-  if (params.temperature == 0.0f) {
-    chosen.id = scan_.best();
-  } else {
-    const uint64_t index = tokens.size() - static_cast<size_t>(num_prompt_tokens);
-    chosen.id = choose(params, {.temperature = params.temperature,
-                                .top_p = params.top_p,
-                                .uniform = uniform_at(params.seed.value_or(0), index)});
-  }
+  chosen.id = params.temperature == 0.0f
+                  ? scan_.best()
+                  : choose(params, choice_of(params, tokens, num_prompt_tokens));
   if (params.logprobs) chosen.logprobs = token_logprobs(logits, chosen.id, *params.logprobs);
   return chosen;
+}
+
+Sampler::Choice Sampler::choice_of(const SamplingParams& params, std::span<const TokenId> tokens,
+                                   int64_t num_prompt_tokens) {
+  const uint64_t index = tokens.size() - static_cast<size_t>(num_prompt_tokens);
+  return {.temperature = params.temperature,
+          .top_p = params.top_p,
+          .uniform = uniform_at(params.seed.value_or(0), index)};
+}
+
+LogitsUse Sampler::use_of(const SamplingParams& params, bool is_constrained,
+                          int64_t num_generated) {
+  if (params.logprobs || LogitsProcessor::is_asked(params, num_generated)) return {};
+  // The best token that a constraint allows is one of the likeliest.
+  if (params.temperature == 0) return {.is_whole = false, .temperature = is_constrained ? 1.f : 0};
+  const bool is_among_few = params.top_k > 0 && params.top_k < kFewestLikelyTokens;
+  if (!is_among_few && params.min_p <= 0 && params.top_p >= 1) return {};
+  return {.is_whole = !is_among_few && params.top_k > 0 && params.min_p <= 0,
+          .temperature = params.temperature};
+}
+
+Result<std::optional<SampledToken>> Sampler::sample(const RowSummary& row,
+                                                    const SamplingParams& params,
+                                                    std::span<const TokenId> tokens,
+                                                    int64_t num_prompt_tokens,
+                                                    const TokenSet* allowed) {
+  if (!row.is_finite) return logits_are_no_numbers();
+  const int64_t num_generated = std::ssize(tokens) - num_prompt_tokens;
+  if (use_of(params, allowed != nullptr, num_generated).is_whole) return std::nullopt;
+  if (params.temperature == 0 && allowed == nullptr) return SampledToken{.id = row.best};
+  candidates_.clear();
+  for (const LikelyToken& token : row.likely) {
+    const auto id = static_cast<TokenId>(token.id);
+    if (allowed == nullptr || allowed->contains(id)) candidates_.emplace_back(token.logit, id);
+  }
+  if (candidates_.empty()) return std::nullopt;
+  const TokenKey best = *std::ranges::min_element(candidates_);
+  if (params.temperature == 0) return SampledToken{.id = best.id()};
+  largest_ = best.logit();
+  const auto chosen = choose_of_likely(row, params, choice_of(params, tokens, num_prompt_tokens),
+                                       allowed != nullptr);
+  if (!chosen) return std::nullopt;
+  return SampledToken{.id = *chosen};
+}
+
+/// As choose(), of candidates that are the likeliest of those allowed.
+std::optional<TokenId> Sampler::choose_of_likely(const RowSummary& row,
+                                                 const SamplingParams& params, const Choice& choice,
+                                                 bool is_restricted) {
+  const bool has_most = has_top_k(params, row.vocab_size);
+  if (!has_most && params.min_p <= 0.0f) {
+    // What all weigh is known of all.
+    if (is_restricted || choice.top_p >= 1) return std::nullopt;
+    const double tolerance =
+        row.weights_error + sum_tolerance(static_cast<size_t>(row.vocab_size)) * row.weights;
+    const auto kept = keep_top_p(choice, choice.top_p * row.weights, tolerance);
+    return kept ? std::optional(draw(*kept, choice.uniform)) : std::nullopt;
+  }
+  const float lowest = lowest_logit(largest_, params);
+  std::erase_if(candidates_, [&](const TokenKey& key) { return key.logit() < lowest; });
+  const bool has_more = has_most && std::ssize(candidates_) > params.top_k;
+  if (!has_more && lowest < row.bound) return std::nullopt;
+  if (has_most) keep_first(candidates_, params.top_k);
+  return choose_of_candidates(choice);
 }
 
 /// Whatever the way, the result is that of choose_of_candidates() with all tokens that top_k and
 /// min_p leave, to the bit: the other ways only look at fewer of them.
 TokenId Sampler::choose(const SamplingParams& params, const Choice& choice) {
-  const bool has_top_k = params.top_k > 0 && params.top_k < std::ssize(scan_.logits());
-  if (!has_top_k && params.min_p <= 0.0f) {
+  const bool has_most = has_top_k(params, std::ssize(scan_.logits()));
+  if (!has_most && params.min_p <= 0.0f) {
     return choice.top_p < 1 ? choose_by_top_p(choice) : choose_by_temperature(choice);
   }
   float lowest = lowest_logit(scan_.largest(), params);
   // One more than asked for, so that it shows whether there are more than these.
-  if (has_top_k) lowest = std::max(lowest, scan_.bound_of(params.top_k + 1));
+  if (has_most) lowest = std::max(lowest, scan_.bound_of(params.top_k + 1));
   candidates_.clear();
   scan_.collect(lowest, candidates_);
   // They get sorted if they are more, and sums over them go by their order.
-  if (has_top_k) keep_first(candidates_, params.top_k);
+  if (has_most) keep_first(candidates_, params.top_k);
   return choose_of_candidates(choice);
 }
 
@@ -139,7 +204,7 @@ TokenId Sampler::choose_of_candidates(const Choice& choice) {
 }
 
 double Sampler::weight(float logit, double temperature) const {
-  return std::exp((double{logit} - scan_.largest()) / temperature);
+  return std::exp((double{logit} - largest_) / temperature);
 }
 
 /// Fills block_sums_ and returns the sum of all.

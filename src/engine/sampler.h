@@ -9,6 +9,7 @@
 #include "engine/logit_scan.h"
 #include "engine/logits_processor.h"
 #include "engine/request.h"
+#include "model/step_logits.h"
 
 namespace tetrad {
 
@@ -39,6 +40,15 @@ class Sampler {
                               std::span<const TokenId> tokens, int64_t num_prompt_tokens,
                               const TokenSet* allowed = nullptr);
 
+  /// The same token from what is known of a row, which was made as use_of() asks; nothing where
+  /// only the row itself can say.
+  Result<std::optional<SampledToken>> sample(const RowSummary& row, const SamplingParams& params,
+                                             std::span<const TokenId> tokens,
+                                             int64_t num_prompt_tokens,
+                                             const TokenSet* allowed = nullptr);
+  /// What will be asked of the row that chooses the token that `num_generated` others came before.
+  static LogitsUse use_of(const SamplingParams& params, bool is_constrained, int64_t num_generated);
+
  private:
   /// What is asked of a choice at a temperature above 0.
   struct Choice {
@@ -46,7 +56,11 @@ class Sampler {
     double top_p;
     double uniform;  // the random number
   };
+  static Choice choice_of(const SamplingParams& params, std::span<const TokenId> tokens,
+                          int64_t num_prompt_tokens);
 
+  std::optional<TokenId> choose_of_likely(const RowSummary& row, const SamplingParams& params,
+                                          const Choice& choice, bool is_restricted);
   TokenId choose(const SamplingParams& params, const Choice& choice);
   TokenId choose_by_temperature(const Choice& choice);
   TokenId choose_by_top_p(const Choice& choice);
@@ -59,6 +73,7 @@ class Sampler {
 
   LogitsProcessor processor_;
   LogitScan scan_;
+  float largest_ = 0;  // of the logits among which is chosen
   // Kept for their memory.
   std::vector<TokenKey> candidates_;
   std::vector<double> weights_;     // of the candidates; the best token's is 1

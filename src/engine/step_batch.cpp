@@ -1,5 +1,7 @@
 #include "engine/step_batch.h"
 
+#include "engine/sampler.h"
+
 namespace tetrad {
 
 Batch StepBatch::build(const std::vector<ScheduledSlice>& slices) {
@@ -8,6 +10,7 @@ Batch StepBatch::build(const std::vector<ScheduledSlice>& slices) {
   slot_mapping_.clear();
   sequences_.clear();
   logits_rows_.clear();
+  uses_.clear();
   for (const ScheduledSlice& slice : slices)
     append(slice);
   return {.token_ids = token_ids_,
@@ -35,6 +38,14 @@ void StepBatch::append(const ScheduledSlice& slice) {
   const auto end = static_cast<int64_t>(token_ids_.size());
   for (int64_t row = end - slice.num_logits; row < end; ++row)
     logits_rows_.push_back(static_cast<int32_t>(row));
+  // The last rows choose tokens, one and one for each of the draft; those before tell of the
+  // prompt.
+  const int64_t num_choices = slice.chooses() ? 1 + std::ssize(slice.draft) : 0;
+  uses_.resize(logits_rows_.size() - static_cast<size_t>(num_choices));
+  for (int64_t i = 0; i < num_choices; ++i) {
+    uses_.push_back(Sampler::use_of(sequence.sampling, sequence.constraint != nullptr,
+                                    sequence.num_generated() + i));
+  }
 }
 
 }  // namespace tetrad

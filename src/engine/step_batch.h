@@ -1,10 +1,12 @@
 #pragma once
 
 #include <cstdint>
+#include <span>
 #include <vector>
 
 #include "engine/scheduler.h"
 #include "kernels/batch.h"
+#include "model/step_logits.h"
 
 namespace tetrad {
 
@@ -15,6 +17,8 @@ class StepBatch {
   /// Valid until the next call and while the sequences stay as they are. Rows of logits come in the
   /// order of the slices, num_logits for each.
   Batch build(const std::vector<ScheduledSlice>& slices);
+  /// What the rows of logits of the last build() will be asked for.
+  std::span<const LogitsUse> uses() const { return uses_; }
 
  private:
   void append(const ScheduledSlice& slice);
@@ -24,6 +28,7 @@ class StepBatch {
   std::vector<int64_t> slot_mapping_;
   std::vector<SequenceSlice> sequences_;
   std::vector<int32_t> logits_rows_;
+  std::vector<LogitsUse> uses_;
 };
 
 }  // namespace tetrad

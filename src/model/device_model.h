@@ -20,6 +20,9 @@ struct StepLimits {
   int64_t max_model_len = 0;           // tokens of a sequence
   int64_t max_num_seqs = 0;            // sequences of a step
   int64_t max_num_batched_tokens = 0;  // tokens of a step
+  /// Who asks computes one sequence after the other and has none of the engine's flags, so that an
+  /// error must not tell him to change one.
+  bool one_sequence = false;
 };
 
 /// How much memory the KV cache gets. With neither, what the device's kind gives by default.

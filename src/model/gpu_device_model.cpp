@@ -37,6 +37,10 @@ class GpuDeviceModel::Steps final : public StepModel {
   Steps& operator=(const Steps&) = delete;
 
   Result<Activations> forward(const Batch& batch) override { return owner_.model_->forward(batch); }
+  Result<void> start(const Batch& batch, std::span<const LogitsUse> uses) override {
+    return owner_.model_->start(batch, uses);
+  }
+  Result<StepLogits> finish() override { return owner_.model_->finish(); }
 
  private:
   GpuDeviceModel& owner_;
@@ -85,10 +89,11 @@ Result<GpuDeviceModel::Memory> GpuDeviceModel::make_buffers(const StepLimits& li
        .max_model_len = limits.max_model_len});
   if (!resized) {
     return fail(resized.error().code,
-                "the buffers of a step of {} tokens do not fit beside the weights ({}); {}; use a "
-                "smaller --max-num-batched-tokens or --max-num-seqs",
+                "the buffers of a step of {} tokens do not fit beside the weights ({}); {}; {}",
                 limits.max_num_batched_tokens, resized.error().message,
-                describe({.total = before.total_bytes, .free = before.free_bytes}));
+                describe({.total = before.total_bytes, .free = before.free_bytes}),
+                limits.one_sequence ? "use shorter sequences"
+                                    : "use a smaller --max-num-batched-tokens or --max-num-seqs");
   }
   TETRAD_ASSIGN(const gpu::DeviceInfo after, device.info());
   return Memory{
@@ -110,6 +115,13 @@ Result<int64_t> GpuDeviceModel::kv_cache_bytes(const StepLimits& limits, const K
                                                const Memory& memory) const {
   if (wanted.bytes > memory.free) {
     const int64_t tokens = memory.free / kv_block_bytes() * kKvBlockSize;
+    if (limits.one_sequence) {
+      return fail(ErrorCode::resource_exhausted,
+                  "the KV cache of a sequence of {} tokens takes {:.1f} GiB and does not fit: {}; "
+                  "{:.1f} are left, which hold {} tokens",
+                  limits.max_model_len, gib_of(wanted.bytes), describe(memory), gib_of(memory.free),
+                  tokens);
+    }
     return fail_param("--kv-cache-memory",
                       "a KV cache of {:.1f} GiB does not fit: {}; {:.1f} are left, which hold {} "
                       "tokens; ask for fewer with --kv-cache-memory or --max-model-len",

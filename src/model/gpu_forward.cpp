@@ -20,7 +20,10 @@ void GpuModel::enqueue() {
   kernels_.embed({.table = weights_.embed_tokens,
                   .token_ids = inputs_->token_ids.device,
                   .residual = b.residual,
-                  .hidden_size = hidden},
+                  .hidden_size = hidden,
+                  .num_updates = inputs_->num_updates.device,
+                  .updates = inputs_->updates.device,
+                  .block_table = inputs_->block_table},
                  shape_.num_tokens);
   for (size_t index = 0; index < weights_.layers.size(); ++index)
     decoder_layer(index);
@@ -33,7 +36,7 @@ void GpuModel::enqueue_logits(uint32_t first, uint32_t count) {
                         .out = b.last,
                         .cols = static_cast<uint32_t>(config_.hidden_size)},
                        count);
-  norm_product(weights_.lm_head, b.last, weights_.norm, count, b.logits);
+  norm_product(weights_.lm_head, b.last, weights_.norm, count, logits_->device());
 }
 
 /// residual += attention(norm(residual)); residual += experts(norm(residual)).
@@ -92,7 +95,7 @@ void GpuModel::product(const gpu::PackedMatrix& weight, const uint16_t* halves, 
 /// attended = attention(rope(q_norm(q)), rope(k_norm(k)), v), keys and values by way of the cache.
 void GpuModel::attention(size_t index) {
   Buffers& b = *buffers_;
-  Inputs& in = *inputs_;
+  const GpuStepInputs& in = *inputs_;
   const GpuLayer& layer = weights_.layers[index];
   const KvScales scales = b.scales[index];
   const auto head_dim = static_cast<uint32_t>(config_.head_dim);
@@ -128,7 +131,7 @@ void GpuModel::attention(size_t index) {
       .query_start = in.query_start.device,
       .query_len = in.query_len.device,
       .context_len = in.context_len.device,
-      .block_table = in.block_table.device,
+      .block_table = in.block_table,
       .table_stride = static_cast<uint32_t>(in.table_stride),
       .attended = b.attended,
       .attended_stride = b.attended_stride,

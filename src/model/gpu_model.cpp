@@ -34,8 +34,9 @@ GpuModel::GpuModel(const ModelConfig& config, std::unique_ptr<gpu::Device> devic
       memory_(std::move(memory)),
       weights_(std::move(weights)),
       limits_(limits),
-      inputs_(std::make_unique<Inputs>()),
-      buffers_(std::make_unique<Buffers>()) {}
+      inputs_(std::make_unique<GpuStepInputs>()),
+      buffers_(std::make_unique<Buffers>()),
+      logits_(std::make_unique<GpuLogits>()) {}
 
 GpuModel::~GpuModel() {
   graphs_.clear();
@@ -51,18 +52,20 @@ Result<void> GpuModel::check_config(const ModelConfig& config) {
       config.num_local_experts > gpu::kMaxExperts || config.num_experts_per_tok > gpu::kMaxPicks ||
       config.q_size() > gpu::kDecodeWarps * gpu::kSegmentColumns ||
       config.q_size() + config.kv_size() > gpu::kNormChunk * (gpu::kMaxNormChunks - 1) ||
+      config.vocab_size > gpu::kMaxSummaryVocabulary ||
       config.intermediate_size > gpu::kDecodeWarps * gpu::kSegmentColumns) {
     return fail(ErrorCode::unsupported,
                 "the GPU's kernels take head_dim 64 or 128, up to {} query heads a KV head, "
                 "hidden_size a multiple of 128 up to {}, up to {} experts and 8 a token, and query "
-                "and intermediate sizes up to {}, queries and keys together up to {}; this model "
-                "has {}, {}, {}, {} and {}, {}, {} and {}; "
+                "and intermediate sizes up to {}, queries and keys together up to {}, vocabularies "
+                "up to {}; this model has {}, {}, {}, {} and {}, {}, {}, {} and {}; "
                 "use --device cpu",
                 gpu::kMaxGroup, 128 * gpu::kRouterLoads, gpu::kMaxExperts,
                 gpu::kDecodeWarps * gpu::kSegmentColumns,
-                gpu::kNormChunk * (gpu::kMaxNormChunks - 1), config.head_dim, group,
-                config.hidden_size, config.num_local_experts, config.num_experts_per_tok,
-                config.q_size(), config.intermediate_size, config.q_size() + config.kv_size());
+                gpu::kNormChunk * (gpu::kMaxNormChunks - 1), gpu::kMaxSummaryVocabulary,
+                config.head_dim, group, config.hidden_size, config.num_local_experts,
+                config.num_experts_per_tok, config.q_size(), config.intermediate_size,
+                config.q_size() + config.kv_size(), config.vocab_size);
   }
   return {};
 }
@@ -102,8 +105,9 @@ Result<void> GpuModel::resize(const GpuModelLimits& limits) {
   graphs_.clear();
   cache_memory_.reset();
   step_memory_ = std::make_unique<GpuMemory>(*device_);
-  inputs_ = std::make_unique<Inputs>();
+  inputs_ = std::make_unique<GpuStepInputs>();
   buffers_ = std::make_unique<Buffers>();
+  logits_ = std::make_unique<GpuLogits>();
   limits_ = limits;
   limits_.num_kv_blocks = 0;
   TETRAD_TRY(allocate(scales));
@@ -128,7 +132,6 @@ Result<void> GpuModel::allocate_kv_cache(int64_t num_kv_blocks) {
 Result<void> GpuModel::allocate(std::span<const KvScales> kv_scales) {
   GpuMemory& memory = *step_memory_;
   Buffers& b = *buffers_;
-  Inputs& in = *inputs_;
   const int64_t tokens = limits_.max_num_batched_tokens;
   const int64_t pairs = tokens * config_.num_experts_per_tok;
   const int64_t seqs = limits_.max_num_seqs;
@@ -141,25 +144,17 @@ Result<void> GpuModel::allocate(std::span<const KvScales> kv_scales) {
   b.attended_stride = padded(config_.q_size());
   b.scales.assign(kv_scales.begin(), kv_scales.end());
 
-  in.table_stride = kv_blocks_for(limits_.max_model_len);
-  TETRAD_TRY(in.slot_mapping.allocate(memory, tokens));
-  TETRAD_TRY(in.token_ids.allocate(memory, tokens));
-  TETRAD_TRY(in.positions.allocate(memory, tokens));
-  TETRAD_TRY(in.logits_rows.allocate(memory, tokens));
-  TETRAD_TRY(in.query_start.allocate(memory, seqs));
-  TETRAD_TRY(in.query_len.allocate(memory, seqs));
-  TETRAD_TRY(in.context_len.allocate(memory, seqs));
-  TETRAD_TRY(in.block_table.allocate(memory, seqs * in.table_stride));
-  TETRAD_TRY(in.decodes.allocate(memory, seqs));
-  TETRAD_TRY(
-      in.items.allocate(memory, tokens * gpu::kMaxGroup / kernels_.prefill_columns() + seqs));
+  TETRAD_TRY(inputs_->allocate(
+      memory, {.max_num_batched_tokens = tokens,
+               .max_num_seqs = seqs,
+               .max_model_len = limits_.max_model_len,
+               .query_group = config_.num_attention_heads / config_.num_key_value_heads,
+               .prefill_columns = kernels_.prefill_columns()}));
+  TETRAD_TRY(logits_->allocate(memory, limits_.max_logits_rows, config_.vocab_size));
 
   TETRAD_ASSIGN(b.residual, memory.array<float>(tokens * config_.hidden_size));
   TETRAD_ASSIGN(b.qkv, memory.array<float>(tokens * (config_.q_size() + 2 * config_.kv_size())));
   TETRAD_ASSIGN(b.last, memory.array<float>(limits_.max_logits_rows * config_.hidden_size));
-  TETRAD_ASSIGN(b.logits, memory.array<float>(limits_.max_logits_rows * config_.vocab_size));
-  TETRAD_ASSIGN(b.host_logits,
-                pinned_array<float>(memory, limits_.max_logits_rows * config_.vocab_size));
   TETRAD_ASSIGN(b.normed, memory.zeros<uint16_t>(tokens * b.normed_stride));
   TETRAD_ASSIGN(b.q, memory.array<uint16_t>(tokens * config_.q_size()));
   TETRAD_ASSIGN(b.attended, memory.zeros<uint16_t>(tokens * b.attended_stride));
@@ -205,69 +200,10 @@ Result<void> GpuModel::allocate(std::span<const KvScales> kv_scales) {
   return device_->synchronize();
 }
 
-Result<void> GpuModel::copy_inputs(const Batch& batch) {
-  Inputs& in = *inputs_;
-  const auto tokens = static_cast<size_t>(batch.num_tokens());
-  if (batch.num_tokens() > limits_.max_num_batched_tokens ||
-      static_cast<int64_t>(batch.sequences.size()) > limits_.max_num_seqs ||
-      batch.logits_rows.size() > tokens) {
-    return fail(ErrorCode::invalid_argument,
-                "a step of {} tokens of {} sequences with {} rows of logits is beyond the limits "
-                "of the GPU's buffers: {} tokens of {} sequences",
-                tokens, batch.sequences.size(), batch.logits_rows.size(),
-                limits_.max_num_batched_tokens, limits_.max_num_seqs);
-  }
-  std::ranges::copy(batch.token_ids, in.token_ids.host);
-  std::ranges::copy(batch.positions, in.positions.host);
-  std::ranges::copy(batch.slot_mapping, in.slot_mapping.host);
-  std::ranges::copy(batch.logits_rows, in.logits_rows.host);
-
-  shape_ = {.num_tokens = static_cast<uint32_t>(tokens),
-            .num_logits = static_cast<uint32_t>(batch.logits_rows.size())};
-  const auto group =
-      static_cast<int64_t>(config_.num_attention_heads / config_.num_key_value_heads);
-  int64_t most_groups = 0;
-  for (size_t s = 0; s < batch.sequences.size(); ++s) {
-    const SequenceSlice& slice = batch.sequences[s];
-    in.query_start.host[s] = static_cast<int32_t>(slice.query_start);
-    in.query_len.host[s] = static_cast<int32_t>(slice.query_len);
-    in.context_len.host[s] = static_cast<int32_t>(slice.context_len);
-    const int64_t num_keys = slice.context_len + slice.query_len;
-    const int64_t blocks = kv_blocks_for(num_keys);
-    if (num_keys > limits_.max_model_len)
-      return fail(ErrorCode::invalid_argument, "a sequence of {} tokens is beyond max_model_len {}",
-                  num_keys, limits_.max_model_len);
-    std::copy_n(slice.block_table.begin(), blocks,
-                in.block_table.host + static_cast<int64_t>(s) * in.table_stride);
-    if (slice.query_len == 1) {
-      in.decodes.host[shape_.num_decodes++] = static_cast<int32_t>(s);
-      most_groups =
-          std::max<int64_t>(most_groups, (num_keys + gpu::kGroupKeys - 1) / gpu::kGroupKeys);
-      continue;
-    }
-    for (int64_t column = 0; column < slice.query_len * group; column += kernels_.prefill_columns())
-      in.items.host[shape_.num_items++] = {static_cast<int32_t>(s), static_cast<int32_t>(column)};
-  }
-  // What sees most keys takes longest, and begins first.
-  std::ranges::sort(std::span(in.items.host, shape_.num_items), std::ranges::greater{},
-                    [&](const gpu::PrefillItem& item) {
-                      const SequenceSlice& slice =
-                          batch.sequences[static_cast<size_t>(item.sequence)];
-                      return slice.context_len + item.first_column / group;
-                    });
-  if (shape_.num_decodes > 0) shape_.max_groups = std::bit_ceil(static_cast<uint32_t>(most_groups));
-
-  gpu::Device& to = *device_;
-  TETRAD_TRY(in.token_ids.copy(to, tokens));
-  TETRAD_TRY(in.positions.copy(to, tokens));
-  TETRAD_TRY(in.slot_mapping.copy(to, tokens));
-  TETRAD_TRY(in.logits_rows.copy(to, batch.logits_rows.size()));
-  TETRAD_TRY(in.query_start.copy(to, batch.sequences.size()));
-  TETRAD_TRY(in.query_len.copy(to, batch.sequences.size()));
-  TETRAD_TRY(in.context_len.copy(to, batch.sequences.size()));
-  TETRAD_TRY(in.decodes.copy(to, shape_.num_decodes));
-  TETRAD_TRY(in.items.copy(to, shape_.num_items));
-  return in.block_table.copy(to, batch.sequences.size() * static_cast<size_t>(in.table_stride));
+Result<void> GpuModel::copy_inputs(const Batch& batch, std::span<const LogitsUse> uses) {
+  TETRAD_TRY(inputs_->fill(batch, uses));
+  shape_ = inputs_->shape();
+  return inputs_->copy_to(*device_);
 }
 
 uint32_t GpuModel::rows_at_once() const {
@@ -275,21 +211,47 @@ uint32_t GpuModel::rows_at_once() const {
 }
 
 Result<Activations> GpuModel::forward(const Batch& batch) {
-  TETRAD_TRY(copy_inputs(batch));
+  TETRAD_TRY(start(batch, {}));
+  TETRAD_TRY(finish());
+  return logits_->rows();
+}
+
+Result<void> GpuModel::start(const Batch& batch, std::span<const LogitsUse> uses) {
+  Result<void> started = copy_inputs(batch, uses);
+  if (started) started = enqueue_step(uses);
+  // The launch that brings the block tables up to date may not have been made.
+  if (!started) inputs_->forget_tables();
+  return started;
+}
+
+Result<void> GpuModel::enqueue_step(std::span<const LogitsUse> uses) {
   if (shape_.num_logits > rows_at_once()) return compute_many_logits();
   const bool is_decode = shape_.num_items == 0 && shape_.num_tokens <= kMaxGraphTokens;
   TETRAD_TRY(use_graphs_ && is_decode ? replay() : compute());
-  return copy_logits();
+  return logits_->copy(shape_.num_logits, uses);
+}
+
+Result<StepLogits> GpuModel::finish() {
+  if (auto done = device_->synchronize(); !done) {
+    inputs_->forget_tables();
+    return tl::unexpected(std::move(done.error()));
+  }
+  return StepLogits(*logits_, shape_.num_logits);
 }
 
 Result<void> GpuModel::compute() {
   enqueue();
-  if (shape_.num_logits > 0) enqueue_logits(0, shape_.num_logits);
+  if (shape_.num_logits > 0) {
+    enqueue_logits(0, shape_.num_logits);
+    kernels_.summarize_logits(
+        logits_->summarize_args(inputs_->exponent_scales.device, shape_.num_logits),
+        shape_.num_logits);
+  }
   return kernels_.status();
 }
 
 Result<void> GpuModel::replay() {
-  const GraphCache<Shape>::Found found = graphs_.find(shape_);
+  const GraphCache<GpuStepShape>::Found found = graphs_.find(shape_);
   if (found.graph != nullptr) return device_->launch(*found.graph);
   if (!found.is_worth_recording) return compute();
   TETRAD_TRY(device_->begin_graph());
@@ -304,46 +266,16 @@ Result<void> GpuModel::replay() {
   return device_->launch(graphs_.add(shape_, std::move(*recorded)));
 }
 
-Result<Activations> GpuModel::copy_logits() {
-  const Activations logits{buffers_->host_logits, static_cast<int64_t>(shape_.num_logits),
-                           config_.vocab_size};
-  if (logits.rows > 0) {
-    TETRAD_TRY(
-        device_->copy_to_host(logits.data, reinterpret_cast<DeviceAddress>(buffers_->logits),
-                              logits.rows * logits.cols * static_cast<int64_t>(sizeof(float))));
-  }
-  TETRAD_TRY(device_->synchronize());
-  many_logits_.reset();
-  many_logits_rows_ = 0;
-  return logits;
-}
-
-Result<Activations> GpuModel::compute_many_logits() {
-  const Activations all = many_logits(shape_.num_logits);
-  if (all.data == nullptr) {
-    return fail(ErrorCode::resource_exhausted, "no memory for the logits of {} tokens, {} MiB",
-                all.rows, all.rows * all.cols * static_cast<int64_t>(sizeof(float)) >> 20);
-  }
+Result<void> GpuModel::compute_many_logits() {
+  TETRAD_TRY(logits_->many(shape_.num_logits));
   enqueue();
   for (uint32_t first = 0; first < shape_.num_logits; first += rows_at_once()) {
     const uint32_t count = std::min(rows_at_once(), shape_.num_logits - first);
     enqueue_logits(first, count);
     TETRAD_TRY(kernels_.status());
-    TETRAD_TRY(device_->copy_to_host(
-        all.row(first), reinterpret_cast<DeviceAddress>(buffers_->logits),
-        static_cast<int64_t>(count) * all.cols * static_cast<int64_t>(sizeof(float))));
+    TETRAD_TRY(logits_->copy_to_many(first, count));
   }
-  TETRAD_TRY(device_->synchronize());
-  return all;
-}
-
-Activations GpuModel::many_logits(int64_t rows) {
-  if (rows > many_logits_rows_) {
-    many_logits_.reset();
-    many_logits_.reset(new (std::nothrow) float[static_cast<size_t>(rows * config_.vocab_size)]);
-    many_logits_rows_ = many_logits_ == nullptr ? 0 : rows;
-  }
-  return {many_logits_.get(), rows, config_.vocab_size};
+  return {};
 }
 
 }  // namespace tetrad

@@ -14,8 +14,11 @@
 #include "kernels/batch.h"
 #include "kernels/gpu/gpu_kernels.h"
 #include "kernels/kernels.h"
+#include "model/gpu_logits.h"
+#include "model/gpu_step_inputs.h"
 #include "model/gpu_weights.h"
 #include "model/graph_cache.h"
+#include "model/step_logits.h"
 
 namespace tetrad {
 
@@ -58,6 +61,10 @@ class GpuModel {
   /// until the next call. Errors: invalid_argument for a batch beyond the limits; what the driver
   /// says.
   Result<Activations> forward(const Batch& batch);
+  /// The same in two parts, as StepModel has them: of the logits what `uses` ask for, or whole rows
+  /// where there are none. The batch may go before the step is finished.
+  Result<void> start(const Batch& batch, std::span<const LogitsUse> uses);
+  Result<StepLogits> finish();
 
   const ModelConfig& config() const { return config_; }
   gpu::GpuKernels& kernels() { return kernels_; }
@@ -71,27 +78,25 @@ class GpuModel {
   Result<double> time_step(const Batch& batch, int count);
 
  private:
-  struct Inputs;
   struct Buffers;
 
   GpuModel(const ModelConfig& config, std::unique_ptr<gpu::Device> device, gpu::GpuKernels kernels,
            std::unique_ptr<GpuMemory> memory, GpuWeights weights, const GpuModelLimits& limits);
 
   Result<void> allocate(std::span<const KvScales> kv_scales);
-  Result<void> copy_inputs(const Batch& batch);
+  Result<void> copy_inputs(const Batch& batch, std::span<const LogitsUse> uses);
+  Result<void> enqueue_step(std::span<const LogitsUse> uses);
   /// The launches of a step; what they compute on is what copy_inputs() left.
   void enqueue();
   /// Those that make logits of rows first … first + count - 1 of shape_.num_logits.
   void enqueue_logits(uint32_t first, uint32_t count);
-  /// Both, for as many rows as fit at once; replay() by a graph if there is one.
+  /// Both, and what is to be known of the rows, for as many as fit at once; replay() by a graph if
+  /// there is one.
   Result<void> compute();
   Result<void> replay();
-  Result<Activations> copy_logits();
-  /// Rows beyond rows_at_once(), piece by piece.
-  Result<Activations> compute_many_logits();
+  /// Rows beyond rows_at_once(), piece by piece, all of them copied.
+  Result<void> compute_many_logits();
   uint32_t rows_at_once() const;
-  /// Host memory for so many rows; null data where there is none.
-  Activations many_logits(int64_t rows);
   void decoder_layer(size_t index);
   void attention(size_t index);
   /// Of these sequences, and of those with several tokens; nothing but in a profile.
@@ -116,24 +121,12 @@ class GpuModel {
   std::unique_ptr<GpuMemory> cache_memory_;
   GpuWeights weights_;
   GpuModelLimits limits_;
-  std::unique_ptr<Inputs> inputs_;
+  std::unique_ptr<GpuStepInputs> inputs_;
   std::unique_ptr<Buffers> buffers_;
-
-  /// What the launches of a step depend on.
-  struct Shape {
-    uint32_t num_tokens = 0;
-    uint32_t num_logits = 0;
-    uint32_t num_decodes = 0;  // sequences with one token
-    uint32_t num_items = 0;    // of attend_prefill
-    uint32_t max_groups = 0;   // of keys of a decoding sequence, rounded up to a power of two
-    auto operator<=>(const Shape&) const = default;
-  };
-  Shape shape_;
+  std::unique_ptr<GpuLogits> logits_;
+  GpuStepShape shape_;  // of inputs_
   bool use_graphs_ = true;
-  GraphCache<Shape> graphs_;
-  /// Logits of more rows than fit at once, as long as somebody asks for that many.
-  std::unique_ptr<float[]> many_logits_;
-  int64_t many_logits_rows_ = 0;
+  GraphCache<GpuStepShape> graphs_;
 };
 
 }  // namespace tetrad

@@ -128,7 +128,7 @@ TEST_P(GpuModelTest, LogitsAreThoseOfTheCpu) {
   sequence.computed = 0;
   BatchOfSequences on_cpu;
   on_cpu.add(sequence, 40, 40);
-  const Activations expected = cpu.forward(on_cpu.batch(), cache);
+  const Activations expected = cpu.forward(on_cpu.batch(), cache).value();
   double error = 0;
   double size = 0;
   for (int64_t i = 0; i < expected.rows * expected.cols; ++i) {

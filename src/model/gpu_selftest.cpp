@@ -7,6 +7,7 @@
 #include <utility>
 #include <vector>
 
+#include "base/percentile.h"
 #include "model/gpu_model.h"
 #include "model/kv_cache.h"
 
@@ -74,8 +75,7 @@ void compare_with_cpu(const std::vector<float>& gpu, Activations cpu, GpuSelftes
     const double margin = kSelftestMargin * std::sqrt(size / static_cast<double>(cpu.cols));
     if (expected[best] - expected[chosen] > margin) ++result.num_wrong_choices;
   }
-  std::ranges::sort(errors);
-  result.median_error = errors[errors.size() / 2];
+  result.median_error = median_of(std::move(errors));
 }
 
 /// Tokens of `rows` that have other bits than those of `all` from token `first` on.
@@ -130,7 +130,8 @@ Result<GpuSelftestResult> run_gpu_selftest(std::unique_ptr<gpu::Device> device,
   TETRAD_ASSIGN(const Activations logits, model->forward(whole.batch()));
   const std::vector<float> all(logits.data, logits.data + logits.rows * logits.cols);
   TETRAD_ASSIGN(const KvCache cache, KvCache::create(config, DType::f8_e4m3, 3 * blocks, scales));
-  compare_with_cpu(all, cpu->forward(whole.batch(), cache), result);
+  TETRAD_ASSIGN(const Activations of_cpu, cpu->forward(whole.batch(), cache));
+  compare_with_cpu(all, of_cpu, result);
 
   // In chunks that get smaller, then token by token; each step beside another sequence's token.
   const int64_t last = options.num_tokens - options.decodes;

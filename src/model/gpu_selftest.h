@@ -41,6 +41,11 @@ inline constexpr double kSelftestMargin = 0.1;
 /// random model then says has little to do with what it would have said.
 inline constexpr double kSelftestWrongShare = 0.02;
 
+/// Summarises so many random rows of logits on the device and returns how many of them it says
+/// something wrong of. Errors: what the device says.
+Result<int64_t> count_wrong_gpu_summaries(gpu::Device& device, int64_t num_rows,
+                                          int64_t vocab_size);
+
 /// Errors: what the device says, and a shape that its kernels do not take.
 Result<GpuSelftestResult> run_gpu_selftest(std::unique_ptr<gpu::Device> device,
                                            const GpuSelftestOptions& options);

@@ -31,7 +31,9 @@ gpu::AttentionWork GpuModel::prefill_work() const {
 }
 
 Result<double> GpuModel::time_step(const Batch& batch, int count) {
-  TETRAD_TRY(copy_inputs(batch));
+  TETRAD_TRY(copy_inputs(batch, {}));
+  // Who knows whether the launches below will be made.
+  inputs_->forget_tables();
   if (shape_.num_logits > rows_at_once())
     return fail(ErrorCode::resource_exhausted, "{} rows of logits, of which {} fit at once",
                 shape_.num_logits, rows_at_once());

@@ -20,21 +20,29 @@ double gigabytes(int64_t bytes) {
 
 GpuWeightBytes gpu_weight_bytes(const ModelConfig& config) {
   const int64_t hidden = config.hidden_size;
-  const int64_t expert = 2 * code_bytes(config.intermediate_size, hidden) +
-                         code_bytes(hidden, config.intermediate_size);
-  return {
-      .layer = code_bytes(config.q_size() + 2 * config.kv_size(), hidden) +
-               code_bytes(hidden, config.q_size()) +
-               config.num_local_experts * (expert + hidden * static_cast<int64_t>(sizeof(float))),
-      .rest = config.vocab_size * hidden * static_cast<int64_t>(sizeof(uint16_t)) +
-              code_bytes(config.vocab_size, hidden)};
+  return {.projections = code_bytes(config.q_size() + 2 * config.kv_size(), hidden) +
+                         code_bytes(hidden, config.q_size()),
+          .router = config.num_local_experts * hidden * static_cast<int64_t>(sizeof(float)),
+          .expert = 2 * code_bytes(config.intermediate_size, hidden) +
+                    code_bytes(hidden, config.intermediate_size),
+          .num_experts = config.num_local_experts,
+          .embeddings = config.vocab_size * hidden * static_cast<int64_t>(sizeof(uint16_t)),
+          .head = code_bytes(config.vocab_size, hidden),
+          .num_layers = config.num_hidden_layers};
+}
+
+double GpuWeightBytes::read_by_step(double experts, bool has_logits) const {
+  const double of_layer =
+      static_cast<double>(projections + router) + experts * static_cast<double>(expert);
+  return static_cast<double>(num_layers) * of_layer + (has_logits ? static_cast<double>(head) : 0);
 }
 
 Result<void> check_gpu_weights_fit(const ModelConfig& config, const gpu::DeviceInfo& info) {
   const GpuWeightBytes bytes = gpu_weight_bytes(config);
-  const int64_t all = bytes.total(config.num_hidden_layers);
+  const int64_t all = bytes.total();
   if (all <= info.free_bytes) return {};
-  const int64_t fit = std::max<int64_t>((info.free_bytes - bytes.rest) / bytes.layer, 0);
+  const int64_t rest = bytes.embeddings + bytes.head;
+  const int64_t fit = std::max<int64_t>((info.free_bytes - rest) / bytes.layer(), 0);
   return fail(
       ErrorCode::resource_exhausted,
       "the weights of {} layers take {:.1f} GB, and of the {:.1f} GB of {} {:.1f} are free; "

@@ -10,10 +10,21 @@ namespace tetrad {
 
 /// Bytes of the weights of make_random_gpu_weights on the device.
 struct GpuWeightBytes {
-  int64_t layer = 0;  // of one
-  int64_t rest = 0;   // embeddings and head
+  // Of one layer.
+  int64_t projections = 0;  // q, k, v and o
+  int64_t router = 0;
+  int64_t expert = 0;  // w1, w2 and w3 of one
+  int64_t num_experts = 0;
 
-  int64_t total(int64_t num_layers) const { return num_layers * layer + rest; }
+  int64_t embeddings = 0;
+  int64_t head = 0;
+  int64_t num_layers = 0;
+
+  int64_t layer() const { return projections + router + num_experts * expert; }
+  int64_t total() const { return num_layers * layer() + embeddings + head; }
+  /// What a step reads that goes to so many experts of each layer, on average, and has logits or
+  /// none. The few rows of the embeddings are not counted.
+  double read_by_step(double experts, bool has_logits) const;
 };
 GpuWeightBytes gpu_weight_bytes(const ModelConfig& config);
 

@@ -12,10 +12,16 @@ TEST(GpuWeightBytesOfMiniMaxM2, AreWhatTheMatricesTake) {
   const ModelConfig config = synthetic_config({.layers = 62}).value();
   const GpuWeightBytes bytes = gpu_weight_bytes(config);
   // 5 bits a weight, 16 for the embeddings, 32 for the router.
-  EXPECT_EQ(bytes.layer,
+  EXPECT_EQ(bytes.layer(),
             (8192 * 3072 + 3072 * 6144 + int64_t{256} * 3 * 3072 * 1536) * 5 / 8 + 256 * 3072 * 4);
-  EXPECT_EQ(bytes.rest, int64_t{200064} * 3072 * 5 / 8 + int64_t{200064} * 3072 * 2);
-  EXPECT_NEAR(static_cast<double>(bytes.total(62)), 143.9e9, 0.1e9);
+  EXPECT_EQ(bytes.embeddings + bytes.head,
+            int64_t{200064} * 3072 * 5 / 8 + int64_t{200064} * 3072 * 2);
+  EXPECT_NEAR(static_cast<double>(bytes.total()), 143.9e9, 0.1e9);
+  // A token reads 8 of the 256 experts: 6.7 GB with the head.
+  const double without_head =
+      62.0 * ((8192.0 * 3072 + 3072.0 * 6144 + 8.0 * 3 * 3072 * 1536) * 5 / 8 + 256 * 3072 * 4);
+  EXPECT_DOUBLE_EQ(bytes.read_by_step(8, false), without_head);
+  EXPECT_DOUBLE_EQ(bytes.read_by_step(8, true), without_head + 200064.0 * 3072 * 5 / 8);
 }
 
 TEST(GpuWeightBytesOfMiniMaxM2, WhatDoesNotFitIsToldWithWhatWould) {

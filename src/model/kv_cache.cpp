@@ -58,7 +58,7 @@ Result<KvCache> KvCache::create(const ModelConfig& config, DType dtype, int64_t 
                         MAP_PRIVATE | MAP_ANONYMOUS | MAP_NORESERVE, -1, 0);
   if (memory == MAP_FAILED) {
     return fail(ErrorCode::resource_exhausted,
-                "cannot reserve {} MiB for {} KV blocks; lower --max-model-len or --max-num-seqs",
+                "cannot reserve {} MiB for {} KV blocks; use shorter or fewer sequences",
                 *total >> 20, num_blocks);
   }
   ::madvise(memory, *total, MADV_HUGEPAGE);

@@ -10,7 +10,8 @@ namespace tetrad {
 Result<SequenceRunner> SequenceRunner::create(DeviceModel& model, int64_t max_tokens) {
   const StepLimits limits{.max_model_len = max_tokens,
                           .max_num_seqs = 1,
-                          .max_num_batched_tokens = std::min(max_tokens, kMaxTokensOfAStep)};
+                          .max_num_batched_tokens = std::min(max_tokens, kMaxTokensOfAStep),
+                          .one_sequence = true};
   TETRAD_ASSIGN(StartedModel started,
                 model.start(limits, {.bytes = kv_blocks_for(max_tokens) * model.kv_block_bytes()}));
   return SequenceRunner(model.config(), std::move(started.steps), started.num_kv_blocks, max_tokens,
@@ -21,7 +22,7 @@ Result<SequenceRunner> SequenceRunner::create(MiniMaxM2& model, const KvCacheFor
                                               int64_t max_tokens) {
   const int64_t num_blocks = kv_blocks_for(max_tokens);
   TETRAD_ASSIGN(KvCache cache,
-                KvCache::create(model.config(), kv_cache.dtype, num_blocks, kv_cache.scales));
+                KvCache::create(model.local_config(), kv_cache.dtype, num_blocks, kv_cache.scales));
   auto steps = std::make_unique<CachedModel>(model, std::move(cache));
   CachedModel* observable = steps.get();
   SequenceRunner runner(model.config(), std::move(steps), num_blocks, max_tokens,

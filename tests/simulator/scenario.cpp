@@ -167,10 +167,10 @@ class Scenario final : public EngineObserver {
 
   void set_paused(RequestId id, Request& request, bool paused) {
     if (request.paused == paused) return;
+    core_.set_paused(id, paused);
     request.paused = paused;
     request.waiting_since = totals_.steps;
     totals_.pauses += paused ? 1 : 0;
-    core_.set_paused(id, paused);
     check();
   }
 

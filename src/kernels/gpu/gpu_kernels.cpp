@@ -377,6 +377,15 @@ void GpuKernels::experts_down(ExpertsDownArgs args, uint32_t num_experts) {
          args, num_experts);
 }
 
+void GpuKernels::summarize_logits(const SummarizeLogitsArgs& args, uint32_t num_rows) {
+  launch(kernels_.summarize_logits,
+         {.grid_x = summary_tiles(args.vocab_size),
+          .grid_y = num_rows,
+          .threads = 256,
+          .shared_bytes = summary_shared_bytes(args.vocab_size)},
+         args, num_rows);
+}
+
 void GpuKernels::pack_codes(const PackCodesArgs& args) {
   const uint32_t tiles = tiles_for(args.rows, kTileRows) * tiles_for(args.cols, kTileColumns);
   launch(kernels_.pack_codes, {.grid_x = tiles_for(tiles, 8), .threads = 256}, args);

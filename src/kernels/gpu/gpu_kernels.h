@@ -76,6 +76,9 @@ class GpuKernels {
   void group_by_expert(const GroupByExpertArgs& args);
   void combine_experts(const CombineExpertsArgs& args, uint32_t num_tokens);
 
+  /// Of num_rows rows.
+  void summarize_logits(const SummarizeLogitsArgs& args, uint32_t num_rows);
+
   // Few tokens. Of a product at most max_decode_tokens(). `num_experts` is for profiles.
   void decode_product(DecodeProductArgs args);
   void experts_up(ExpertsUpArgs args, uint32_t num_experts = 1);

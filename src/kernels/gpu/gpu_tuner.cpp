@@ -7,6 +7,8 @@
 #include <optional>
 #include <utility>
 
+#include "base/percentile.h"
+
 namespace tetrad::gpu {
 namespace {
 
@@ -47,12 +49,6 @@ uint32_t effect_of(uint32_t GpuTuning::* member, const GpuTuning& tuning, const 
   if (member == &GpuTuning::small_gemm_tokens) return !streams && tokens <= value ? 1 : 0;
   if (member == &GpuTuning::gemm_block_tokens) return streams ? 0 : value;
   return !streams_experts && has_fewer_pairs ? 1 : 0;
-}
-
-double median_of(std::vector<double> values) {
-  const auto middle = values.begin() + static_cast<std::ptrdiff_t>(values.size() / 2);
-  std::ranges::nth_element(values, middle);
-  return *middle;
 }
 
 /// Medians of a step's time with each of some choices, which take turns.

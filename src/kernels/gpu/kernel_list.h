@@ -15,6 +15,7 @@
 #include "kernels/gpu/rms_norm.h"
 #include "kernels/gpu/route.h"
 #include "kernels/gpu/route_many.h"
+#include "kernels/gpu/sample_summary.h"
 #include "kernels/gpu/small_kernels.h"
 
 // clang-format off
@@ -50,6 +51,7 @@
   X(experts_down_gemm_codes, ExpertsDownGemmArgs)       \
   X(experts_down_gemm_codes_small, ExpertsDownGemmArgs) \
   X(experts_down_gemm_halves, ExpertsDownGemmArgs)      \
+  X(summarize_logits, SummarizeLogitsArgs)              \
   X(pack_codes, PackCodesArgs)                          \
   X(pack_halves, PackHalvesArgs)                        \
   X(random_tiles, RandomTilesArgs)                      \

@@ -118,4 +118,8 @@ LaunchCost launch_cost(const ExpertsDownGemmArgs& args, uint32_t num_pairs, uint
           .operations = product_operations(args.w2, num_pairs)};
 }
 
+LaunchCost launch_cost(const SummarizeLogitsArgs& args, uint32_t num_rows) {
+  return {.bytes = kFloatBytes * args.vocab_size * num_rows};
+}
+
 }  // namespace tetrad::gpu

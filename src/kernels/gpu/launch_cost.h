@@ -43,9 +43,24 @@ LaunchCost launch_cost(const ExpertsUpArgs& args, uint32_t num_experts);
 LaunchCost launch_cost(const ExpertsDownArgs& args, uint32_t num_experts);
 LaunchCost launch_cost(const ExpertsUpGemmArgs& args, uint32_t num_pairs, uint32_t num_experts);
 LaunchCost launch_cost(const ExpertsDownGemmArgs& args, uint32_t num_pairs, uint32_t num_experts);
-/// What is no part of a step.
-template <class... Any>
-LaunchCost launch_cost(const Any&...) {
+LaunchCost launch_cost(const SummarizeLogitsArgs& args, uint32_t num_rows);
+// What is no part of a step counts nothing. A kernel without an overload here does not compile.
+inline LaunchCost launch_cost(const PackCodesArgs&) {
+  return {};
+}
+inline LaunchCost launch_cost(const PackHalvesArgs&) {
+  return {};
+}
+inline LaunchCost launch_cost(const RandomTilesArgs&) {
+  return {};
+}
+inline LaunchCost launch_cost(const RandomEmbeddingsArgs&) {
+  return {};
+}
+inline LaunchCost launch_cost(const ReadAllArgs&) {
+  return {};
+}
+inline LaunchCost launch_cost(const MultiplyAddArgs&) {
   return {};
 }
 

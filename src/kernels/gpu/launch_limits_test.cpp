@@ -43,6 +43,8 @@ class MiniMaxM2Launches : public testing::TestWithParam<bool> {
       }
       expect_fits(kernels, num_tokens);
     }
+    kernels.summarize_logits({.vocab_size = 200064}, num_tokens);
+    expect_fits(kernels, num_tokens);
     kernels.qk_norm_rope({.q_size = kQSize, .kv_size = kKvSize}, num_tokens);
     expect_fits(kernels, num_tokens);
     kernels.attend_decode(

@@ -6,13 +6,22 @@
 
 namespace tetrad::gpu {
 
+/// A block that has come to a sequence.
+struct BlockTableUpdate {
+  uint32_t at = 0;  // in all sequences' block tables
+  int32_t block = 0;
+};
+
 /// residual[t] = table[token_ids[t]].  table: BF16 [vocab_size, hidden_size], in device or pinned
-/// memory. A block a token.
+/// memory. A block a token. A step's first launch, it also brings the block tables up to date.
 struct EmbedArgs {
   const uint16_t* table = nullptr;
   const int32_t* token_ids = nullptr;  // [T]
   float* residual = nullptr;           // [T, hidden_size]
   uint32_t hidden_size = 0;
+  const uint32_t* num_updates = nullptr;  // null: none
+  const BlockTableUpdate* updates = nullptr;
+  int32_t* block_table = nullptr;
 };
 
 /// residual[t] += sum over picks, in order, of weight * products[pair]. A block a token.
@@ -37,6 +46,10 @@ namespace TETRAD_MACHINE {
 TETRAD_KERNEL(embed, EmbedArgs, 256) {
   wait_for_launches_before();
   let_next_launch_begin();
+  if (args.num_updates != nullptr) {
+    for (uint32_t i = block_x() * 256 + thread_index(); i < *args.num_updates; i += grid_x() * 256)
+      args.block_table[args.updates[i].at] = args.updates[i].block;
+  }
   const uint64_t token = static_cast<uint64_t>(args.token_ids[block_x()]);
   const uint16_t* from = args.table + token * args.hidden_size;
   float* to = args.residual + static_cast<uint64_t>(block_x()) * args.hidden_size;
