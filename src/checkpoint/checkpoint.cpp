@@ -2,6 +2,8 @@
 
 #include <fmt/format.h>
 
+#include <algorithm>
+#include <functional>
 #include <set>
 #include <system_error>
 #include <utility>
@@ -188,6 +190,16 @@ void Checkpoint::release(std::string_view tensor) const {
   const auto shard = shard_index_of_.find(tensor);
   if (view == nullptr || shard == shard_index_of_.end()) return;
   files_[shard->second].release(view->bytes);
+}
+
+void Checkpoint::release(std::span<const std::byte> part) const {
+  const auto holds = [&](const MappedFile& file) {
+    const std::span<const std::byte> all = file.bytes();
+    return std::less_equal<>{}(all.data(), part.data()) &&
+           std::less_equal<>{}(part.data() + part.size(), all.data() + all.size());
+  };
+  const auto file = std::ranges::find_if(files_, holds);
+  if (file != files_.end()) file->release(part);
 }
 
 Error Checkpoint::located(Error error, std::string_view tensor) const {

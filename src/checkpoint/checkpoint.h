@@ -49,6 +49,8 @@ class Checkpoint {
   /// Gives back the memory that reading a tensor of this checkpoint took; reading it again brings
   /// it back.
   void release(std::string_view tensor) const;
+  /// The same of bytes that lie in one of files().
+  void release(std::span<const std::byte> part) const;
 
   /// The weight matrix of `module` ("model.layers.0.self_attn.q_proj"), whose format is decided
   /// from the tensors present (mxfp4_16 spec, section 6), checked to be [rows, cols].

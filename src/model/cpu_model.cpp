@@ -10,7 +10,7 @@ CpuModel::CpuModel(MiniMaxM2& model, KvCacheFormat kv_cache)
     : model_(model), kv_cache_(std::move(kv_cache)), kernels_(model.kernels().name()) {}
 
 int64_t CpuModel::kv_block_bytes() const {
-  return KvCache::block_bytes(config(), kv_cache_.dtype);
+  return KvCache::block_bytes(model_.local_config(), kv_cache_.dtype);
 }
 
 Result<int64_t> CpuModel::kv_cache_bytes(const StepLimits& limits, const KvMemory& memory) const {
@@ -19,7 +19,7 @@ Result<int64_t> CpuModel::kv_cache_bytes(const StepLimits& limits, const KvMemor
   const auto machine = static_cast<double>(machine_memory());
   const auto weights = static_cast<double>(model_.weights().total_bytes());
   const auto activations = static_cast<double>(
-      plan::workspace_bytes(config(), plan::Layout{},
+      plan::workspace_bytes(config(), model_.share().layout,
                             {.max_num_seqs = limits.max_num_seqs,
                              .max_num_batched_tokens = limits.max_num_batched_tokens}));
   const double left = *memory.utilization * machine - weights - activations;
@@ -36,8 +36,8 @@ Result<StartedModel> CpuModel::start(const StepLimits& limits, const KvMemory& m
   TETRAD_ASSIGN(const int64_t bytes, kv_cache_bytes(limits, memory));
   TETRAD_ASSIGN(const int64_t num_blocks,
                 kv_blocks_in(bytes, limits.max_model_len, kv_block_bytes()));
-  TETRAD_ASSIGN(KvCache cache,
-                KvCache::create(config(), kv_cache_.dtype, num_blocks, kv_cache_.scales));
+  TETRAD_ASSIGN(KvCache cache, KvCache::create(model_.local_config(), kv_cache_.dtype, num_blocks,
+                                               kv_cache_.scales));
   return StartedModel{.steps = std::make_unique<CachedModel>(model_, std::move(cache)),
                       .num_kv_blocks = num_blocks};
 }

@@ -4,13 +4,15 @@
 #include <cstring>
 #include <utility>
 
+#include "model/rank_weights.h"
 #include "model/workspace.h"
+#include "plan/planned_model.h"
 
 namespace tetrad {
 
-/// The activations of one step; T is the number of tokens in the batch.
+/// The activations of one step; T is the number of tokens in the batch. Sizes are this rank's.
 struct MiniMaxM2::Workspace {
-  explicit Workspace(const ModelConfig& config)
+  Workspace(const ModelConfig& config, int64_t vocab_size)
       : num_experts_per_tok(config.num_experts_per_tok),
         residual_buffer(config.hidden_size),
         normed_buffer(config.hidden_size),
@@ -20,7 +22,7 @@ struct MiniMaxM2::Workspace {
         v_buffer(config.kv_size()),
         attended_buffer(config.q_size()),
         router_logits_buffer(config.num_local_experts),
-        logits_buffer(config.vocab_size) {}
+        logits_buffer(vocab_size) {}
 
   void resize(int64_t num_tokens, int64_t num_logits) {
     residual = residual_buffer.rows(num_tokens);
@@ -80,31 +82,69 @@ Activations keep_rows(Activations x, std::span<const int32_t> rows) {
 Result<std::unique_ptr<MiniMaxM2>> MiniMaxM2::load(std::shared_ptr<const Checkpoint> checkpoint,
                                                    std::shared_ptr<Kernels> kernels) {
   TETRAD_ASSIGN(MiniMaxM2Weights weights, MiniMaxM2Weights::load(*checkpoint));
-  return std::make_unique<MiniMaxM2>(checkpoint->config(), std::move(weights), checkpoint,
-                                     std::move(kernels));
+  return std::make_unique<MiniMaxM2>(checkpoint->config(), std::move(weights),
+                                     std::move(checkpoint), std::move(kernels));
 }
 
-MiniMaxM2::MiniMaxM2(ModelConfig config, MiniMaxM2Weights weights,
+Result<std::unique_ptr<MiniMaxM2>> MiniMaxM2::load(std::shared_ptr<const Checkpoint> checkpoint,
+                                                   std::shared_ptr<Kernels> kernels,
+                                                   plan::Layout layout,
+                                                   std::shared_ptr<parallel::Communicator> ranks) {
+  const ModelConfig& config = checkpoint->config();
+  TETRAD_ASSIGN(const plan::PlannedModel planned, plan::planned_model(*checkpoint));
+  TETRAD_TRY(plan::check_layout(planned, layout));
+  TETRAD_ASSIGN(RankGroup group, RankGroup::join(config, layout, std::move(ranks)));
+  // Views, which read nothing but the norms.
+  TETRAD_ASSIGN(const MiniMaxM2Weights whole, MiniMaxM2Weights::load(*checkpoint));
+  TETRAD_ASSIGN(MiniMaxM2Weights weights,
+                share_weights(whole, config, group.share(),
+                              [&](std::span<const std::byte> part) { checkpoint->release(part); }));
+  return std::make_unique<MiniMaxM2>(config, std::move(weights), std::move(checkpoint),
+                                     std::move(kernels), std::move(group));
+}
+
+MiniMaxM2::MiniMaxM2(const ModelConfig& config, MiniMaxM2Weights weights,
                      std::shared_ptr<const void> owner, std::shared_ptr<Kernels> kernels)
-    : config_(std::move(config)),
+    : MiniMaxM2(config, std::move(weights), std::move(owner), std::move(kernels),
+                RankGroup(config)) {}
+
+MiniMaxM2::MiniMaxM2(ModelConfig config, MiniMaxM2Weights weights,
+                     std::shared_ptr<const void> owner, std::shared_ptr<Kernels> kernels,
+                     RankGroup ranks)
+    : ranks_(std::move(ranks)),
+      config_(std::move(config)),
+      local_config_(ranks_.share().local_config(config_)),
       weights_(std::move(weights)),
       owner_(std::move(owner)),
       kernels_(std::move(kernels)),
-      workspace_(std::make_unique<Workspace>(config_)) {}
+      workspace_(std::make_unique<Workspace>(local_config_, ranks_.share().vocabulary.size())) {}
 
 MiniMaxM2::~MiniMaxM2() = default;
 
-Activations MiniMaxM2::forward(const Batch& batch, const KvCache& cache, const Observer* observer) {
+Result<Activations> MiniMaxM2::forward(const Batch& batch, const KvCache& cache,
+                                       const Observer* observer) {
+  TETRAD_ASSIGN(const Activations logits, local_logits(batch, cache, observer));
+  return ranks_.gather_logits(logits);
+}
+
+Result<std::span<const LikelyToken>> MiniMaxM2::forward_top(const Batch& batch,
+                                                            const KvCache& cache, int64_t count) {
+  TETRAD_ASSIGN(const Activations logits, local_logits(batch, cache, nullptr));
+  return ranks_.gather_top(logits, count);
+}
+
+Result<Activations> MiniMaxM2::local_logits(const Batch& batch, const KvCache& cache,
+                                            const Observer* observer) {
   Workspace& ws = *workspace_;
   Kernels& ops = *kernels_;
   const auto eps = static_cast<float>(config().rms_norm_eps);
   ws.resize(batch.num_tokens(), static_cast<int64_t>(batch.logits_rows.size()));
 
-  ops.embed(weights_.embed_tokens, batch.token_ids, ws.residual);
+  TETRAD_TRY(embed(batch.token_ids, ws.residual));
   observe(observer, "embed", -1, ws.residual);
 
   for (int64_t index = 0; index < config().num_hidden_layers; ++index)
-    decoder_layer(index, batch, cache.layer(index), observer);
+    TETRAD_TRY(decoder_layer(index, batch, cache.layer(index), observer));
 
   const Activations last = keep_rows(ws.residual, batch.logits_rows);
   const Activations final_norm{ws.normed.data, last.rows, last.cols};
@@ -114,20 +154,20 @@ Activations MiniMaxM2::forward(const Batch& batch, const KvCache& cache, const O
   return ws.logits;
 }
 
-void MiniMaxM2::embed(std::span<const int32_t> token_ids, Activations residual) {
-  kernels_->embed(weights_.embed_tokens, token_ids, residual);
+Result<void> MiniMaxM2::embed(std::span<const int32_t> token_ids, Activations residual) {
+  return ranks_.embed(*kernels_, weights_.embed_tokens, token_ids, residual);
 }
 
-void MiniMaxM2::layer(int64_t index, const Batch& batch, const KvCacheLayer& cache,
-                      Activations residual, const Observer* observer) {
+Result<void> MiniMaxM2::layer(int64_t index, const Batch& batch, const KvCacheLayer& cache,
+                              Activations residual, const Observer* observer) {
   workspace_->resize(batch.num_tokens(), 0);
   workspace_->residual = residual;
-  decoder_layer(index, batch, cache, observer);
+  return decoder_layer(index, batch, cache, observer);
 }
 
 /// residual += attention(norm(residual)); residual += experts(norm(residual)).
-void MiniMaxM2::decoder_layer(int64_t index, const Batch& batch, const KvCacheLayer& cache,
-                              const Observer* observer) {
+Result<void> MiniMaxM2::decoder_layer(int64_t index, const Batch& batch, const KvCacheLayer& cache,
+                                      const Observer* observer) {
   Workspace& ws = *workspace_;
   Kernels& ops = *kernels_;
   const auto eps = static_cast<float>(config().rms_norm_eps);
@@ -135,21 +175,22 @@ void MiniMaxM2::decoder_layer(int64_t index, const Batch& batch, const KvCacheLa
 
   ops.rms_norm(ws.residual, layer.input_layernorm, eps, ws.normed);
   observe(observer, "attn_in", index, ws.normed);
-  attention(layer, index, batch, cache, observer);
+  TETRAD_TRY(attention(layer, index, batch, cache, observer));
   observe(observer, "attn_out", index, ws.delta);
   ops.add(ws.residual, ws.delta);
 
   ops.rms_norm(ws.residual, layer.post_attention_layernorm, eps, ws.normed);
   observe(observer, "moe_in", index, ws.normed);
-  mixture_of_experts(layer, index, observer);
+  TETRAD_TRY(mixture_of_experts(layer, index, observer));
   observe(observer, "moe_out", index, ws.delta);
   ops.add(ws.residual, ws.delta);
   observe(observer, "out", index, ws.residual);
+  return {};
 }
 
 /// delta = Wo · attention(rope(q_norm(Wq h)), rope(k_norm(Wk h)), Wv h), h = normed.
-void MiniMaxM2::attention(const MiniMaxM2Layer& layer, int64_t index, const Batch& batch,
-                          const KvCacheLayer& cache, const Observer* observer) {
+Result<void> MiniMaxM2::attention(const MiniMaxM2Layer& layer, int64_t index, const Batch& batch,
+                                  const KvCacheLayer& cache, const Observer* observer) {
   Workspace& ws = *workspace_;
   Kernels& ops = *kernels_;
   const auto eps = static_cast<float>(config().rms_norm_eps);
@@ -161,9 +202,8 @@ void MiniMaxM2::attention(const MiniMaxM2Layer& layer, int64_t index, const Batc
       {&layer.q_proj, ws.q}, {&layer.k_proj, ws.k}, {&layer.v_proj, ws.v}};
   ops.linear(ws.normed, projections);
 
-  // One mean over all heads together, before they are split: the whole row is the norm's vector.
-  ops.rms_norm(ws.q, layer.q_norm, eps, ws.q);
-  ops.rms_norm(ws.k, layer.k_norm, eps, ws.k);
+  // One mean over all heads together, other ranks' too, before they are split.
+  TETRAD_TRY(ranks_.qk_norm(ops, ws.q, layer.q_norm, ws.k, layer.k_norm, eps));
   ops.rope(ws.q, batch.positions, rope);
   ops.rope(ws.k, batch.positions, rope);
   observe(observer, "k", index, ws.k);
@@ -173,11 +213,13 @@ void MiniMaxM2::attention(const MiniMaxM2Layer& layer, int64_t index, const Batc
   ops.attention(ws.q, batch, cache, ws.attended);
   observe(observer, "attended", index, ws.attended);
   ops.linear(layer.o_proj, ws.attended, ws.delta);
+  return ranks_.sum(ws.delta);
 }
 
 /// delta = Σ weight_e · w2_e (silu(w1_e h) ⊙ w3_e h) over the chosen experts e, h = normed.
-void MiniMaxM2::mixture_of_experts(const MiniMaxM2Layer& layer, int64_t index,
-                                   const Observer* observer) {
+/// The router is on every rank, whose choices are the same.
+Result<void> MiniMaxM2::mixture_of_experts(const MiniMaxM2Layer& layer, int64_t index,
+                                           const Observer* observer) {
   Workspace& ws = *workspace_;
   Kernels& ops = *kernels_;
 
@@ -192,7 +234,8 @@ void MiniMaxM2::mixture_of_experts(const MiniMaxM2Layer& layer, int64_t index,
     observe(observer, "router_weights", index,
             {routing.weights.data(), ws.normed.rows, routing.num_experts_per_tok});
   }
-  ops.experts(ws.normed, layer.experts(), routing, ws.delta);
+  ranks_.experts(ops, ws.normed, layer.experts(), routing, ws.delta);
+  return ranks_.sum(ws.delta);
 }
 
 }  // namespace tetrad

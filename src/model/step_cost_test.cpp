@@ -40,7 +40,7 @@ class StepCostTest : public testing::Test {
     };
     const std::vector<KvScales> scales(3);
     const KvCache cache = KvCache::create(model_->config(), DType::f8_e4m3, 3, scales).value();
-    model_->forward(batch, cache, &both);
+    EXPECT_TRUE(model_->forward(batch, cache, &both));
     counter.add(batch);
     return counter.total();
   }

@@ -90,8 +90,10 @@ Result<std::unique_ptr<CalibrationRun>> CalibrationRun::create(
                 "token {} of the calibration text is outside the vocabulary of {}", id,
                 config.vocab_size);
   }
-  return std::unique_ptr<CalibrationRun>(
+  std::unique_ptr<CalibrationRun> run(
       new CalibrationRun(std::move(model), std::move(checkpoint), std::move(ids), options));
+  TETRAD_TRY(run->model_->embed(run->ids_, run->stream_->residual.all()));
+  return run;
 }
 
 CalibrationRun::CalibrationRun(std::shared_ptr<MiniMaxM2> model,
@@ -104,7 +106,6 @@ CalibrationRun::CalibrationRun(std::shared_ptr<MiniMaxM2> model,
   const int64_t batch = std::max<int64_t>(1, kBatchTokens / options.window) * options.window;
   const auto num_tokens = static_cast<int64_t>(ids_.size());
   stream_ = std::make_unique<Stream>(model_->config(), num_tokens, options.window, batch);
-  model_->embed(ids_, stream_->residual.all());
 }
 
 CalibrationRun::~CalibrationRun() = default;
@@ -139,8 +140,8 @@ Result<void> CalibrationRun::run_layer(int64_t layer) {
     const int64_t count = std::min(stream.batch_size, num_tokens - first);
     const Batch batch =
         stream.batch.of(ids.subspan(static_cast<size_t>(first), static_cast<size_t>(count)));
-    model_->layer(layer, batch, stream.batch.cache(), stream.residual.rows(first, count),
-                  &observer);
+    TETRAD_TRY(model_->layer(layer, batch, stream.batch.cache(), stream.residual.rows(first, count),
+                             &observer));
   }
   layer_ = layer;
   for_each_tensor_of(*checkpoint_, layer, [&](const std::string& name, const TensorView&) {
