@@ -219,8 +219,12 @@ Result<Activations> GpuModel::forward(const Batch& batch) {
 Result<void> GpuModel::start(const Batch& batch, std::span<const LogitsUse> uses) {
   Result<void> started = copy_inputs(batch, uses);
   if (started) started = enqueue_step(uses);
-  // The launch that brings the block tables up to date may not have been made.
-  if (!started) inputs_->forget_tables();
+  if (!started) {
+    // What is under way must not see the next step's inputs, and the launch that brings the block
+    // tables up to date may not have been made.
+    static_cast<void>(device_->synchronize());
+    inputs_->forget_tables();
+  }
   return started;
 }
 
