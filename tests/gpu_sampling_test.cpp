@@ -7,6 +7,7 @@
 #include <limits>
 #include <random>
 
+#include "base/sanitized_for_tests.h"
 #include "bundled_gpu_model.h"
 #include "engine/bundled_model.h"
 #include "engine/engine.h"
@@ -240,6 +241,7 @@ std::vector<Told> answers_of(DeviceModel& model, const std::vector<GenerationReq
 }
 
 TEST_P(GpuSampling, TheEnginesTokensAreThoseOfWholeRows) {
+  if (kSanitized) GTEST_SKIP() << "an emulated GPU under sanitizers takes half a minute for it";
   const BundledWeights bundled = bundled_weights(1);
   gpu::WatchedDevice::Copies copies;
   const auto model =
