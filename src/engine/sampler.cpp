@@ -78,7 +78,8 @@ LogitsUse Sampler::use_of(const SamplingParams& params, bool is_constrained,
   // The best token that a constraint allows is one of the likeliest.
   if (params.temperature == 0) return {.is_whole = false, .temperature = is_constrained ? 1.f : 0};
   const bool is_among_few = params.top_k > 0 && params.top_k < kFewestLikelyTokens;
-  if (!is_among_few && params.min_p <= 0 && params.top_p >= 1) return {};
+  // What all weigh is known of all tokens, not of those that a constraint allows.
+  if (!is_among_few && params.min_p <= 0 && (params.top_p >= 1 || is_constrained)) return {};
   return {.is_whole = !is_among_few && params.top_k > 0 && params.min_p <= 0,
           .temperature = params.temperature};
 }

@@ -4,6 +4,7 @@
 #include <limits>
 #include <new>
 #include <numbers>
+#include <utility>
 
 namespace tetrad {
 namespace {
@@ -135,7 +136,10 @@ std::optional<RowSummary> GpuLogits::summary(int64_t row) const {
 Result<std::span<const float>> GpuLogits::row(int64_t row) {
   if (!is_here_[static_cast<size_t>(row)]) {
     TETRAD_TRY(copy_rows(row, 1));
-    TETRAD_TRY(gpu_->synchronize());
+    if (auto done = gpu_->synchronize(); !done) {
+      is_here_[static_cast<size_t>(row)] = false;
+      return tl::unexpected(std::move(done.error()));
+    }
   }
   return rows().row_span(row);
 }

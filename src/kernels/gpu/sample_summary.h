@@ -20,6 +20,8 @@ inline constexpr uint32_t kMaxSpans = 96;
 inline constexpr uint32_t kMaxCandidates = 256;
 /// The last block for a row keeps a number for each span in shared memory.
 inline constexpr uint32_t kMaxSummaryVocabulary = 512 * 1024;
+static_assert(kMaxSummaryVocabulary / kSummaryTile <= 256, "merge_parts: a thread a tile");
+static_assert(kMaxSpans % 32 == 0 && kWantedSpans + kWantedSpans / 3 <= kMaxSpans);
 /// How far `sum` is off at most, as a part of itself. An exponent is three times rounded to 2^-24
 /// of itself: of one up to 32 that is 4e-6 of the weight, and weights with a larger one add up to
 /// next to nothing. 2^x is 2^-22 off, twice. A weight sees 34 additions. All that is less than half
