@@ -58,6 +58,31 @@ TETRAD_DEVICE float warp_sum(float value) {
   return value;
 }
 
+/// The same of several values, side by side: none waits for another.
+template <uint32_t kCount>
+TETRAD_DEVICE void warp_sum(float (&values)[kCount]) {
+  TETRAD_UNROLL
+  for (uint32_t step = kWarpSize / 2; step > 0; step /= 2) {
+    float others[kCount];
+    TETRAD_UNROLL
+    for (uint32_t i = 0; i < kCount; ++i)
+      others[i] = shuffle_xor(values[i], step);
+    TETRAD_UNROLL
+    for (uint32_t i = 0; i < kCount; ++i)
+      values[i] += others[i];
+  }
+}
+
+/// A key that orders as the float does: of numbers above 0 and below ~0.
+TETRAD_DEVICE uint32_t ordered_bits(float value) {
+  const uint32_t bits = __builtin_bit_cast(uint32_t, value);
+  return (bits & 0x80000000u) != 0 ? ~bits : bits | 0x80000000u;
+}
+/// The float that ordered_bits() made them of.
+TETRAD_DEVICE float of_ordered_bits(uint32_t order) {
+  return __builtin_bit_cast(float, (order & 0x80000000u) != 0 ? order ^ 0x80000000u : ~order);
+}
+
 #if !defined(__NVPTX__)
 TETRAD_DEVICE void load_fresh_16(uint32_t (&to)[4], const void* from) {
   for (uint32_t i = 0; i < 4; ++i)

@@ -24,7 +24,7 @@ void GpuModel::enqueue() {
                   .num_updates = inputs_->num_updates.device,
                   .updates = inputs_->updates.device,
                   .block_table = inputs_->block_table},
-                 shape_.num_tokens);
+                 shape().num_tokens);
   for (size_t index = 0; index < weights_.layers.size(); ++index)
     decoder_layer(index);
 }
@@ -42,10 +42,10 @@ void GpuModel::enqueue_logits(uint32_t first, uint32_t count) {
 /// residual += attention(norm(residual)); residual += experts(norm(residual)).
 void GpuModel::decoder_layer(size_t index) {
   const GpuLayer& layer = weights_.layers[index];
-  norm_product(layer.qkv, buffers_->residual, layer.input_layernorm, shape_.num_tokens,
+  norm_product(layer.qkv, buffers_->residual, layer.input_layernorm, shape().num_tokens,
                buffers_->qkv);
   attention(index);
-  product(layer.o, buffers_->attended, buffers_->attended_stride, shape_.num_tokens,
+  product(layer.o, buffers_->attended, buffers_->attended_stride, shape().num_tokens,
           buffers_->residual, 1);
   experts(layer);
 }
@@ -120,7 +120,7 @@ void GpuModel::attention(size_t index) {
       .k_scale = scales.k,
       .v_scale = scales.v};
   // Attention does it itself where a sequence has one token.
-  if (shape_.num_items > 0) kernels_.qk_norm_rope(rope, shape_.num_tokens);
+  if (shape().num_items > 0) kernels_.qk_norm_rope(rope, shape().num_tokens);
   gpu::AttentionArgs args{
       .q = b.q,
       .k_cache = b.k_cache[index],
@@ -136,20 +136,20 @@ void GpuModel::attention(size_t index) {
       .attended = b.attended,
       .attended_stride = b.attended_stride,
       .partial = b.attend_partial,
-      .max_groups = shape_.max_groups,
+      .max_groups = shape().max_groups,
       .finished = b.attend_finished,
       .items = in.items.device,
-      .num_items = shape_.num_items};
+      .num_items = shape().num_items};
   // As many sequences at a time as the buffer of groups has room for.
   const auto at_once = static_cast<uint32_t>(
-      shape_.max_groups == 0 ? 1 : std::max<int64_t>(b.max_partials / shape_.max_groups, 1));
-  for (uint32_t first = 0; first < shape_.num_decodes; first += at_once) {
-    const uint32_t count = std::min(at_once, shape_.num_decodes - first);
+      shape().max_groups == 0 ? 1 : std::max<int64_t>(b.max_partials / shape().max_groups, 1));
+  for (uint32_t first = 0; first < shape().num_decodes; first += at_once) {
+    const uint32_t count = std::min(at_once, shape().num_decodes - first);
     args.sequences = in.decodes.device + first;
     kernels_.attend_decode({args, rope}, head_dim, count,
                            attention_work({in.decodes.host + first, count}));
   }
-  if (shape_.num_items > 0) kernels_.attend_prefill(args, head_dim, prefill_work());
+  if (shape().num_items > 0) kernels_.attend_prefill(args, head_dim, prefill_work());
 }
 
 /// residual += Σ weight_e · w2_e (silu(w1_e h) ⊙ w3_e h) over the chosen experts e, h the norm.
@@ -157,7 +157,7 @@ void GpuModel::experts(const GpuLayer& layer) {
   Buffers& b = *buffers_;
   const auto num_experts = static_cast<uint32_t>(config_.num_local_experts);
   const auto top_k = static_cast<uint32_t>(config_.num_experts_per_tok);
-  const uint32_t num_tokens = shape_.num_tokens;
+  const uint32_t num_tokens = shape().num_tokens;
   const uint32_t num_pairs = num_tokens * top_k;
   const gpu::ExpertChoice choice{.logits = b.router_logits,
                                  .bias = layer.routing_bias,

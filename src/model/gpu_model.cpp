@@ -202,7 +202,6 @@ Result<void> GpuModel::allocate(std::span<const KvScales> kv_scales) {
 
 Result<void> GpuModel::copy_inputs(const Batch& batch, std::span<const LogitsUse> uses) {
   TETRAD_TRY(inputs_->fill(batch, uses));
-  shape_ = inputs_->shape();
   return inputs_->copy_to(*device_);
 }
 
@@ -229,10 +228,10 @@ Result<void> GpuModel::start(const Batch& batch, std::span<const LogitsUse> uses
 }
 
 Result<void> GpuModel::enqueue_step(std::span<const LogitsUse> uses) {
-  if (shape_.num_logits > rows_at_once()) return compute_many_logits();
-  const bool is_decode = shape_.num_items == 0 && shape_.num_tokens <= kMaxGraphTokens;
+  if (shape().num_logits > rows_at_once()) return compute_many_logits();
+  const bool is_decode = shape().num_items == 0 && shape().num_tokens <= kMaxGraphTokens;
   TETRAD_TRY(use_graphs_ && is_decode ? replay() : compute());
-  return logits_->copy(shape_.num_logits, uses);
+  return logits_->copy(shape().num_logits, uses);
 }
 
 Result<StepLogits> GpuModel::finish() {
@@ -240,22 +239,22 @@ Result<StepLogits> GpuModel::finish() {
     inputs_->forget_tables();
     return tl::unexpected(std::move(done.error()));
   }
-  return StepLogits(*logits_, shape_.num_logits);
+  return StepLogits(*logits_, shape().num_logits);
 }
 
 Result<void> GpuModel::compute() {
   enqueue();
-  if (shape_.num_logits > 0) {
-    enqueue_logits(0, shape_.num_logits);
+  if (shape().num_logits > 0) {
+    enqueue_logits(0, shape().num_logits);
     kernels_.summarize_logits(
-        logits_->summarize_args(inputs_->exponent_scales.device, shape_.num_logits),
-        shape_.num_logits);
+        logits_->summarize_args(inputs_->exponent_scales.device, shape().num_logits),
+        shape().num_logits);
   }
   return kernels_.status();
 }
 
 Result<void> GpuModel::replay() {
-  const GraphCache<GpuStepShape>::Found found = graphs_.find(shape_);
+  const GraphCache<GpuStepShape>::Found found = graphs_.find(shape());
   if (found.graph != nullptr) return device_->launch(*found.graph);
   if (!found.is_worth_recording) return compute();
   TETRAD_TRY(device_->begin_graph());
@@ -267,14 +266,14 @@ Result<void> GpuModel::replay() {
     graphs_.clear();
     return compute();
   }
-  return device_->launch(graphs_.add(shape_, std::move(*recorded)));
+  return device_->launch(graphs_.add(shape(), std::move(*recorded)));
 }
 
 Result<void> GpuModel::compute_many_logits() {
-  TETRAD_TRY(logits_->many(shape_.num_logits));
+  TETRAD_TRY(logits_->many(shape().num_logits));
   enqueue();
-  for (uint32_t first = 0; first < shape_.num_logits; first += rows_at_once()) {
-    const uint32_t count = std::min(rows_at_once(), shape_.num_logits - first);
+  for (uint32_t first = 0; first < shape().num_logits; first += rows_at_once()) {
+    const uint32_t count = std::min(rows_at_once(), shape().num_logits - first);
     enqueue_logits(first, count);
     TETRAD_TRY(kernels_.status());
     TETRAD_TRY(logits_->copy_to_many(first, count));

@@ -88,7 +88,8 @@ class GpuModel {
   Result<void> enqueue_step(std::span<const LogitsUse> uses);
   /// The launches of a step; what they compute on is what copy_inputs() left.
   void enqueue();
-  /// Those that make logits of rows first … first + count - 1 of shape_.num_logits.
+  const GpuStepShape& shape() const { return inputs_->shape(); }
+  /// Those that make logits of rows first … first + count - 1 of shape().num_logits.
   void enqueue_logits(uint32_t first, uint32_t count);
   /// Both, and what is to be known of the rows, for as many as fit at once; replay() by a graph if
   /// there is one.
@@ -124,7 +125,6 @@ class GpuModel {
   std::unique_ptr<GpuStepInputs> inputs_;
   std::unique_ptr<Buffers> buffers_;
   std::unique_ptr<GpuLogits> logits_;
-  GpuStepShape shape_;  // of inputs_
   bool use_graphs_ = true;
   GraphCache<GpuStepShape> graphs_;
 };

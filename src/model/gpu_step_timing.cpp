@@ -22,7 +22,7 @@ gpu::AttentionWork GpuModel::attention_work(std::span<const int32_t> sequences) 
 
 gpu::AttentionWork GpuModel::prefill_work() const {
   std::vector<int32_t> sequences;
-  for (uint32_t item = 0; kernels_.is_profiling() && item < shape_.num_items; ++item) {
+  for (uint32_t item = 0; kernels_.is_profiling() && item < shape().num_items; ++item) {
     sequences.push_back(inputs_->items.host[item].sequence);
   }
   std::ranges::sort(sequences);
@@ -34,9 +34,9 @@ Result<double> GpuModel::time_step(const Batch& batch, int count) {
   TETRAD_TRY(copy_inputs(batch, {}));
   // Who knows whether the launches below will be made.
   inputs_->forget_tables();
-  if (shape_.num_logits > rows_at_once())
+  if (shape().num_logits > rows_at_once())
     return fail(ErrorCode::resource_exhausted, "{} rows of logits, of which {} fit at once",
-                shape_.num_logits, rows_at_once());
+                shape().num_logits, rows_at_once());
   TETRAD_TRY(device_->begin_graph());
   const Result<void> enqueued = compute();
   const auto graph = device_->end_graph();

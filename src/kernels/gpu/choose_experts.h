@@ -64,12 +64,6 @@ struct ChoiceMemory {
 
 namespace TETRAD_MACHINE {
 
-/// A key that orders as the float does: of numbers above 0 and below ~0.
-TETRAD_DEVICE uint32_t ordered_bits(float value) {
-  const uint32_t bits = __builtin_bit_cast(uint32_t, value);
-  return (bits & 0x80000000u) != 0 ? ~bits : bits | 0x80000000u;
-}
-
 TETRAD_DEVICE uint32_t smaller_of(uint32_t a, uint32_t b) {
   return a < b ? a : b;
 }

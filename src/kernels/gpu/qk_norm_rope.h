@@ -96,17 +96,7 @@ struct QkNumbers {
         squares[i] = fused_multiply_add(value, value, squares[i]);
       }
     }
-    // As warp_sum() does each, side by side: none waits for another.
-    TETRAD_UNROLL
-    for (uint32_t step = kWarpSize / 2; step > 0; step /= 2) {
-      float others[kLoads];
-      TETRAD_UNROLL
-      for (uint32_t i = 0; i < kLoads; ++i)
-        others[i] = shuffle_xor(squares[i], step);
-      TETRAD_UNROLL
-      for (uint32_t i = 0; i < kLoads; ++i)
-        squares[i] += others[i];
-    }
+    warp_sum(squares);
     TETRAD_UNROLL
     for (uint32_t i = 0; i < kLoads; ++i) {
       if (lane() == 0) chunk_sums[i * kWarps + warp()] = squares[i];
@@ -121,17 +111,10 @@ struct QkInverses {
   TETRAD_DEVICE QkInverses(const float* chunk_sums, const QkNormRopeArgs& args) {
     const uint32_t q_chunks = (args.q_size + kNormChunk - 1) / kNormChunk;
     const uint32_t k_chunks = (args.kv_size + kNormChunk - 1) / kNormChunk;
-    float of_q = of_lane(chunk_sums, q_chunks);
-    float of_k = of_lane(chunk_sums + q_chunks, k_chunks);
-    // Side by side, as warp_sum() does each: neither waits for the other.
-    for (uint32_t step = kWarpSize / 2; step > 0; step /= 2) {
-      const float other_q = shuffle_xor(of_q, step);
-      const float other_k = shuffle_xor(of_k, step);
-      of_q += other_q;
-      of_k += other_k;
-    }
-    q = inverse_rms(of_q, args.q_size, args.eps);
-    k = inverse_rms(of_k, args.kv_size, args.eps);
+    float sums[2] = {of_lane(chunk_sums, q_chunks), of_lane(chunk_sums + q_chunks, k_chunks)};
+    warp_sum(sums);
+    q = inverse_rms(sums[0], args.q_size, args.eps);
+    k = inverse_rms(sums[1], args.kv_size, args.eps);
   }
 
  private:

@@ -89,11 +89,7 @@ inline constexpr uint32_t kSummaryLoads = kSummaryTile / kSummaryWarps / 32;
 
 /// In the order of the floats; -0 equals 0, and 0 is below all.
 TETRAD_DEVICE uint32_t ascending(float logit) {
-  const uint32_t bits = __builtin_bit_cast(uint32_t, logit + 0.0f);
-  return (bits & 0x80000000u) != 0 ? ~bits : bits | 0x80000000u;
-}
-TETRAD_DEVICE float from_ascending(uint32_t order) {
-  return __builtin_bit_cast(float, (order & 0x80000000u) != 0 ? order ^ 0x80000000u : ~order);
+  return ordered_bits(logit + 0.0f);
 }
 
 /// The largest, and the sum, over the block's threads; every thread gets it. `of_warp` is free
@@ -147,7 +143,7 @@ TETRAD_DEVICE SummaryPart summarize_tile(const float* logits, uint32_t vocab_siz
 
   uint32_t not_best = 0;
   float sum = 0;
-  const float shift = from_ascending(largest);
+  const float shift = of_ordered_bits(largest);
   TETRAD_UNROLL
   for (uint32_t i = 0; i < kSummaryLoads; ++i) {
     const uint32_t id = first + i * 32 + lane();
@@ -168,7 +164,7 @@ TETRAD_DEVICE SummaryPart merge_parts(const SummaryPart* parts, float scale,
   const uint32_t largest = block_max(words[0], memory->of_warp[0]);
   // Tiles stand in the order of their ids.
   const uint32_t best = ~block_max(words[0] == largest ? ~words[1] : 0, memory->of_warp[1]);
-  const float by = (from_ascending(words[0]) - from_ascending(largest)) * scale;
+  const float by = (of_ordered_bits(words[0]) - of_ordered_bits(largest)) * scale;
   const bool has_sum = thread_index() < grid_x() && scale != 0;
   const float sum = block_sum(
       has_sum ? __builtin_bit_cast(float, words[2]) * power_of_two(by) : 0.0f, memory->of_warp[2]);
@@ -209,8 +205,8 @@ TETRAD_DEVICE float bound_of_spans(const uint32_t* maxima, uint32_t count, uint3
   const auto num_spans = static_cast<uint32_t>(block_sum(mine, memory->of_warp[0]));
   const uint32_t wanted = num_spans / 2 < kWantedSpans ? (num_spans + 1) / 2 : kWantedSpans;
   const uint32_t enough = wanted + wanted / 3;
-  float low = from_ascending(~block_max(not_smallest, memory->of_warp[1]));
-  float high = from_ascending(largest);
+  float low = of_ordered_bits(~block_max(not_smallest, memory->of_warp[1]));
+  float high = of_ordered_bits(largest);
   uint32_t at_low = num_spans;
   constexpr uint32_t kMostSteps = 32;
   for (uint32_t step = 0; step < kMostSteps && at_low > enough; ++step) {
@@ -359,10 +355,10 @@ TETRAD_KERNEL(summarize_logits, SummarizeLogitsArgs, 256) {
   if (scale != 0) load_maxima(maxima, num_spans, kept);
   const SummaryPart all = merge_parts(parts, scale, memory);
   LogitsSummary summary{.is_finite = all.is_finite,
-                        .largest = from_ascending(all.largest),
+                        .largest = of_ordered_bits(all.largest),
                         .best = all.best,
                         .sum = all.sum,
-                        .bound = from_ascending(all.largest),
+                        .bound = of_ordered_bits(all.largest),
                         .num_candidates = kMaxCandidates + 1};
   if (scale != 0 && all.is_finite != 0) {
     summary.bound = bound_of_spans(kept, num_spans, all.largest, memory);
