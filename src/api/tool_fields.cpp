@@ -155,9 +155,10 @@ Result<RequestTools> ToolCollector::finish(ToolChoice choice, bool parallel_call
   return tools;
 }
 
-Result<RequestTools> read_openai_tools(
-    FieldReader& fields, ToolChoice choice,
-    Result<void> (*read_tool)(const json::value& tool, size_t index, ToolCollector& collector)) {
+Result<RequestTools> read_openai_tools(FieldReader& fields, ToolChoice choice,
+                                       Result<void> (*read_tool)(const json::value& tool,
+                                                                 size_t index,
+                                                                 ToolCollector& collector)) {
   TETRAD_ASSIGN(const std::optional<bool> parallel, fields.boolean("parallel_tool_calls"));
   TETRAD_ASSIGN(const json::array* tools, fields.array("tools"));
   ToolCollector collector;

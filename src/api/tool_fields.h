@@ -61,9 +61,10 @@ class ToolCollector {
 };
 
 /// `tools` and `parallel_tool_calls` of OpenAI's dialects; `read_tool` hands one to the collector.
-Result<RequestTools> read_openai_tools(
-    FieldReader& fields, ToolChoice choice,
-    Result<void> (*read_tool)(const json::value& tool, size_t index, ToolCollector& collector));
+Result<RequestTools> read_openai_tools(FieldReader& fields, ToolChoice choice,
+                                       Result<void> (*read_tool)(const json::value& tool,
+                                                                 size_t index,
+                                                                 ToolCollector& collector));
 
 /// OpenAI's `tools`, `tool_choice` and `parallel_tool_calls` of chat completions.
 Result<RequestTools> read_chat_tools(FieldReader& fields);

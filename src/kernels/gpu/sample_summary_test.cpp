@@ -34,15 +34,14 @@ class SampleSummaryTest : public testing::TestWithParam<testing_gpu::EmulationKi
     Emulation gpu(GetParam(), order);
     const size_t count = scales.size();
     const auto vocab = static_cast<uint32_t>(rows.size() / count);
-    const SummarizeLogitsArgs args{
-        .logits = gpu.copy(rows),
-        .vocab_size = vocab,
-        .exponent_scales = gpu.copy(scales),
-        .summaries = gpu.zeros<LogitsSummary>(count),
-        .candidates = gpu.zeros<LikelyToken>(count * kMaxCandidates),
-        .maxima = gpu.zeros<uint32_t>(count * summary_spans(vocab)),
-        .parts = gpu.zeros<SummaryPart>(count * summary_tiles(vocab)),
-        .finished = gpu.zeros<uint32_t>(count)};
+    const SummarizeLogitsArgs args{.logits = gpu.copy(rows),
+                                   .vocab_size = vocab,
+                                   .exponent_scales = gpu.copy(scales),
+                                   .summaries = gpu.zeros<LogitsSummary>(count),
+                                   .candidates = gpu.zeros<LikelyToken>(count * kMaxCandidates),
+                                   .maxima = gpu.zeros<uint32_t>(count * summary_spans(vocab)),
+                                   .parts = gpu.zeros<SummaryPart>(count * summary_tiles(vocab)),
+                                   .finished = gpu.zeros<uint32_t>(count)};
     gpu.kernels().summarize_logits(args, static_cast<uint32_t>(count));
     gpu.check();
     EXPECT_EQ(gpu.read(args.finished, count), std::vector<uint32_t>(count));
