@@ -2,6 +2,9 @@
 
 // The engine without its thread: everything that happens in a step, in order. Time, randomness, the
 // model and the listeners come from outside, so that a simulator runs this very code.
+//
+// Sinks and observers are called in the middle of a step, or of a cancel: they must not call the
+// core. Engine's functions they may call: those post to its mailbox.
 
 #include <cstdint>
 #include <memory>

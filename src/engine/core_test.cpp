@@ -4,6 +4,8 @@
 
 #include <gtest/gtest.h>
 
+#include <algorithm>
+#include <iterator>
 #include <string>
 #include <utility>
 #include <vector>
@@ -20,7 +22,8 @@ using Log = std::vector<std::string>;
 class CountingModel final : public StepModel {
  public:
   explicit CountingModel(Log& log) : log_(log) {}
-  void fail_next_start() { fails_ = true; }
+  void fail_next_start() { start_fails_ = true; }
+  void fail_next_finish() { finish_fails_ = true; }
 
   Result<Activations> forward(const Batch& batch) override {
     logits_.assign(batch.logits_rows.size() * kCoreVocabulary, 0.0f);
@@ -33,18 +36,20 @@ class CountingModel final : public StepModel {
   Result<void> start(const Batch& batch, std::span<const LogitsUse> uses) override {
     EXPECT_EQ(uses.size(), batch.logits_rows.size());
     log_.emplace_back("start");
-    if (std::exchange(fails_, false)) return fail(ErrorCode::internal, "it does not start");
+    if (std::exchange(start_fails_, false)) return fail(ErrorCode::internal, "it does not start");
     return StepModel::start(batch, uses);
   }
   Result<StepLogits> finish() override {
     log_.emplace_back("finish");
+    if (std::exchange(finish_fails_, false)) return fail(ErrorCode::internal, "it does not end");
     return StepModel::finish();
   }
 
  private:
   Log& log_;
   std::vector<float> logits_;
-  bool fails_ = false;
+  bool start_fails_ = false;
+  bool finish_fails_ = false;
 };
 
 class LoggingSink final : public EventSink {
@@ -64,13 +69,18 @@ class LoggingSink final : public EventSink {
 class EngineCoreTest : public testing::Test {
  protected:
   RequestId add(const std::string& name, TokenId first, int64_t max_tokens) {
+    return add_to(core_, name, first, max_tokens);
+  }
+  RequestId add_to(EngineCore& core, const std::string& name, TokenId first, int64_t max_tokens,
+                   bool ignore_eos = false) {
     GenerationRequest request{.prompt_ids = {first}};
     request.sampling.temperature = 0;
     request.sampling.max_tokens = max_tokens;
     request.sampling.seed = 1;
-    core_.add(std::make_unique<Sequence>(++last_id_, std::move(request),
-                                         std::make_shared<LoggingSink>(log_, name),
-                                         bundled_tokenizer(), clock_.now()));
+    request.sampling.ignore_eos = ignore_eos;
+    core.add(std::make_unique<Sequence>(++last_id_, std::move(request),
+                                        std::make_shared<LoggingSink>(log_, name),
+                                        bundled_tokenizer(), clock_.now()));
     return last_id_;
   }
   /// What has happened since the last call.
@@ -127,6 +137,48 @@ TEST_F(EngineCoreTest, CancelAndPauseDoNotOvertakeTokens) {
   core_.step();
   core_.cancel_all();
   EXPECT_EQ(news(), (Log{"start", "finish", "b 10", "b cancelled"}));
+}
+
+TEST_F(EngineCoreTest, WhoIsPreemptedHearsOfWhatWasChosenBefore) {
+  // Both need a second block with their 17th token, and there is one for one of them.
+  EngineCore core({.max_num_seqs = 4, .max_num_batched_tokens = 16, .num_kv_blocks = 3},
+                  PrefixIndex::Key{}, {15}, model_, clock_, observer_);
+  add_to(core, "a", 3, 20, true);
+  add_to(core, "b", 7, 20, true);
+  for (int i = 0; i < 16; ++i)
+    core.step();
+  Log all = news();
+  core.step();
+  ASSERT_EQ(core.scheduler().num_waiting(), 1);
+  const Log preempting = news();
+  EXPECT_EQ(preempting, (Log{"start", "a 3", "b 7", "finish"}));
+  all.insert(all.end(), preempting.begin(), preempting.end());
+  while (!core.is_idle())
+    core.step();
+  const Log rest = news();
+  all.insert(all.end(), rest.begin(), rest.end());
+  for (const auto& [name, first] : {std::pair{"a", 3}, std::pair{"b", 7}}) {
+    Log heard, expected;
+    std::ranges::copy_if(all, std::back_inserter(heard),
+                         [&](const std::string& entry) { return entry.starts_with(name); });
+    for (int i = 1; i <= 20; ++i)
+      expected.push_back(std::string(name) + " " + std::to_string((first + i) % kCoreVocabulary));
+    expected.push_back(std::string(name) + " length");
+    EXPECT_EQ(heard, expected);
+  }
+}
+
+TEST_F(EngineCoreTest, AStepThatDoesNotEndIsTheEndOfItsRequests) {
+  add("a", 3, 9);
+  core_.step();
+  news();
+  model_.fail_next_finish();
+  core_.step();
+  EXPECT_EQ(news(), (Log{"start", "a 4", "finish", "a error"}));
+  EXPECT_TRUE(core_.is_idle());
+  add("b", 3, 1);
+  core_.step();
+  EXPECT_EQ(news(), (Log{"start", "finish", "b 4", "b length"}));
 }
 
 TEST_F(EngineCoreTest, AStepThatDoesNotStartIsTheEndOfItsRequests) {

@@ -310,8 +310,17 @@ TEST(Engine, APausedRequestCanBeCancelled) {
   EXPECT_EQ(engine->stats().free_kv_blocks, engine->num_kv_blocks());
 }
 
-TEST(Engine, TheDestructorTellsEveryRequestOnce) {
+/// Counts what was chosen for requests that have ended.
+class GeneratedTokens final : public EngineObserver {
+ public:
+  void on_finish(const RequestReport& report) override { count += report.num_generated_tokens; }
+  int64_t count = 0;
+};
+
+TEST(Engine, TheDestructorTellsEveryRequestOnceAndAllThatWasChosen) {
   EngineOptions options = small_options();
+  const auto generated = std::make_shared<GeneratedTokens>();
+  options.observer = generated;
   options.max_num_seqs = 3;
   options.max_model_len = 4096;
   auto engine = start(options);
@@ -321,10 +330,14 @@ TEST(Engine, TheDestructorTellsEveryRequestOnce) {
   listeners[0]->wait_for_tokens(2);                      // three are running, two are waiting
   listeners.push_back(submit(*engine, long_request()));  // perhaps not taken by the engine yet
   engine.reset();
+  int64_t num_told = 0;
   for (const auto& listener : listeners) {
     EXPECT_EQ(listener->num_ends(), 1);
     EXPECT_EQ(listener->wait_for_end().finish_reason, FinishReason::cancelled);
+    num_told += static_cast<int64_t>(listener->num_tokens());
   }
+  EXPECT_GE(num_told, 2);
+  EXPECT_EQ(num_told, generated->count);
 }
 
 TEST(Engine, RefusesWhatItCannotCompute) {
