@@ -15,6 +15,7 @@
 
 #include "base/clock.h"
 #include "base/free_memory.h"
+#include "base/percentile.h"
 #include "base/thread_pool.h"
 #include "kernels/cpu/limit_kernels.h"
 
@@ -124,9 +125,8 @@ LimitFigure figure_of_loop(const LimitLoop& loop, ThreadPool& pool, double per_r
   std::vector<double> speeds(static_cast<size_t>(effort.runs));
   for (double& speed : speeds)
     speed = per_repeat * static_cast<double>(repeats) / seconds_of_loop(loop, pool, repeats);
-  std::sort(speeds.begin(), speeds.end());
   return {
-      .threads = pool.num_threads(), .median = speeds[speeds.size() / 2], .best = speeds.back()};
+      .threads = pool.num_threads(), .median = median_of(speeds), .best = std::ranges::max(speeds)};
 }
 
 LimitFigure read_figure(const LimitKernels& kernels, const ReadBuffer& buffer, ThreadPool& pool,
