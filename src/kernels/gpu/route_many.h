@@ -114,9 +114,66 @@ TETRAD_DEVICE void warp_sums(float (&values)[kRouteWarpTokens * kRouteWarpExpert
   if constexpr (kStep > 1) warp_sums<kCount / 2, kStep / 2>(values);
 }
 
+/// sums[t * kRouteWarpExperts + e] += what this lane has of token t times expert e in a stretch;
+/// `x` and `w`: where its columns of the warp's first token and expert stand.
+TETRAD_DEVICE void add_stretch(const float* x, const float* w,
+                               float (&sums)[kRouteWarpTokens * kRouteWarpExperts]) {
+  float weight[kRouteWarpExperts][4];
+  TETRAD_UNROLL
+  for (uint32_t e = 0; e < kRouteWarpExperts; ++e)
+    load_four(w + e * kRouteColumns, weight[e]);
+  TETRAD_UNROLL
+  for (uint32_t t = 0; t < kRouteWarpTokens; ++t) {
+    float four[4];
+    load_four(x + t * kRouteColumns, four);
+    TETRAD_UNROLL
+    for (uint32_t j = 0; j < 4; ++j) {
+      TETRAD_UNROLL
+      for (uint32_t e = 0; e < kRouteWarpExperts; ++e) {
+        float& sum = sums[t * kRouteWarpExperts + e];
+        sum = fused_multiply_add(weight[e][j], four[j], sum);
+      }
+    }
+  }
+}
+
+/// Adds the lanes' sums up and stores the logits of the warp's tokens and experts.
+TETRAD_DEVICE void store_router_logits(const ExpertChoice& choice, uint32_t first_token,
+                                       uint32_t first_expert,
+                                       float (&sums)[kRouteWarpTokens * kRouteWarpExperts]) {
+  constexpr uint32_t kSums = kRouteWarpTokens * kRouteWarpExperts;
+  warp_sums<kSums>(sums);
+  constexpr uint32_t kLeft = kSums / kWarpSize;
+  const uint32_t token = first_token + lane() * kLeft / kRouteWarpExperts;
+  TETRAD_UNROLL
+  for (uint32_t i = 0; i < kLeft; ++i) {
+    const uint32_t expert = first_expert + (lane() * kLeft + i) % kRouteWarpExperts;
+    if (token < choice.num_tokens && expert < choice.num_experts)
+      choice.logits[static_cast<uint64_t>(token) * choice.num_experts + expert] = sums[i];
+  }
+}
+
+/// The last block to get here for its tokens chooses their experts. `shared`: memory that nobody
+/// writes any more.
+TETRAD_DEVICE void choose_for_block(const RouteArgs& args, uint32_t first_token, float* shared) {
+  const ExpertChoice& choice = args.choice;
+  // It is read when is_last_of() writes there.
+  uint32_t* is_last = reinterpret_cast<uint32_t*>(shared);
+  auto& memory = *reinterpret_cast<ChoiceMemory*>(is_last + 4);
+  if (!is_last_of(args.finished + block_y(), tiles_for(choice.num_experts, kRouteBlockExperts),
+                  is_last))
+    return;
+  const float bias = bias_of_thread(choice);
+  for (uint32_t first = first_token;
+       first < first_token + kRouteBlockTokens && first < choice.num_tokens; first += kFewTokens) {
+    const uint32_t left = choice.num_tokens - first;
+    choose_experts(choice, bias, first, left < kFewTokens ? left : kFewTokens, memory, true);
+    sync_block();
+  }
+}
+
 TETRAD_KERNEL(route_many, RouteManyArgs, 256) {
   constexpr uint32_t kStages = kRouteStages<Fragment>;
-  constexpr uint32_t kSums = kRouteWarpTokens * kRouteWarpExperts;
   const uint32_t first_token = block_y() * kRouteBlockTokens;
   const uint32_t first_expert = block_x() * kRouteBlockExperts;
   float* stages = reinterpret_cast<float*>(shared_memory());
@@ -130,7 +187,7 @@ TETRAD_KERNEL(route_many, RouteManyArgs, 256) {
     if (i < stretches) copier.copy(i, i);
     end_copy_group();
   }
-  float sums[kSums];
+  float sums[kRouteWarpTokens * kRouteWarpExperts];
   TETRAD_UNROLL
   for (float& sum : sums)
     sum = 0;
@@ -145,56 +202,13 @@ TETRAD_KERNEL(route_many, RouteManyArgs, 256) {
     if (stretch + kStages - 1 < stretches)
       copier.copy(stretch + kStages - 1, stage == 0 ? kStages - 1 : stage - 1);
     end_copy_group();
-    const float* x =
-        stages + stage * RouteCopier::kStageFloats + my_token * kRouteColumns + lane() * 4;
-    const float* w = stages + stage * RouteCopier::kStageFloats +
-                     (kRouteBlockTokens + my_expert) * kRouteColumns + lane() * 4;
-    float weight[kRouteWarpExperts][4];
-    TETRAD_UNROLL
-    for (uint32_t e = 0; e < kRouteWarpExperts; ++e)
-      load_four(w + e * kRouteColumns, weight[e]);
-    TETRAD_UNROLL
-    for (uint32_t t = 0; t < kRouteWarpTokens; ++t) {
-      float four[4];
-      load_four(x + t * kRouteColumns, four);
-      TETRAD_UNROLL
-      for (uint32_t j = 0; j < 4; ++j) {
-        TETRAD_UNROLL
-        for (uint32_t e = 0; e < kRouteWarpExperts; ++e) {
-          float& sum = sums[t * kRouteWarpExperts + e];
-          sum = fused_multiply_add(weight[e][j], four[j], sum);
-        }
-      }
-    }
+    const float* mine = stages + stage * RouteCopier::kStageFloats + lane() * 4;
+    add_stretch(mine + my_token * kRouteColumns,
+                mine + (kRouteBlockTokens + my_expert) * kRouteColumns, sums);
     stage = stage == kStages - 1 ? 0 : stage + 1;
   }
-
-  warp_sums<kSums>(sums);
-  constexpr uint32_t kLeft = kSums / kWarpSize;
-  const uint32_t token = first_token + my_token + lane() * kLeft / kRouteWarpExperts;
-  TETRAD_UNROLL
-  for (uint32_t i = 0; i < kLeft; ++i) {
-    const uint32_t expert = first_expert + my_expert + (lane() * kLeft + i) % kRouteWarpExperts;
-    if (token < args.route.choice.num_tokens && expert < args.route.choice.num_experts)
-      args.route.choice
-          .logits[static_cast<uint64_t>(token) * args.route.choice.num_experts + expert] = sums[i];
-  }
-
-  // The stages are read when is_last_of() writes there.
-  uint32_t* is_last = reinterpret_cast<uint32_t*>(stages);
-  auto& memory = *reinterpret_cast<ChoiceMemory*>(is_last + 4);
-  if (!is_last_of(args.route.finished + block_y(),
-                  tiles_for(args.route.choice.num_experts, kRouteBlockExperts), is_last))
-    return;
-  const float bias = bias_of_thread(args.route.choice);
-  for (uint32_t first = first_token;
-       first < first_token + kRouteBlockTokens && first < args.route.choice.num_tokens;
-       first += kFewTokens) {
-    const uint32_t left = args.route.choice.num_tokens - first;
-    choose_experts(args.route.choice, bias, first, left < kFewTokens ? left : kFewTokens, memory,
-                   true);
-    sync_block();
-  }
+  store_router_logits(args.route.choice, first_token + my_token, first_expert + my_expert, sums);
+  choose_for_block(args.route, first_token, stages);
 }
 
 }  // namespace TETRAD_MACHINE
