@@ -28,7 +28,8 @@ class SummarisedRows {
         kernels_(gpu::GpuKernels::create(*device_).value()),
         memory_(*device_),
         vocab_size_(vocab_size) {
-    EXPECT_TRUE(logits_.allocate(memory_, num_rows, vocab_size));
+    EXPECT_TRUE(logits_.allocate(
+        memory_, {.rows_at_once = num_rows, .max_rows = num_rows, .vocab_size = vocab_size}));
   }
 
   StepLogits put(const std::vector<std::vector<float>>& rows, const std::vector<LogitsUse>& uses) {
@@ -42,7 +43,8 @@ class SummarisedRows {
     const auto count = static_cast<uint32_t>(rows.size());
     kernels_.summarize_logits(logits_.summarize_args(on_device, count), count);
     EXPECT_TRUE(kernels_.status());
-    EXPECT_TRUE(logits_.copy(count, uses));
+    EXPECT_TRUE(logits_.begin(count, uses));
+    EXPECT_TRUE(logits_.copy(0, count));
     return {logits_, std::ssize(rows)};
   }
 

@@ -39,6 +39,12 @@ void GpuModel::enqueue_logits(uint32_t first, uint32_t count) {
   norm_product(weights_.lm_head, b.last, weights_.norm, count, logits_->device());
 }
 
+void GpuModel::enqueue_told_logits(uint32_t first, uint32_t count) {
+  enqueue_logits(first, count);
+  kernels_.summarize_logits(logits_->summarize_args(inputs_->exponent_scales.device + first, count),
+                            count);
+}
+
 /// residual += attention(norm(residual)); residual += experts(norm(residual)).
 void GpuModel::decoder_layer(size_t index) {
   const GpuLayer& layer = weights_.layers[index];
@@ -155,17 +161,41 @@ void GpuModel::attention(size_t index) {
 /// residual += Σ weight_e · w2_e (silu(w1_e h) ⊙ w3_e h) over the chosen experts e, h the norm.
 void GpuModel::experts(const GpuLayer& layer) {
   Buffers& b = *buffers_;
-  const auto num_experts = static_cast<uint32_t>(config_.num_local_experts);
-  const auto top_k = static_cast<uint32_t>(config_.num_experts_per_tok);
+  const gpu::ExpertChoice choice = route(layer);
   const uint32_t num_tokens = shape().num_tokens;
-  const uint32_t num_pairs = num_tokens * top_k;
-  const gpu::ExpertChoice choice{.logits = b.router_logits,
-                                 .bias = layer.routing_bias,
-                                 .num_experts = num_experts,
-                                 .num_experts_per_tok = top_k,
-                                 .num_tokens = num_tokens,
-                                 .expert_ids = b.expert_ids,
-                                 .weights = b.expert_weights};
+  const uint32_t num_pairs = num_tokens * choice.num_experts_per_tok;
+  // The experts' weights are read once for a few tokens each; for many, tiles of tokens are worth
+  // it.
+  const bool is_few = num_tokens <= kernels_.tuning().max_decode_expert_tokens;
+  const gpu::TokenTiles tiles{
+      .token_tile =
+          is_few ? 0 : kernels_.gemm_token_tile(layer.w1.format, num_pairs, choice.num_experts),
+      .tiles = b.token_tiles,
+      .num_tiles = b.num_token_tiles};
+  if (num_tokens > gpu::kFewTokens)
+    kernels_.group_by_expert({.expert_ids = b.expert_ids,
+                              .num_pairs = num_pairs,
+                              .num_experts = choice.num_experts,
+                              .lists = b.lists,
+                              .tiles = tiles});
+  if (is_few) {
+    experts_by_token(layer, choice);
+  } else {
+    experts_by_tile(layer, choice, tiles);
+  }
+}
+
+/// The norm of each token, and who computes it; of few tokens the experts' first kernel chooses.
+gpu::ExpertChoice GpuModel::route(const GpuLayer& layer) {
+  Buffers& b = *buffers_;
+  const gpu::ExpertChoice choice{
+      .logits = b.router_logits,
+      .bias = layer.routing_bias,
+      .num_experts = static_cast<uint32_t>(config_.num_local_experts),
+      .num_experts_per_tok = static_cast<uint32_t>(config_.num_experts_per_tok),
+      .num_tokens = shape().num_tokens,
+      .expert_ids = b.expert_ids,
+      .weights = b.expert_weights};
   const gpu::RouteArgs route{.residual = b.residual,
                              .norm_weight = layer.post_attention_layernorm,
                              .eps = static_cast<float>(config_.rms_norm_eps),
@@ -175,63 +205,58 @@ void GpuModel::experts(const GpuLayer& layer) {
                              .normed_stride = b.normed_stride,
                              .choice = choice,
                              .finished = b.route_finished};
-  if (num_tokens < gpu::kRouteManyTokens) {
+  if (choice.num_tokens < gpu::kRouteManyTokens) {
     kernels_.route(route);
   } else {
     // The experts' products are not there yet, and their memory is wide enough.
     kernels_.route_many({.route = route, .rows = b.products});
   }
+  return choice;
+}
 
-  // The experts' weights are read once for a few tokens each; for many, tiles of tokens are worth
-  // it.
-  const bool is_few = num_tokens <= kernels_.tuning().max_decode_expert_tokens;
-  gpu::TokenTiles tiles{
-      .token_tile = is_few ? 0 : kernels_.gemm_token_tile(layer.w1.format, num_pairs, num_experts),
-      .tiles = b.token_tiles,
-      .num_tiles = b.num_token_tiles};
-  if (num_tokens > gpu::kFewTokens)
-    kernels_.group_by_expert({.expert_ids = b.expert_ids,
-                              .num_pairs = num_pairs,
-                              .num_experts = num_experts,
+void GpuModel::experts_by_token(const GpuLayer& layer, const gpu::ExpertChoice& choice) {
+  Buffers& b = *buffers_;
+  const gpu::ExpertsUpArgs up{.w1 = layer.w1,
+                              .w3 = layer.w3,
+                              .expert_stride = weights_.up_stride,
+                              .x = b.normed,
+                              .x_stride = b.normed_stride,
+                              .choice = choice,
                               .lists = b.lists,
-                              .tiles = tiles});
-  if (is_few) {
-    const gpu::ExpertsUpArgs up{.w1 = layer.w1,
-                                .w3 = layer.w3,
-                                .expert_stride = weights_.up_stride,
-                                .x = b.normed,
-                                .x_stride = b.normed_stride,
-                                .choice = choice,
-                                .lists = b.lists,
-                                .hidden = b.hidden,
-                                .hidden_stride = b.hidden_stride};
-    kernels_.experts_up(with_codebook(up), num_experts);
-    const gpu::ExpertsDownArgs down{.w2 = layer.w2,
-                                    .expert_stride = weights_.down_stride,
-                                    .hidden = b.hidden,
-                                    .hidden_stride = b.hidden_stride,
-                                    .num_experts_per_tok = top_k,
-                                    .num_tokens = num_tokens,
-                                    .lists = b.lists,
-                                    .products = b.products,
-                                    .weights = b.expert_weights,
-                                    .expert_ids = b.expert_ids,
-                                    .num_experts = num_experts,
-                                    .residual = b.residual,
-                                    .finished = b.down_finished};
-    return kernels_.experts_down(with_codebook(down), num_experts);
-  }
+                              .hidden = b.hidden,
+                              .hidden_stride = b.hidden_stride};
+  kernels_.experts_up(with_codebook(up), choice.num_experts);
+  const gpu::ExpertsDownArgs down{.w2 = layer.w2,
+                                  .expert_stride = weights_.down_stride,
+                                  .hidden = b.hidden,
+                                  .hidden_stride = b.hidden_stride,
+                                  .num_experts_per_tok = choice.num_experts_per_tok,
+                                  .num_tokens = choice.num_tokens,
+                                  .lists = b.lists,
+                                  .products = b.products,
+                                  .weights = b.expert_weights,
+                                  .expert_ids = b.expert_ids,
+                                  .num_experts = choice.num_experts,
+                                  .residual = b.residual,
+                                  .finished = b.down_finished};
+  kernels_.experts_down(with_codebook(down), choice.num_experts);
+}
+
+void GpuModel::experts_by_tile(const GpuLayer& layer, const gpu::ExpertChoice& choice,
+                               const gpu::TokenTiles& tiles) {
+  Buffers& b = *buffers_;
+  const uint32_t num_pairs = choice.num_tokens * choice.num_experts_per_tok;
   const gpu::ExpertsUpGemmArgs up{.w1 = layer.w1,
                                   .w3 = layer.w3,
                                   .expert_stride = weights_.up_stride,
                                   .x = b.normed,
                                   .x_stride = b.normed_stride,
-                                  .num_experts_per_tok = top_k,
+                                  .num_experts_per_tok = choice.num_experts_per_tok,
                                   .lists = b.lists,
                                   .tiles = tiles,
                                   .hidden = b.hidden,
                                   .hidden_stride = b.hidden_stride};
-  kernels_.experts_up_gemm(with_codebook(up), num_pairs, num_experts);
+  kernels_.experts_up_gemm(with_codebook(up), num_pairs, choice.num_experts);
   const gpu::ExpertsDownGemmArgs down{.w2 = layer.w2,
                                       .expert_stride = weights_.down_stride,
                                       .hidden = b.hidden,
@@ -240,13 +265,13 @@ void GpuModel::experts(const GpuLayer& layer) {
                                       .tiles = tiles,
                                       .products = b.products,
                                       .products_stride = layer.w2.rows};
-  kernels_.experts_down_gemm(with_codebook(down), num_pairs, num_experts);
+  kernels_.experts_down_gemm(with_codebook(down), num_pairs, choice.num_experts);
   kernels_.combine_experts({.products = b.products,
                             .weights = b.expert_weights,
-                            .num_experts_per_tok = top_k,
+                            .num_experts_per_tok = choice.num_experts_per_tok,
                             .residual = b.residual,
                             .hidden_size = layer.w2.rows},
-                           num_tokens);
+                           choice.num_tokens);
 }
 
 }  // namespace tetrad

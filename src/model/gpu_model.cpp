@@ -130,11 +130,34 @@ Result<void> GpuModel::allocate_kv_cache(int64_t num_kv_blocks) {
 }
 
 Result<void> GpuModel::allocate(std::span<const KvScales> kv_scales) {
+  buffers_->scales.assign(kv_scales.begin(), kv_scales.end());
+  GpuMemory& memory = *step_memory_;
+  const int64_t tokens = limits_.max_num_batched_tokens;
+  TETRAD_TRY(inputs_->allocate(
+      memory, {.max_num_batched_tokens = tokens,
+               .max_num_seqs = limits_.max_num_seqs,
+               .max_model_len = limits_.max_model_len,
+               .query_group = config_.num_attention_heads / config_.num_key_value_heads,
+               .prefill_columns = kernels_.prefill_columns()}));
+  TETRAD_TRY(logits_->allocate(memory,
+                               {.rows_at_once = std::min(limits_.max_logits_rows, tokens),
+                                .max_rows = tokens,
+                                .vocab_size = config_.vocab_size},
+                               [this](int64_t row) {
+                                 enqueue_logits(static_cast<uint32_t>(row), 1);
+                                 return kernels_.status();
+                               }));
+  TETRAD_TRY(allocate_activations());
+  TETRAD_TRY(allocate_attention());
+  return copy_rotation();
+}
+
+Result<void> GpuModel::allocate_activations() {
   GpuMemory& memory = *step_memory_;
   Buffers& b = *buffers_;
   const int64_t tokens = limits_.max_num_batched_tokens;
   const int64_t pairs = tokens * config_.num_experts_per_tok;
-  const int64_t seqs = limits_.max_num_seqs;
+  const int64_t experts = config_.num_local_experts;
   const auto padded = [](int64_t cols) {
     return static_cast<uint32_t>((cols + gpu::kTileColumns - 1) / gpu::kTileColumns *
                                  gpu::kTileColumns);
@@ -142,45 +165,46 @@ Result<void> GpuModel::allocate(std::span<const KvScales> kv_scales) {
   b.normed_stride = padded(config_.hidden_size);
   b.hidden_stride = padded(config_.intermediate_size);
   b.attended_stride = padded(config_.q_size());
-  b.scales.assign(kv_scales.begin(), kv_scales.end());
-
-  TETRAD_TRY(inputs_->allocate(
-      memory, {.max_num_batched_tokens = tokens,
-               .max_num_seqs = seqs,
-               .max_model_len = limits_.max_model_len,
-               .query_group = config_.num_attention_heads / config_.num_key_value_heads,
-               .prefill_columns = kernels_.prefill_columns()}));
-  TETRAD_TRY(logits_->allocate(memory, limits_.max_logits_rows, config_.vocab_size));
 
   TETRAD_ASSIGN(b.residual, memory.array<float>(tokens * config_.hidden_size));
   TETRAD_ASSIGN(b.qkv, memory.array<float>(tokens * (config_.q_size() + 2 * config_.kv_size())));
-  TETRAD_ASSIGN(b.last, memory.array<float>(limits_.max_logits_rows * config_.hidden_size));
+  TETRAD_ASSIGN(b.last, memory.array<float>(logits_->rows_at_once() * config_.hidden_size));
   TETRAD_ASSIGN(b.normed, memory.zeros<uint16_t>(tokens * b.normed_stride));
   TETRAD_ASSIGN(b.q, memory.array<uint16_t>(tokens * config_.q_size()));
   TETRAD_ASSIGN(b.attended, memory.zeros<uint16_t>(tokens * b.attended_stride));
   TETRAD_ASSIGN(b.hidden, memory.zeros<uint16_t>(pairs * b.hidden_stride));
   TETRAD_ASSIGN(b.products, memory.array<float>(pairs * config_.hidden_size));
-  TETRAD_ASSIGN(b.router_logits, memory.array<float>(tokens * config_.num_local_experts));
+  TETRAD_ASSIGN(b.router_logits, memory.array<float>(tokens * experts));
   TETRAD_ASSIGN(b.expert_ids, memory.array<int32_t>(pairs));
   TETRAD_ASSIGN(b.expert_weights, memory.array<float>(pairs));
-  TETRAD_ASSIGN(b.lists.expert_offsets, memory.array<uint32_t>(config_.num_local_experts + 1));
+  TETRAD_ASSIGN(b.lists.expert_offsets, memory.array<uint32_t>(experts + 1));
   TETRAD_ASSIGN(b.lists.sorted_pairs, memory.array<uint32_t>(pairs));
-  TETRAD_ASSIGN(b.lists.active, memory.array<gpu::ActiveExpert>(config_.num_local_experts));
+  TETRAD_ASSIGN(b.lists.active, memory.array<gpu::ActiveExpert>(experts));
   TETRAD_ASSIGN(b.lists.num_active, memory.array<uint32_t>(1));
-  TETRAD_ASSIGN(b.token_tiles, memory.array<uint32_t>(pairs + config_.num_local_experts));
+  TETRAD_ASSIGN(b.token_tiles, memory.array<uint32_t>(pairs + experts));
   TETRAD_ASSIGN(b.num_token_tiles, memory.array<uint32_t>(1));
   TETRAD_ASSIGN(b.route_finished, memory.zeros<uint32_t>(tokens));
   TETRAD_ASSIGN(b.down_finished, memory.zeros<uint32_t>(config_.hidden_size));
-  TETRAD_ASSIGN(b.attend_finished, memory.zeros<uint32_t>(seqs * config_.num_key_value_heads));
+  return {};
+}
 
+Result<void> GpuModel::allocate_attention() {
+  GpuMemory& memory = *step_memory_;
+  Buffers& b = *buffers_;
+  const int64_t seqs = limits_.max_num_seqs;
+  const int64_t kv_heads = config_.num_key_value_heads;
+  TETRAD_ASSIGN(b.attend_finished, memory.zeros<uint32_t>(seqs * kv_heads));
   b.partial_floats = kernels_.partial_floats(static_cast<uint32_t>(config_.head_dim));
   // Every sequence's groups are rounded up to a power of two.
   const int64_t most_groups = std::bit_ceil(
       static_cast<uint64_t>(std::max<int64_t>(limits_.max_model_len / gpu::kGroupKeys + 1, 1)));
   b.max_partials = std::max(most_groups, std::min(seqs * most_groups, int64_t{4096}));
-  TETRAD_ASSIGN(b.attend_partial, memory.array<float>(b.max_partials * config_.num_key_value_heads *
-                                                      b.partial_floats));
+  TETRAD_ASSIGN(b.attend_partial,
+                memory.array<float>(b.max_partials * kv_heads * b.partial_floats));
+  return {};
+}
 
+Result<void> GpuModel::copy_rotation() {
   const int64_t half = config_.rotary_dim / 2;
   std::vector<float> rotation(static_cast<size_t>(limits_.max_model_len * half * 2));
   for (int64_t j = 0; j < half; ++j) {
@@ -194,19 +218,16 @@ Result<void> GpuModel::allocate(std::span<const KvScales> kv_scales) {
       rotation[at + 1] = static_cast<float>(std::sin(angle));
     }
   }
-  TETRAD_ASSIGN(b.rotation, memory.array<float>(static_cast<int64_t>(rotation.size())));
-  TETRAD_TRY(device_->copy_to_device(reinterpret_cast<DeviceAddress>(b.rotation), rotation.data(),
-                                     static_cast<int64_t>(rotation.size() * sizeof(float))));
+  float*& on_device = buffers_->rotation;
+  TETRAD_ASSIGN(on_device, step_memory_->array<float>(std::ssize(rotation)));
+  TETRAD_TRY(device_->copy_to_device(reinterpret_cast<DeviceAddress>(on_device), rotation.data(),
+                                     std::ssize(rotation) * int64_t{sizeof(float)}));
   return device_->synchronize();
 }
 
 Result<void> GpuModel::copy_inputs(const Batch& batch, std::span<const LogitsUse> uses) {
   TETRAD_TRY(inputs_->fill(batch, uses));
   return inputs_->copy_to(*device_);
-}
-
-uint32_t GpuModel::rows_at_once() const {
-  return static_cast<uint32_t>(std::min(limits_.max_logits_rows, limits_.max_num_batched_tokens));
 }
 
 Result<Activations> GpuModel::forward(const Batch& batch) {
@@ -228,14 +249,23 @@ Result<void> GpuModel::start(const Batch& batch, std::span<const LogitsUse> uses
 }
 
 Result<void> GpuModel::enqueue_step(std::span<const LogitsUse> uses) {
-  if (shape().num_logits > rows_at_once()) return compute_many_logits();
+  TETRAD_TRY(logits_->begin(shape().num_logits, uses));
+  if (has_many_logits()) {
+    enqueue();
+    return kernels_.status();
+  }
   const bool is_decode = shape().num_items == 0 && shape().num_tokens <= kMaxGraphTokens;
   TETRAD_TRY(use_graphs_ && is_decode ? replay() : compute());
-  return logits_->copy(shape().num_logits, uses);
+  return logits_->copy(0, shape().num_logits);
 }
 
 Result<StepLogits> GpuModel::finish() {
-  if (auto done = device_->synchronize(); !done) {
+  Result<void> done;
+  if (has_many_logits()) done = compute_many_logits();
+  // Whatever there was: nothing is under way when this returns.
+  Result<void> waited = device_->synchronize();
+  if (done) done = std::move(waited);
+  if (!done) {
     inputs_->forget_tables();
     return tl::unexpected(std::move(done.error()));
   }
@@ -244,12 +274,7 @@ Result<StepLogits> GpuModel::finish() {
 
 Result<void> GpuModel::compute() {
   enqueue();
-  if (shape().num_logits > 0) {
-    enqueue_logits(0, shape().num_logits);
-    kernels_.summarize_logits(
-        logits_->summarize_args(inputs_->exponent_scales.device, shape().num_logits),
-        shape().num_logits);
-  }
+  if (shape().num_logits > 0) enqueue_told_logits(0, shape().num_logits);
   return kernels_.status();
 }
 
@@ -269,14 +294,14 @@ Result<void> GpuModel::replay() {
   return device_->launch(graphs_.add(shape(), std::move(*recorded)));
 }
 
+/// They take each other's place on the device, and their copies wait for it: nothing for start().
 Result<void> GpuModel::compute_many_logits() {
-  TETRAD_TRY(logits_->many(shape().num_logits));
-  enqueue();
-  for (uint32_t first = 0; first < shape().num_logits; first += rows_at_once()) {
-    const uint32_t count = std::min(rows_at_once(), shape().num_logits - first);
-    enqueue_logits(first, count);
+  const auto at_once = static_cast<uint32_t>(logits_->rows_at_once());
+  for (uint32_t first = 0; first < shape().num_logits; first += at_once) {
+    const uint32_t count = std::min(at_once, shape().num_logits - first);
+    enqueue_told_logits(first, count);
     TETRAD_TRY(kernels_.status());
-    TETRAD_TRY(logits_->copy_to_many(first, count));
+    TETRAD_TRY(logits_->copy(first, count));
   }
   return {};
 }

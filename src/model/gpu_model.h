@@ -26,7 +26,7 @@ struct GpuModelLimits {
   int64_t num_kv_blocks = 0;
   int64_t max_num_batched_tokens = 2048;
   int64_t max_num_seqs = 64;
-  /// Rows whose logits are computed at once; more are computed in pieces of so many.
+  /// Rows whose logits are computed at once; more are computed in pieces of so many, in finish().
   int64_t max_logits_rows = 64;
   int64_t max_model_len = 0;
 };
@@ -84,6 +84,10 @@ class GpuModel {
            std::unique_ptr<GpuMemory> memory, GpuWeights weights, const GpuModelLimits& limits);
 
   Result<void> allocate(std::span<const KvScales> kv_scales);
+  Result<void> allocate_activations();
+  Result<void> allocate_attention();
+  /// Cosines and sines for all positions.
+  Result<void> copy_rotation();
   Result<void> copy_inputs(const Batch& batch, std::span<const LogitsUse> uses);
   Result<void> enqueue_step(std::span<const LogitsUse> uses);
   /// The launches of a step; what they compute on is what copy_inputs() left.
@@ -91,19 +95,27 @@ class GpuModel {
   const GpuStepShape& shape() const { return inputs_->shape(); }
   /// Those that make logits of rows first … first + count - 1 of shape().num_logits.
   void enqueue_logits(uint32_t first, uint32_t count);
-  /// Both, and what is to be known of the rows, for as many as fit at once; replay() by a graph if
-  /// there is one.
+  /// The same, and what is to be known of the rows.
+  void enqueue_told_logits(uint32_t first, uint32_t count);
+  /// All launches of a step whose rows of logits fit at once; replay() by a graph if there is one.
   Result<void> compute();
   Result<void> replay();
-  /// Rows beyond rows_at_once(), piece by piece, all of them copied.
+  /// The logits of one whose rows do not, piece by piece.
   Result<void> compute_many_logits();
-  uint32_t rows_at_once() const;
+  bool has_many_logits() const { return shape().num_logits > logits_->rows_at_once(); }
+  /// time_step() without its end, which is the same after an error.
+  Result<double> time_replays(const Batch& batch, int count);
   void decoder_layer(size_t index);
   void attention(size_t index);
   /// Of these sequences, and of those with several tokens; nothing but in a profile.
   gpu::AttentionWork attention_work(std::span<const int32_t> sequences) const;
   gpu::AttentionWork prefill_work() const;
   void experts(const GpuLayer& layer);
+  gpu::ExpertChoice route(const GpuLayer& layer);
+  /// Of few tokens, each by itself; of many, in tiles of those of an expert.
+  void experts_by_token(const GpuLayer& layer, const gpu::ExpertChoice& choice);
+  void experts_by_tile(const GpuLayer& layer, const gpu::ExpertChoice& choice,
+                       const gpu::TokenTiles& tiles);
   /// out[t] = W norm(residual[t]), for num_rows rows.
   void norm_product(const gpu::PackedMatrix& weight, const float* residual, const float* norm,
                     uint32_t num_rows, float* out);

@@ -52,7 +52,8 @@ Result<int64_t> count_wrong_gpu_summaries(gpu::Device& device, int64_t num_rows,
   TETRAD_ASSIGN(gpu::GpuKernels kernels, gpu::GpuKernels::create(device));
   GpuMemory memory(device);
   GpuLogits logits;
-  TETRAD_TRY(logits.allocate(memory, num_rows, vocab_size));
+  TETRAD_TRY(logits.allocate(
+      memory, {.rows_at_once = num_rows, .max_rows = num_rows, .vocab_size = vocab_size}));
   const std::vector<float> rows = selftest_logits(num_rows, vocab_size);
   TETRAD_TRY(device.copy_to_device(reinterpret_cast<gpu::DeviceAddress>(logits.device()),
                                    rows.data(), std::ssize(rows) * int64_t{sizeof(float)}));
@@ -68,7 +69,8 @@ Result<int64_t> count_wrong_gpu_summaries(gpu::Device& device, int64_t num_rows,
   for (int round = 0; round < 2; ++round) {
     kernels.summarize_logits(logits.summarize_args(on_device, count), count);
     TETRAD_TRY(kernels.status());
-    TETRAD_TRY(logits.copy(count, uses));
+    TETRAD_TRY(logits.begin(count, uses));
+    TETRAD_TRY(logits.copy(0, count));
     TETRAD_TRY(device.synchronize());
     for (int64_t row = 0; row < num_rows; ++row) {
       const std::span<const float> whole(rows.data() + row * vocab_size,

@@ -6,95 +6,56 @@
 #include <cmath>
 #include <limits>
 #include <numeric>
+#include <utility>
 #include <vector>
 
-#include "gpu/emulated_device.h"
-#include "kernels/gpu/emulated_kernels.h"
-#include "model/gpu_model.h"
-#include "model/synthetic_model.h"
-#include "model/watched_device_for_tests.h"
+#include "model/one_layer_gpu_for_tests.h"
 
 namespace tetrad {
 namespace {
 
 constexpr int64_t kStepVocabulary = 5000;
+constexpr int64_t kStepRowsAtOnce = 8;
 constexpr LogitsUse kBest{.is_whole = false};
 constexpr LogitsUse kSampled{.is_whole = false, .temperature = 0.8f};
 constexpr LogitsUse kWhole{};
 
-/// Sequence `number` has blocks, tokens and a length of its own.
-struct SteppedSequence {
-  explicit SteppedSequence(int32_t number_of_sequence) : number(number_of_sequence), blocks(6) {
-    std::iota(blocks.begin(), blocks.end(), number * 6);
-    // In no order, as a server's are.
-    std::swap(blocks[0], blocks[3]);
-  }
-  int32_t number;
-  std::vector<int32_t> blocks;
-  int64_t computed = 0;
+struct SteppedSequence : MadeUpSequence {
+  explicit SteppedSequence(int32_t number_of_sequence) : MadeUpSequence(number_of_sequence, 6) {}
 };
+
+std::vector<float> copy_of(std::span<const float> row) {
+  return {row.begin(), row.end()};
+}
 
 class GpuStep : public testing::TestWithParam<bool> {
  protected:
-  void SetUp() override {
-    model_ = make();
+  void SetUp() override { restart(); }
+
+  void restart(int64_t rows_at_once = kStepRowsAtOnce) {
+    OneLayerGpu gpu(GetParam(), kStepVocabulary,
+                    {.num_kv_blocks = 60,
+                     .max_num_batched_tokens = 40,
+                     .max_num_seqs = 8,
+                     .max_logits_rows = rows_at_once,
+                     .max_model_len = 96},
+                    copies_);
+    model_ = std::move(gpu.model);
+    device_ = gpu.device;
     copies_.clear();
   }
 
-  std::unique_ptr<GpuModel> make() {
-    const ModelConfig config = synthetic_config({.layers = 1,
-                                                 .experts = 8,
-                                                 .vocab = kStepVocabulary,
-                                                 .hidden = 256,
-                                                 .intermediate = 128,
-                                                 .heads = 4,
-                                                 .kv_heads = 2,
-                                                 .head_dim = 64,
-                                                 .experts_per_token = 2})
-                                   .value();
-    auto emulated = GetParam()
-                        ? gpu::open_emulated_device("gfx12", gpu::emulated_gfx12_kernels())
-                        : gpu::open_emulated_device("nvidia", gpu::emulated_nvidia_kernels());
-    auto device = std::make_unique<gpu::WatchedDevice>(std::move(emulated), copies_);
-    device_ = device.get();
-    auto kernels = gpu::GpuKernels::create(*device, gpu::GpuTuning{}).value();
-    return std::move(*GpuModel::create_random(config, 3, std::move(device), kernels,
-                                              {.num_kv_blocks = 60,
-                                               .max_num_batched_tokens = 40,
-                                               .max_num_seqs = 8,
-                                               .max_logits_rows = 8,
-                                               .max_model_len = 96}));
-  }
-
-  /// The next `count` tokens of each, and the last one's logits.
+  /// The next `count` tokens of each, and the logits of the last `num_logits` of them.
   Result<StepLogits> step(const std::vector<SteppedSequence*>& sequences, int64_t count,
-                          std::span<const LogitsUse> uses) {
-    std::vector<int32_t> ids, positions, rows;
-    std::vector<int64_t> slots;
-    std::vector<SequenceSlice> slices;
-    for (SteppedSequence* sequence : sequences) {
-      slices.push_back({.query_start = std::ssize(ids),
-                        .query_len = count,
-                        .context_len = sequence->computed,
-                        .block_table = sequence->blocks});
-      for (int64_t i = 0; i < count; ++i) {
-        const int64_t position = sequence->computed + i;
-        ids.push_back(static_cast<int32_t>((sequence->number * 37 + position * 101) % 4999));
-        positions.push_back(static_cast<int32_t>(position));
-        slots.push_back(sequence->blocks[static_cast<size_t>(position / kKvBlockSize)] *
-                            kKvBlockSize +
-                        position % kKvBlockSize);
-      }
-      rows.push_back(static_cast<int32_t>(ids.size()) - 1);
-    }
-    TETRAD_TRY(model_->start({.token_ids = ids,
-                              .positions = positions,
-                              .slot_mapping = slots,
-                              .sequences = slices,
-                              .logits_rows = rows},
-                             uses));
-    // The batch is gone by now.
-    ids.assign(ids.size(), -1);
+                          std::span<const LogitsUse> uses, int64_t num_logits = 1) {
+    {
+      const std::vector<const MadeUpSequence*> of_batch(sequences.begin(), sequences.end());
+      const MadeUpBatch made_up(of_batch, count, kStepVocabulary, num_logits);
+      const std::vector<LogitsUse> of_rows(uses.begin(), uses.end());
+      TETRAD_TRY(model_->start(made_up.batch(), of_rows));
+    }  // the batch is gone by now
+    copies_before_finish_ = copies_;
+    if (std::exchange(launch_in_finish_fails_, false)) device_->fail_next_launch();
     TETRAD_ASSIGN(const StepLogits logits, model_->finish());
     for (SteppedSequence* sequence : sequences)
       sequence->computed += count;
@@ -125,6 +86,8 @@ class GpuStep : public testing::TestWithParam<bool> {
   }
 
   gpu::WatchedDevice::Copies copies_;
+  gpu::WatchedDevice::Copies copies_before_finish_;
+  bool launch_in_finish_fails_ = false;
   gpu::WatchedDevice* device_ = nullptr;
   std::unique_ptr<GpuModel> model_;
 };
@@ -194,14 +157,13 @@ TEST_P(GpuStep, BringsWhatIsAskedFor) {
 TEST_P(GpuStep, RowsAreThoseOfAForwardPass) {
   std::vector<std::vector<float>> expected;
   for (const bool is_summarised : {false, true}) {
-    model_ = make();
+    restart();
     SteppedSequence one(1), two(2);
     const std::vector<LogitsUse> uses(2, is_summarised ? kSampled : kWhole);
     for (int i = 0; i < 20; ++i) {
       const StepLogits logits = step({&one, &two}, 1, uses).value();
       for (int64_t row = 0; row < 2; ++row) {
-        const std::span<const float> whole = logits.row(row).value();
-        const std::vector<float> copy(whole.begin(), whole.end());
+        const std::vector<float> copy = copy_of(logits.row(row).value());
         if (!is_summarised) {
           expected.push_back(copy);
         } else {
@@ -214,9 +176,7 @@ TEST_P(GpuStep, RowsAreThoseOfAForwardPass) {
 
 TEST_P(GpuStep, AfterAStepThatFailedTheTablesAreRight) {
   const auto row_of = [&](SteppedSequence& sequence) {
-    const StepLogits logits = step({&sequence}, 1, {&kWhole, 1}).value();
-    const std::span<const float> row = logits.row(0).value();
-    return std::vector<float>(row.begin(), row.end());
+    return copy_of(step({&sequence}, 1, {&kWhole, 1}).value().row(0).value());
   };
   SteppedSequence first(1), second(2);
   const auto compute_some = [&](SteppedSequence& sequence) {
@@ -226,13 +186,95 @@ TEST_P(GpuStep, AfterAStepThatFailedTheTablesAreRight) {
   const std::vector<float> expected = row_of(second);
   second.computed = 20;
   compute_some(first);
-  for (int i = 0; i < 3; ++i) {  // launched, recorded, replayed
+  for (int i = 0; i < 4; ++i) {  // launched, recorded, replayed; and when it is waited for
     row_of(first);
     second.computed = 20;
-    device_->fail_next_launch();
+    copies_.clear();
+    if (i < 3) {
+      device_->fail_next_launch();
+    } else {
+      device_->fail_next_wait();
+    }
     EXPECT_FALSE(step({&second}, 1, {&kWhole, 1}));
+    EXPECT_EQ(copies_.waits, 1);  // nothing is under way
     EXPECT_EQ(row_of(second), expected) << "failure " << i;
   }
+}
+
+// More rows of logits than the device has room for are computed in pieces: none of them keeps
+// start() waiting, and of each there is what was asked for.
+TEST_P(GpuStep, ManyRowsComeInPieces) {
+  constexpr int64_t kTokens = 7;
+  constexpr int64_t kRows = 3 * kTokens;
+  static_assert(kRows > 2 * kStepRowsAtOnce);
+  std::vector<std::vector<float>> expected;
+  {
+    restart(kRows);
+    std::vector<SteppedSequence> all{SteppedSequence(0), SteppedSequence(1), SteppedSequence(2)};
+    const std::vector<LogitsUse> whole(kRows, kWhole);
+    const StepLogits logits = step({&all[0], &all[1], &all[2]}, kTokens, whole, kTokens).value();
+    for (int64_t row = 0; row < kRows; ++row)
+      expected.push_back(copy_of(logits.row(row).value()));
+  }
+  restart();
+  std::vector<LogitsUse> uses;
+  for (int64_t row = 0; row < kRows; ++row)
+    uses.push_back(row % 5 < 2 ? kWhole : row % 5 == 2 ? kBest : kSampled);
+  std::vector<SteppedSequence> owned{SteppedSequence(0), SteppedSequence(1), SteppedSequence(2)};
+  const StepLogits logits = step({&owned[0], &owned[1], &owned[2]}, kTokens, uses, kTokens).value();
+  EXPECT_TRUE(copies_before_finish_.to_host.empty());
+  EXPECT_EQ(copies_before_finish_.waits, 0);
+  ASSERT_EQ(logits.num_rows(), kRows);
+  constexpr int64_t kRowBytes = kStepVocabulary * int64_t{sizeof(float)};
+  int64_t rows_brought = 0;
+  for (const int64_t bytes : copies_.to_host)
+    if (bytes % kRowBytes == 0) rows_brought += bytes / kRowBytes;  // no list has that size
+  EXPECT_EQ(rows_brought, std::ranges::count(uses, true, &LogitsUse::is_whole));
+
+  // All that was told first: the row itself takes another's place on the device.
+  for (int64_t row = 0; row < kRows; ++row) {
+    const LogitsUse& use = uses[static_cast<size_t>(row)];
+    const auto summary = logits.summary(row);
+    ASSERT_EQ(summary.has_value(), !use.is_whole) << row;
+    if (summary) expect_summary(*summary, expected[static_cast<size_t>(row)], use);
+  }
+  for (const int64_t row : {20, 0, 3, 17, 4, 3}) {
+    EXPECT_EQ(copy_of(logits.row(row).value()), expected[static_cast<size_t>(row)]) << row;
+  }
+  // A step like others comes after it.
+  EXPECT_TRUE(step({&owned[1]}, 1, {&kBest, 1}).value().summary(0));
+}
+
+TEST_P(GpuStep, APieceThatFailsIsTheStepsFailure) {
+  SteppedSequence sequence(0);
+  launch_in_finish_fails_ = true;
+  EXPECT_FALSE(step({&sequence}, 20, std::vector<LogitsUse>(20, kSampled), 20));
+  EXPECT_EQ(copies_.waits, 1);
+  EXPECT_TRUE(step({&sequence}, 20, std::vector<LogitsUse>(20, kSampled), 20));
+}
+
+TEST_P(GpuStep, RefusesABatchBeyondItsBuffers) {
+  SteppedSequence sequence(0);
+  const auto too_long = step({&sequence}, 41, {&kWhole, 1});
+  ASSERT_FALSE(too_long);
+  EXPECT_EQ(too_long.error().code, ErrorCode::invalid_argument);
+  EXPECT_TRUE(step({&sequence}, 40, {&kWhole, 1}));
+}
+
+TEST_P(GpuStep, TimingThatFailsLeavesNothingUnderWay) {
+  const SteppedSequence sequence(0);
+  const MadeUpSequence* const of_batch[] = {&sequence};
+  const MadeUpBatch one(of_batch, 1, kStepVocabulary);
+  ASSERT_TRUE(model_->time_step(one.batch(), 1));
+  copies_.clear();
+  device_->fail_next_launch();
+  EXPECT_FALSE(model_->time_step(one.batch(), 1));
+  EXPECT_EQ(copies_.to_device.size(), 1u);
+  EXPECT_EQ(copies_.waits, 1);
+  copies_.clear();
+  const MadeUpBatch many(of_batch, 9, kStepVocabulary, 9);
+  EXPECT_FALSE(model_->time_step(many.batch(), 1));
+  EXPECT_TRUE(copies_.to_device.empty());
 }
 
 INSTANTIATE_TEST_SUITE_P(Fragments, GpuStep, testing::Bool(), [](const auto& kind) {

@@ -31,12 +31,19 @@ gpu::AttentionWork GpuModel::prefill_work() const {
 }
 
 Result<double> GpuModel::time_step(const Batch& batch, int count) {
-  TETRAD_TRY(copy_inputs(batch, {}));
-  // Who knows whether the launches below will be made.
+  Result<double> seconds = time_replays(batch, count);
+  // What is under way must not see the next step's inputs.
+  if (!seconds) static_cast<void>(device_->synchronize());
+  // Who knows whether the launches were made that bring the tables up to date.
   inputs_->forget_tables();
-  if (shape().num_logits > rows_at_once())
+  return seconds;
+}
+
+Result<double> GpuModel::time_replays(const Batch& batch, int count) {
+  if (std::ssize(batch.logits_rows) > logits_->rows_at_once())
     return fail(ErrorCode::resource_exhausted, "{} rows of logits, of which {} fit at once",
-                shape().num_logits, rows_at_once());
+                batch.logits_rows.size(), logits_->rows_at_once());
+  TETRAD_TRY(copy_inputs(batch, {}));
   TETRAD_TRY(device_->begin_graph());
   const Result<void> enqueued = compute();
   const auto graph = device_->end_graph();
@@ -49,8 +56,8 @@ Result<double> GpuModel::time_step(const Batch& batch, int count) {
     TETRAD_TRY(device_->launch(**graph));
   TETRAD_ASSIGN(const int end, device_->record_time());
   TETRAD_TRY(device_->synchronize());
-  TETRAD_ASSIGN(const double seconds, device_->seconds_between(begin, end));
-  return seconds / count;
+  TETRAD_ASSIGN(const double total, device_->seconds_between(begin, end));
+  return total / count;
 }
 
 }  // namespace tetrad

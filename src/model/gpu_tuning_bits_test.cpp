@@ -7,71 +7,44 @@
 #include <array>
 #include <cmath>
 #include <cstring>
-#include <numeric>
 #include <string>
 #include <vector>
 
-#include "gpu/emulated_device.h"
-#include "kernels/gpu/emulated_kernels.h"
-#include "model/gpu_model.h"
-#include "model/synthetic_model.h"
+#include "base/sanitized_for_tests.h"
+#include "model/one_layer_gpu_for_tests.h"
 
 namespace tetrad {
 namespace {
 
-constexpr int64_t kBlocksOfTunedSequence = 8;
+constexpr int32_t kBlocksOfTunedSequence = 8;
+constexpr int64_t kTunedVocabulary = 320;
 
 class GpuTuningBits : public testing::TestWithParam<bool> {
  protected:
   void SetUp() override {
-    const ModelConfig config = synthetic_config({.layers = 1,
-                                                 .experts = 8,
-                                                 .vocab = 320,
-                                                 .hidden = 256,
-                                                 .intermediate = 128,
-                                                 .heads = 4,
-                                                 .kv_heads = 2,
-                                                 .head_dim = 64,
-                                                 .experts_per_token = 2})
-                                   .value();
-    auto device = GetParam() ? gpu::open_emulated_device("gfx12", gpu::emulated_gfx12_kernels())
-                             : gpu::open_emulated_device("nvidia", gpu::emulated_nvidia_kernels());
-    auto kernels = gpu::GpuKernels::create(*device, gpu::GpuTuning{}).value();
-    model_ = std::move(*GpuModel::create_random(config, 3, std::move(device), kernels,
-                                                {.num_kv_blocks = 20 * kBlocksOfTunedSequence,
-                                                 .max_num_batched_tokens = 96,
-                                                 .max_num_seqs = 20,
-                                                 .max_logits_rows = 20,
-                                                 .max_model_len = 128}));
+    OneLayerGpu gpu(GetParam(), kTunedVocabulary,
+                    {.num_kv_blocks = 20 * kBlocksOfTunedSequence,
+                     .max_num_batched_tokens = 96,
+                     .max_num_seqs = 20,
+                     .max_logits_rows = 20,
+                     .max_model_len = 128},
+                    copies_);
+    model_ = std::move(gpu.model);
     model_->set_use_graphs(false);
   }
 
   /// Logits of the last tokens of some sequences: `count` new ones each, behind `context`.
   Result<std::vector<float>> step(int64_t sequences, int64_t context, int64_t count) {
-    std::vector<int32_t> ids, positions, rows;
-    std::vector<int64_t> slots;
-    std::vector<int32_t> table(static_cast<size_t>(sequences * kBlocksOfTunedSequence));
-    std::iota(table.begin(), table.end(), 0);
-    std::vector<SequenceSlice> slices;
-    for (int64_t s = 0; s < sequences; ++s) {
-      const int64_t first = s * kBlocksOfTunedSequence;
-      slices.push_back({.query_start = s * count,
-                        .query_len = count,
-                        .context_len = context,
-                        .block_table = std::span(table).subspan(static_cast<size_t>(first),
-                                                                kBlocksOfTunedSequence)});
-      for (int64_t i = 0; i < count; ++i) {
-        ids.push_back(static_cast<int32_t>((s * 37 + (context + i) * 101) % 320));
-        positions.push_back(static_cast<int32_t>(context + i));
-        slots.push_back(first * kKvBlockSize + context + i);
-      }
-      rows.push_back(static_cast<int32_t>((s + 1) * count - 1));
+    std::vector<MadeUpSequence> owned;
+    for (int32_t number = 0; number < sequences; ++number) {
+      owned.emplace_back(number, kBlocksOfTunedSequence);
+      owned.back().computed = context;
     }
-    TETRAD_ASSIGN(const Activations logits, model_->forward({.token_ids = ids,
-                                                             .positions = positions,
-                                                             .slot_mapping = slots,
-                                                             .sequences = slices,
-                                                             .logits_rows = rows}));
+    std::vector<const MadeUpSequence*> of_batch;
+    for (const MadeUpSequence& sequence : owned)
+      of_batch.push_back(&sequence);
+    const MadeUpBatch made_up(of_batch, count, kTunedVocabulary);
+    TETRAD_ASSIGN(const Activations logits, model_->forward(made_up.batch()));
     return std::vector<float>(logits.data, logits.data + logits.rows * logits.cols);
   }
 
@@ -87,21 +60,20 @@ class GpuTuningBits : public testing::TestWithParam<bool> {
     return all;
   }
 
+  gpu::WatchedDevice::Copies copies_;
   std::unique_ptr<GpuModel> model_;
 };
 
 TEST_P(GpuTuningBits, NoChoiceChangesABit) {
   const std::vector<float> expected = all_steps();
-  ASSERT_EQ(expected.size(), size_t{44 * 320});
+  ASSERT_EQ(expected.size(), size_t{44 * kTunedVocabulary});
   ASSERT_TRUE(std::ranges::all_of(expected, [](float logit) { return std::isfinite(logit); }));
   for (const gpu::GpuTuningField& field : gpu::gpu_tuning_fields()) {
     for (const uint32_t value : {field.least, field.most}) {
       gpu::GpuTuning tuning;
       if (tuning.*field.member == value) continue;
-#if defined(__SANITIZE_ADDRESS__)
-      // Ten times slower, and bits are not what it looks for: the ends that take most memory do.
-      if (value != field.most) continue;
-#endif
+      // The ends that take most memory, where bits are not what is looked for.
+      if (kSanitized && value != field.most) continue;
       tuning.*field.member = value;
       model_->kernels().set_tuning(tuning);
       const std::vector<float> logits = all_steps();
@@ -137,17 +109,11 @@ TEST_P(GpuTuningBits, AProfileCountsWhatEveryKernelReads) {
 }
 
 TEST_P(GpuTuningBits, AStepIsTimedWithoutItsCopies) {
-  std::vector<int32_t> table(kBlocksOfTunedSequence);
-  std::iota(table.begin(), table.end(), 0);
-  const std::vector<SequenceSlice> slices = {
-      {.query_start = 0, .query_len = 1, .context_len = 5, .block_table = table}};
-  const std::vector<int32_t> zero = {0}, position = {5};
-  const std::vector<int64_t> slot = {5};
-  const Batch batch{.token_ids = zero,
-                    .positions = position,
-                    .slot_mapping = slot,
-                    .sequences = slices,
-                    .logits_rows = zero};
+  MadeUpSequence sequence(0, kBlocksOfTunedSequence);
+  sequence.computed = 5;
+  const MadeUpSequence* const of_batch[] = {&sequence};
+  const MadeUpBatch made_up(of_batch, 1, kTunedVocabulary);
+  const Batch batch = made_up.batch();
   const auto seconds = model_->time_step(batch, 2);
   ASSERT_TRUE(seconds) << seconds.error().message;
   EXPECT_GT(*seconds, 0);

@@ -25,7 +25,9 @@ class WatchedDevice final : public Device {
       : device_(std::move(device)), copies_(copies) {}
 
   /// The next launch, of a kernel or of a graph, is an error.
-  void fail_next_launch() { fails_ = true; }
+  void fail_next_launch() { launch_fails_ = true; }
+  /// The next wait is one that ends with an error.
+  void fail_next_wait() { wait_fails_ = true; }
 
   Result<DeviceInfo> info() override { return device_->info(); }
   Result<DeviceAddress> allocate(int64_t bytes) override { return device_->allocate(bytes); }
@@ -59,7 +61,9 @@ class WatchedDevice final : public Device {
   }
   Result<void> synchronize() override {
     ++copies_.waits;
-    return device_->synchronize();
+    TETRAD_TRY(device_->synchronize());
+    if (!std::exchange(wait_fails_, false)) return {};
+    return fail(ErrorCode::internal, "the wait fails, as the test wants it");
   }
   Result<int> record_time() override { return device_->record_time(); }
   Result<double> seconds_between(int first, int second) override {
@@ -69,13 +73,14 @@ class WatchedDevice final : public Device {
 
  private:
   Result<void> check_launch() {
-    if (!std::exchange(fails_, false)) return {};
+    if (!std::exchange(launch_fails_, false)) return {};
     return fail(ErrorCode::internal, "the launch fails, as the test wants it");
   }
 
   std::unique_ptr<Device> device_;
   Copies& copies_;
-  bool fails_ = false;
+  bool launch_fails_ = false;
+  bool wait_fails_ = false;
 };
 
 }  // namespace tetrad::gpu
