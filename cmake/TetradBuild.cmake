@@ -27,7 +27,6 @@ find_package(OpenSSL 3.0 REQUIRED COMPONENTS SSL)
 if(TETRAD_BUILD_TESTS)
   enable_testing()
   find_package(GTest REQUIRED)
-  include(GoogleTest)
 endif()
 
 add_library(tetrad_options INTERFACE)
@@ -94,5 +93,14 @@ function(tetrad_test name)
   target_link_libraries(${name} PRIVATE ${ARG_LIBRARIES} GTest::gtest_main GTest::gmock)
   target_compile_definitions(${name} PRIVATE TETRAD_SOURCE_DIR="${CMAKE_SOURCE_DIR}")
   target_compile_options(${name} PRIVATE $<$<CONFIG:Release>:-O1>)
-  gtest_discover_tests(${name} DISCOVERY_TIMEOUT 60 PROPERTIES TIMEOUT 900)
+  # One CTest test a suite, as the program itself lists them.
+  set(suites "${CMAKE_CURRENT_BINARY_DIR}/${name}_suites.cmake")
+  add_custom_command(TARGET ${name} POST_BUILD BYPRODUCTS "${suites}"
+    COMMAND "${CMAKE_COMMAND}" "-DPROGRAM=$<TARGET_FILE:${name}>" "-DOUTPUT=${suites}"
+            -P "${CMAKE_SOURCE_DIR}/cmake/discover_suites.cmake" VERBATIM)
+  # Before it is built there is none.
+  set(include "${CMAKE_CURRENT_BINARY_DIR}/${name}_tests.cmake")
+  file(WRITE "${include}" "if(EXISTS \"${suites}\")\n  include(\"${suites}\")\nelse()\n"
+       "  add_test(${name}_NOT_BUILT ${name}_NOT_BUILT)\nendif()\n")
+  set_property(DIRECTORY APPEND PROPERTY TEST_INCLUDE_FILES "${include}")
 endfunction()
