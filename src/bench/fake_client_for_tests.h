@@ -74,8 +74,8 @@ class FakeClient final : public http::Client, public Clock {
     at(id, 0, [response, sink] { sink->on_head(response.status, response.content_type); });
     double last = 0;
     for (const auto& [time, bytes] : response.pieces) {
-      at(id, time, [this, id, sink, bytes = bytes] {
-        if (!sink->on_body(bytes)) cancel(id);
+      at(id, time, [this, id, sink, piece = bytes] {
+        if (!sink->on_body(piece)) cancel(id);
       });
       last = time;
     }

@@ -13,7 +13,8 @@
 namespace tetrad::grammar {
 namespace {
 
-Grammar finished(Builder builder, NodeId root) {
+/// By reference: which argument of a call comes first is the compiler's choice.
+Grammar finished(Builder&& builder, NodeId root) {
   auto grammar = std::move(builder).finish(root);
   EXPECT_TRUE(grammar) << grammar.error().message;
   return grammar ? std::move(*grammar) : Grammar();

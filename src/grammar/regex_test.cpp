@@ -1,7 +1,7 @@
 #include <gmock/gmock.h>
 #include <gtest/gtest.h>
 
-#include <chrono>
+#include <ctime>
 #include <fstream>
 #include <sstream>
 
@@ -142,11 +142,11 @@ class RegexLimits : public testing::TestWithParam<std::pair<std::string, const c
 TEST_P(RegexLimits, EndSoon) {
   const auto& [pattern, complaint] = GetParam();
   for (const RegexMatch match : {RegexMatch::whole, RegexMatch::search}) {
-    const auto start = std::chrono::steady_clock::now();
+    const std::clock_t start = std::clock();  // of the processor: others may be at work
     const auto automaton = parse_regex(pattern, match, {});
-    const std::chrono::duration<double> time = std::chrono::steady_clock::now() - start;
-    EXPECT_LT(time.count(), 5) << pattern.substr(0, 40);  // one second but for sanitizers
-    RecordProperty("seconds", std::to_string(time.count()));
+    const double seconds = static_cast<double>(std::clock() - start) / CLOCKS_PER_SEC;
+    EXPECT_LT(seconds, 5) << pattern.substr(0, 40);  // one second but for sanitizers
+    RecordProperty("seconds", std::to_string(seconds));
     if (automaton) continue;
     EXPECT_EQ(automaton.error().code, ErrorCode::invalid_argument);
     EXPECT_THAT(automaton.error().message, HasSubstr(complaint)) << pattern.substr(0, 40);
