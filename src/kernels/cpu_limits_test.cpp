@@ -153,9 +153,9 @@ TEST(CpuLimits, TheProbeMeasuresAgainAndAgain) {
   auto probe = CpuLimitProbe::create(std::make_shared<ThreadPool>(2)).value();
   CpuLimitProbe moved = std::move(probe);
   for (int time = 0; time < 2; ++time) {
-    // Between what the slowest machine does under a sanitizer and what no machine does.
-    EXPECT_THAT(moved.read_gb_per_s(), AllOf(Gt(0.01), Lt(1e4)));
-    EXPECT_THAT(moved.int8_gops(), AllOf(Gt(0.01), Lt(1e6)));
+    // Little where others are at work, and never what no machine does.
+    EXPECT_THAT(moved.read_gb_per_s(), AllOf(Gt(0), Lt(1e4)));
+    EXPECT_THAT(moved.int8_gops(), AllOf(Gt(0), Lt(1e6)));
   }
 }
 
