@@ -6,6 +6,7 @@
 #include <string>
 
 #include "base/grouped_number.h"
+#include "plan_forecast_output.h"
 
 namespace tetrad::plan {
 namespace {
@@ -41,13 +42,6 @@ std::string shape(int64_t rows, int64_t cols) {
 std::string_view cut_name(const Shard& shard) {
   if (shard.dim == 0) return "rows";
   return shard.dim == 1 ? "columns" : "-";
-}
-
-/// "1.234 ms", or "-" where no rate was given.
-std::string time_text(const std::optional<double>& seconds) {
-  if (!seconds) return "-";
-  if (*seconds >= 1) return fmt::format("{:.2f} s", *seconds);
-  return fmt::format("{:.3f} ms", *seconds * 1e3);
 }
 
 void print_head(const PlannedModel& model, const PlanRequest& request, const Plan& plan) {
@@ -154,10 +148,6 @@ json::object memory_to_json(const MemoryBudget& memory) {
           {"free", memory.free()}};
 }
 
-json::value number_or_null(const std::optional<double>& number) {
-  return number ? json::value(*number) : json::value(nullptr);
-}
-
 json::array decode_to_json(const Plan& plan) {
   json::array rows;
   for (const DecodeForecast& row : plan.decode) {
@@ -221,6 +211,7 @@ void print_plan(const PlannedModel& model, const PlanRequest& request, const Pla
   print_memory(request, plan.memory);
   print_capacity(plan);
   print_decode(plan);
+  print_layouts(request, plan);
   print_shards(plan);
   print_findings(plan);
 }
@@ -246,6 +237,7 @@ json::object plan_to_json(const PlannedModel& model, const PlanRequest& request,
                                     {"full_length_requests", plan.kv.full_length_requests}}},
           {"decode", decode_to_json(plan)},
           {"prefill", prefill_to_json(plan)},
+          {"layouts", layouts_to_json(plan)},
           {"shards", shards_to_json(plan)},
           {"dividing_tensor_parallel_sizes",
            json::array(plan.dividing_sizes.begin(), plan.dividing_sizes.end())},

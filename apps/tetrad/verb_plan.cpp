@@ -28,6 +28,9 @@ struct PlanFlags {
   std::string attention_format;
   std::optional<double> bandwidth;  // GB/s
   std::optional<double> tflops;
+  std::string link;
+  std::optional<double> link_bandwidth;  // GB/s
+  std::optional<double> link_latency;    // microseconds
   bool json = false;
   plan::PlanRequest request;
 };
@@ -45,6 +48,17 @@ std::optional<double> scaled(const std::optional<double>& number, double factor)
   return *number * factor;
 }
 
+/// The named connection, with what other flags say of it instead.
+plan::Interconnect interconnect(const PlanFlags& flags) {
+  plan::Interconnect link;
+  for (const plan::KnownInterconnect& known : plan::known_interconnects()) {
+    if (known.name == flags.link) link = {known.latency_seconds, known.bytes_per_second};
+  }
+  if (flags.link_bandwidth) link.bytes_per_second = *flags.link_bandwidth * 1e9;
+  if (flags.link_latency) link.latency_seconds = *flags.link_latency * 1e-6;
+  return link;
+}
+
 Result<plan::PlanRequest> make_request(const PlanFlags& flags) {
   plan::PlanRequest request = flags.request;
   if (request.max_model_len == 0) request.max_model_len.reset();  // auto
@@ -54,6 +68,7 @@ Result<plan::PlanRequest> make_request(const PlanFlags& flags) {
   request.kv_cache_dtype = named_kv_cache_dtype(flags.kv_cache_dtype);  // none: auto
   request.rates = {.bytes_per_second = scaled(flags.bandwidth, 1e9),
                    .operations_per_second = scaled(flags.tflops, 1e12)};
+  request.link = interconnect(flags);
   return request;
 }
 
@@ -104,6 +119,19 @@ void add_forecast_flags(CLI::App& verb, PlanFlags& flags) {
   verb.add_option("--tflops", flags.tflops,
                   "10^12 operations a second of one GPU at the precision used, two for a "
                   "multiply-add");
+  std::vector<std::string> links;
+  for (const plan::KnownInterconnect& known : plan::known_interconnects())
+    links.emplace_back(known.name);
+  verb.add_option(
+          "--link", flags.link,
+          fmt::format("what connects the GPUs, for the forecast: {}", fmt::join(links, ", ")))
+      ->check(CLI::IsMember(links));
+  verb.add_option("--link-bandwidth", flags.link_bandwidth,
+                  "what a GPU sends to others in GB/s (10^9 bytes), one direction, instead of "
+                  "--link's");
+  verb.add_option("--link-latency", flags.link_latency,
+                  "microseconds of one sum over the GPUs that carries next to nothing, instead of "
+                  "--link's");
   verb.add_option("--batch", flags.request.batches,
                   "sequences decoded together, to forecast (default: 1, 8 and --max-num-seqs)");
   verb.add_option("--context", flags.request.context,
@@ -137,7 +165,7 @@ void add_verb_plan(CLI::App& app, int& exit_status) {
       ->check(formats);
   verb->add_flag("--json", flags->json, "one JSON object instead of text");
   verb->footer(R"(Examples:
-  tetrad plan config.json --gpus 8x32GiB --max-model-len 180000 --bandwidth 640
+  tetrad plan config.json --gpus 8x32GiB --bandwidth 640 --tflops 190 --link pcie5-p2p
   tetrad plan config.json --gpus 8x32GiB --kv-cache-memory 11.35GiB --max-model-len 180000
   tetrad plan models/tetrad-demo-mxfp4_16 --gpus 1x4GiB --json)");
   verb->callback([flags, &exit_status] { exit_status = run(*flags); });

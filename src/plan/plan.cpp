@@ -61,6 +61,11 @@ Result<void> check_request(const PlannedModel& model, const PlanRequest& request
   }
   TETRAD_TRY(check_rate("--bandwidth", request.rates.bytes_per_second));
   TETRAD_TRY(check_rate("--tflops", request.rates.operations_per_second));
+  TETRAD_TRY(check_rate("--link-bandwidth", request.link.bytes_per_second));
+  if (const auto latency = request.link.latency_seconds;
+      latency && !(std::isfinite(*latency) && *latency >= 0)) {
+    return fail_param("--link-latency", "--link-latency: the time must be at least 0");
+  }
   return check_lengths(model, request);
 }
 
@@ -180,6 +185,20 @@ class Planner {
     for (const int64_t tokens :
          std::set{std::min(chunk, plan_.max_model_len), context, plan_.max_model_len}) {
       plan_.prefill.push_back(roofline.prefill(tokens, chunk));
+    }
+    compare_layouts({.rates = request_.rates,
+                     .link = request_.link,
+                     .kv_cache_dtype = plan_.kv.dtype,
+                     .batches = {batches.begin(), batches.end()},
+                     .context = context,
+                     .chunk = std::min(chunk, plan_.max_model_len)});
+  }
+
+  void compare_layouts(const ForecastRequest& forecast) {
+    for (const Layout layout :
+         layouts_to_compare(request_.gpus.count, plan_.layout.tensor_parallel)) {
+      plan_.layouts.push_back(
+          forecast_layout(model_, layout, forecast, request_.limits, usable_bytes()));
     }
   }
 

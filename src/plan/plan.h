@@ -12,6 +12,7 @@
 #include "plan/planned_model.h"
 #include "plan/roofline.h"
 #include "plan/sharding.h"
+#include "plan/step_forecast.h"
 
 namespace tetrad::plan {
 
@@ -28,6 +29,7 @@ struct PlanRequest {
   /// Of one GPU; instead of what gpu_memory_utilization leaves.
   std::optional<int64_t> kv_cache_memory;
   MachineRates rates;
+  Interconnect link;
   std::vector<int64_t> batches;    // to forecast; empty: 1, 8 and max_num_seqs
   std::optional<int64_t> context;  // tokens, to forecast; absent: 32768 or max_model_len
 };
@@ -64,6 +66,7 @@ struct Plan {
   KvCapacity kv;
   std::vector<DecodeForecast> decode;
   std::vector<PrefillForecast> prefill;
+  std::vector<LayoutForecast> layouts;  // of sizes up to gpus.count
   std::vector<PlannedShard> shards;
   std::vector<Finding> findings;
   std::vector<int64_t> dividing_sizes;  // tensor-parallel sizes up to 64 with nothing to report

@@ -69,6 +69,15 @@ TEST(ModelCard, WeightsOfAGpu) {
   EXPECT_NEAR(gib_a_gpu({.attention = WeightFormat::bf16}), 17.5, 0.01 * 17.5);
 }
 
+// What is not cut is on each of the eight: the router (62 · 256 · 3072 in BF16), its bias in F32,
+// and the norms of the residual stream.
+TEST(ModelCard, AllRanksTogetherHoldTheModelAndSevenMoreOfWhatIsNotCut) {
+  const PlannedModel model = minimax_m2_7();
+  const int64_t copied = 62 * (256 * 3072 * 2 + 256 * 4 + 2 * 3072 * 2) + 3072 * 2;
+  EXPECT_EQ(8 * weight_memory(model, kEight).total(), model.weight_bytes() + 7 * copied);
+  EXPECT_EQ(8 * weight_memory(model, kEight).total(), 145'377'923'072);
+}
+
 TEST(ModelCard, TheUtilizationLeavesAboutItsCache) {
   PlanRequest request = eight_of_32_gib();
   request.max_model_len = 180'000;

@@ -13,6 +13,24 @@ std::optional<double> seconds_for(double amount, const std::optional<double>& ra
   return amount / *rate;
 }
 
+/// Of `draws` independent counts of hits in `trials` attempts that hit with chance `p`: the
+/// expected largest, as the sum over c of the chance that one of them exceeds c. The experts that
+/// one token visits are different ones, so the counts of ranks are not quite independent; against
+/// random routing the sum is right to a few per cent.
+double largest_of_binomials(int64_t trials, double p, double draws) {
+  const auto n = static_cast<double>(trials);
+  if (p >= 1) return n;
+  double at_most = 0;
+  double expected = 0;
+  for (int64_t c = 0; c < trials; ++c) {
+    const auto hits = static_cast<double>(c);
+    const double log_ways = std::lgamma(n + 1) - std::lgamma(hits + 1) - std::lgamma(n - hits + 1);
+    at_most += std::exp(log_ways + hits * std::log(p) + (n - hits) * std::log1p(-p));
+    expected += 1 - std::pow(std::min(at_most, 1.0), draws);
+  }
+  return expected;
+}
+
 }  // namespace
 
 std::optional<double> DecodeForecast::tokens_per_second() const {
@@ -26,6 +44,9 @@ Roofline::Roofline(const PlannedModel& model, Layout layout, int64_t kv_token_by
       num_experts_(static_cast<double>(model.config.num_local_experts)),
       experts_per_token_(static_cast<double>(model.config.num_experts_per_tok)),
       num_ranks_(static_cast<double>(layout.tensor_parallel)),
+      whole_experts_(layout.expert_parallel
+                         ? ceil_div(model.config.num_local_experts, layout.tensor_parallel)
+                         : 0),
       kv_token_bytes_(static_cast<double>(kv_token_bytes)),
       key_macs_(2.0 * static_cast<double>(model.config.num_hidden_layers) *
                 static_cast<double>(model.config.q_size())) {
@@ -50,6 +71,18 @@ Roofline::Roofline(const PlannedModel& model, Layout layout, int64_t kv_token_by
 double Roofline::distinct_experts(int64_t tokens) const {
   const double missed = 1.0 - experts_per_token_ / num_experts_;
   return num_experts_ * (1.0 - std::pow(missed, static_cast<double>(tokens)));
+}
+
+double Roofline::busiest_experts(int64_t tokens) const {
+  if (whole_experts_ == 0) return distinct_experts(tokens);
+  const double visited = distinct_experts(tokens) / num_experts_;
+  return largest_of_binomials(whole_experts_, visited, num_ranks_);
+}
+
+double Roofline::busiest_excess_bytes(int64_t tokens) const {
+  if (whole_experts_ == 0) return 0;
+  return expert_bytes_ * (busiest_experts(tokens) / static_cast<double>(whole_experts_) -
+                          distinct_experts(tokens) / num_experts_);
 }
 
 double Roofline::weight_bytes(int64_t tokens) const {

@@ -54,6 +54,14 @@ class Roofline {
   /// E (1 - (1 - k/E)^tokens) of E experts, of which each token visits k.
   double distinct_experts(int64_t tokens) const;
 
+  /// With expert parallelism: distinct experts of a layer on the GPU that has most of them,
+  /// expected as if routing were uniform. Without: all that distinct_experts() says, since each
+  /// GPU has a part of every expert.
+  double busiest_experts(int64_t tokens) const;
+
+  /// Bytes that this GPU reads beyond the mean of the GPUs, in a step of so many tokens.
+  double busiest_excess_bytes(int64_t tokens) const;
+
  private:
   /// Weights that a step of so many tokens reads on one GPU, head excluded.
   double weight_bytes(int64_t tokens) const;
@@ -62,6 +70,7 @@ class Roofline {
   double num_experts_ = 0;
   double experts_per_token_ = 0;
   double num_ranks_ = 0;
+  int64_t whole_experts_ = 0;  // of a layer, on one GPU; 0 without expert parallelism
   // Bytes on one GPU.
   double dense_bytes_ = 0;  // attention, norms, router: read whole by each step
   double expert_bytes_ = 0;
