@@ -46,8 +46,9 @@ build_packages=(cmake ninja-build g++ ccache pkg-config libboost1.81-dev libboos
   libcli11-dev libedit-dev libexpected-dev libfmt-dev libpcre2-dev libsodium-dev libspdlog-dev libssl-dev libutf8proc-dev)
 gpu_packages=(clang-19 lld-19 llvm-19)
 mpi_packages=(libopenmpi-dev openmpi-bin)
-test_packages=("${gpu_packages[@]}" "${mpi_packages[@]}" libclang-rt-19-dev json-schema-test-suite libgtest-dev libgmock-dev librapidcheck-dev python3 python3-jinja2
-  python3-jsonschema python3-numpy python3-prometheus-client curl openssl valgrind)
+test_packages=("${gpu_packages[@]}" "${mpi_packages[@]}" libclang-rt-19-dev json-schema-test-suite libgtest-dev
+  libgmock-dev librapidcheck-dev python3 python3-jinja2 python3-jsonschema python3-numpy python3-prometheus-client
+  curl haproxy nginx-light openssl valgrind)
 # A Node.js from elsewhere brings its own npm, and Debian's would conflict with it.
 { command -v node && command -v npm; } >/dev/null || test_packages+=(nodejs npm)
 

@@ -28,6 +28,11 @@ void add_network_flags(CLI::App& verb, ServeFlags& flags) {
       ->capture_default_str();
   verb.add_option("--max-body-size", flags.max_body_bytes, "largest request body (32MB)")
       ->transform(as_byte_size());
+  verb.add_option("--drain-delay", flags.drain_delay_seconds,
+                  "seconds after SIGINT or SIGTERM in which /ready says 503 and new requests are "
+                  "still taken, so that a gateway looks elsewhere before any is refused")
+      ->transform(as_whole_number({.from = 0, .to = 3600}))
+      ->capture_default_str();
   verb.add_option(
           "--shutdown-timeout", flags.shutdown_timeout_seconds,
           "seconds that running requests may go on after SIGINT or SIGTERM; a second signal "
@@ -193,6 +198,7 @@ Result<http::ServerOptions> server_options(const ServeFlags& flags) {
   TETRAD_ASSIGN(options.cors, read_cors(flags));
   options.max_connections = flags.max_connections;
   options.max_body_bytes = flags.max_body_bytes;
+  options.drain_delay = std::chrono::seconds(flags.drain_delay_seconds);
   options.shutdown_timeout = std::chrono::seconds(flags.shutdown_timeout_seconds);
   return options;
 }

@@ -42,6 +42,7 @@ struct ServeFlags {
 
   int64_t max_connections = http::ServerOptions{}.max_connections;
   uint64_t max_body_bytes = http::ServerOptions{}.max_body_bytes;
+  int64_t drain_delay_seconds = 0;
   int64_t shutdown_timeout_seconds = 30;
 
   /// What to say about the given flags that do nothing here, one line each.

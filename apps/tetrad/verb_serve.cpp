@@ -120,6 +120,10 @@ int run(ServeFlags flags) {
   service_settings.metrics_text = [&metrics, &engine = **engine] { return metrics.text(engine); };
   // The service comes before the server whose end it announces.
   std::atomic<const http::Server*> listening = nullptr;
+  service_settings.is_leaving = [&listening] {
+    const http::Server* server = listening;
+    return server != nullptr && server->is_leaving();
+  };
   service_settings.is_draining = [&listening] {
     const http::Server* server = listening;
     return server != nullptr && server->is_draining();

@@ -49,11 +49,16 @@ TEST_F(ServiceTest, EveryRouteNeedsAKeyButTheProbes) {
 }
 
 TEST_F(ServiceTest, WhileDrainingNothingIsGenerated) {
+  std::atomic<bool> leaving = false;
   std::atomic<bool> draining = false;
   ServiceOptions may_drain = options();
+  may_drain.is_leaving = [&leaving] { return leaving.load(); };
   may_drain.is_draining = [&draining] { return draining.load(); };
   restart(may_drain);
   EXPECT_EQ(send("GET", "/ready")->response().status, 200);
+  leaving = true;
+  EXPECT_EQ(send("GET", "/ready")->response().status, 503);
+  EXPECT_FALSE(service_->refuse(head("POST", "/v1/completions")));
   draining = true;
   for (const Route& route : all_routes()) {
     const std::string target = std::string(route.path) + (route.path.back() == '/' ? "demo" : "");

@@ -43,7 +43,7 @@ void answer_health(const Writer& writer) {
 }
 
 void answer_ready(const ServiceContext& context, const Writer& writer) {
-  if (!context.options.is_draining || !context.options.is_draining()) {
+  if (!context.options.is_leaving || !context.options.is_leaving()) {
     writer->send(ok_response({{"status", "ready"}}));
     return;
   }

@@ -2,6 +2,8 @@
 
 #include <gmock/gmock.h>
 
+#include <csignal>
+
 #include "http/server_fixture.h"
 
 namespace tetrad::http {
@@ -80,6 +82,39 @@ TEST_F(HttpServer, WhileItDrainsItTellsNewcomers) {
   handler_.release();
   EXPECT_THAT(busy.read(), EndsWith(R"("released")"));
   EXPECT_EQ(end_.get(), Server::End::drained);
+}
+
+TEST_F(HttpServer, ForAWhileItLeavesAndStillAnswers) {
+  start({.drain_delay = milliseconds(300)});
+  const SocketClient regular = connect();
+  regular.send(post("/echo", "[before]"));
+  regular.read("[before]");
+  EXPECT_FALSE(server_->is_leaving());
+  server_->stop();
+  for (int i = 0; i < 1000 && !server_->is_leaving(); ++i)
+    std::this_thread::sleep_for(milliseconds(1));
+  EXPECT_TRUE(server_->is_leaving());
+  EXPECT_FALSE(server_->is_draining());
+  const SocketClient newcomer = connect();
+  newcomer.send(post("/echo", "[newcomer]"));
+  EXPECT_THAT(newcomer.read("[newcomer]"), StartsWith("HTTP/1.1 200 OK\r\n"));
+  regular.send(post("/echo", "[regular]"));
+  EXPECT_THAT(regular.read("[regular]"), StartsWith("HTTP/1.1 200 OK\r\n"));
+  EXPECT_EQ(end_.get(), Server::End::drained);
+  EXPECT_EQ(regular.read(), "");  // closed
+}
+
+TEST_F(HttpServer, TheDelayEndsWithASecondSignal) {
+  start({.drain_delay = milliseconds(3'600'000)});
+  const SocketClient idle = connect();
+  idle.send(post("/echo", "[idle]"));
+  idle.read("[idle]");
+  ASSERT_EQ(::raise(SIGTERM), 0);
+  for (int i = 0; i < 1000 && !server_->is_leaving(); ++i)
+    std::this_thread::sleep_for(milliseconds(1));
+  ASSERT_TRUE(server_->is_leaving());
+  ASSERT_EQ(::raise(SIGTERM), 0);
+  EXPECT_EQ(end_.get(), Server::End::interrupted);
 }
 
 TEST_F(HttpServer, NewcomersThatAskNothingDoNotKeepIt) {

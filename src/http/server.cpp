@@ -104,9 +104,10 @@ class Server::Impl {
   }
 
   void stop() {
-    asio::post(io_, [this] { drain(); });
+    asio::post(io_, [this] { leave(); });
   }
 
+  bool is_leaving() const { return leaving_; }
   bool is_draining() const { return draining_; }
 
  private:
@@ -170,14 +171,31 @@ class Server::Impl {
   }
 
   asio::awaitable<void> obey_signals() {
-    if (!draining_) {  // a stop() before run() has cancelled a wait that had not begun
+    if (!leaving_) {  // a stop() before run() has cancelled a wait that had not begun
       const auto [first_error, first] = co_await signals_.async_wait(kAwaitTuple);
       if (first_error) co_return;
+      leave();
+    }
+    if (draining_ && connections_.empty()) co_return;
+    const auto [second_error, second] = co_await signals_.async_wait(kAwaitTuple);
+    if (second_error) co_return;
+    drain();
+    close_all(End::interrupted);
+  }
+
+  void leave() {
+    if (leaving_.exchange(true)) return;
+    if (options_.drain_delay > options_.drain_delay.zero()) {
+      asio::co_spawn(io_, drain_later(), rethrow);
+    } else {
       drain();
     }
-    if (connections_.empty()) co_return;
-    const auto [second_error, second] = co_await signals_.async_wait(kAwaitTuple);
-    if (!second_error) close_all(End::interrupted);
+  }
+
+  asio::awaitable<void> drain_later() {
+    drain_timer_.expires_after(options_.drain_delay);
+    co_await drain_timer_.async_wait(kAwaitTuple);
+    drain();
   }
 
   void drain() {
@@ -234,6 +252,7 @@ class Server::Impl {
   void finish() {
     error_code ignored;
     signals_.cancel(ignored);
+    drain_timer_.cancel();
     shutdown_timer_.cancel();
     straggler_timer_.cancel();
   }
@@ -242,11 +261,13 @@ class Server::Impl {
   asio::io_context io_{1};
   tcp::acceptor acceptor_{io_};
   asio::signal_set signals_{io_, SIGINT, SIGTERM};
+  asio::steady_timer drain_timer_{io_};
   asio::steady_timer shutdown_timer_{io_};
   asio::steady_timer straggler_timer_{io_};
   std::optional<asio::ssl::context> tls_;
   tcp::endpoint endpoint_;
   std::unordered_set<std::shared_ptr<Connection>> connections_;
+  std::atomic<bool> leaving_{false};
   std::atomic<bool> draining_{false};
   bool winding_up_ = false;  // nothing runs any more
   End end_ = End::drained;
@@ -279,6 +300,9 @@ Server::End Server::run() {
 }
 void Server::stop() {
   impl_->stop();
+}
+bool Server::is_leaving() const {
+  return impl_->is_leaving();
 }
 bool Server::is_draining() const {
   return impl_->is_draining();

@@ -38,7 +38,10 @@ struct ServerOptions {
   std::chrono::milliseconds write_timeout{30'000};  // without a byte taken by the client
   /// How long a stream may stay paused for its client, which holds memory and a place meanwhile.
   std::chrono::milliseconds stall_timeout{120'000};
-  /// How long running requests may go on after the first signal.
+  /// How long new requests are still taken after the first signal: the time that a gateway's probes
+  /// need to see that the server is leaving.
+  std::chrono::milliseconds drain_delay{0};
+  /// How long running requests may go on after that.
   std::chrono::milliseconds shutdown_timeout{30'000};
 };
 
@@ -61,13 +64,16 @@ class Server {
     timed_out,    // some were cancelled after shutdown_timeout
     interrupted,  // a second signal
   };
-  /// Serves on this thread until SIGINT, SIGTERM or stop(). From then on is_draining(): running
-  /// requests may finish, and as long as one runs new connections are accepted for one request
-  /// each, so that probes and clients hear from the handler that this server is leaving. When it
-  /// returns no connection is left, and writers that are still held elsewhere do nothing.
+  /// Serves on this thread until SIGINT, SIGTERM or stop(). From then on is_leaving(), and after
+  /// drain_delay is_draining(): running requests may finish, and as long as one runs new
+  /// connections are accepted for one request each, so that probes and clients hear from the
+  /// handler that this server is leaving. When it returns no connection is left, and writers that
+  /// are still held elsewhere do nothing.
   End run();
 
   /// Whether a signal or stop() has come. Thread-safe.
+  bool is_leaving() const;
+  /// Whether new requests are refused. Thread-safe.
   bool is_draining() const;
 
   /// What the first signal does. Thread-safe.

@@ -96,6 +96,7 @@ USAGE = [
     ("plan M --gpus 1x4GiB --link token-ring", r"--link: token-ring not in \{pcie3-p2p,.*nvlink4\}"),
     ("plan M --gpus 1x4GiB --link-latency -1", r"--link-latency: the time must be at least 0"),
     ("plan M --gpus 1x4GiB --link-bandwidth 0", r"--link-bandwidth: the rate must be positive"),
+    ("serve M --drain-delay -1", r"--drain-delay: "),
     ("serve M --tensor-parallel-size 2", r"--tensor-parallel-size 2: .*not yet supported"),
     ("serve M -tp 2", r"--tensor-parallel-size 2: .*not yet supported"),
     ("serve M -tp=2", r"--tensor-parallel-size 2: .*not yet supported"),
