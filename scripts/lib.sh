@@ -9,6 +9,24 @@ die() {
 
 say() { printf '\n== %s\n' "$*"; }
 
+# The tests start haproxy and nginx themselves, on the loopback; Debian's packages would at once and at every boot.
+service_policy=/usr/sbin/policy-rc.d
+forbid_services() {
+  own_policy=no
+  [ -e "$service_policy" ] && return 0
+  own_policy=yes
+  printf '#!/bin/sh\nexit 101\n' | $sudo tee "$service_policy" >/dev/null
+  $sudo chmod 755 "$service_policy"
+}
+
+# allow_services NAME...: after these packages were installed.
+allow_services() {
+  if [ "$own_policy" = yes ]; then $sudo rm -f "$service_policy"; fi
+  command -v systemctl >/dev/null || return 0
+  case " $* " in *" haproxy "*) $sudo systemctl disable -q haproxy 2>/dev/null || true ;; esac
+  case " $* " in *" nginx-light "*) $sudo systemctl disable -q nginx 2>/dev/null || true ;; esac
+}
+
 # install_packages NAME...: whatever is missing of these Debian packages.
 install_packages() {
   local missing=() name
@@ -23,11 +41,14 @@ Install the equivalents of: ${missing[*]}"
     sudo=$(command -v sudo) || die "installing ${missing[*]} needs root, and sudo is not here; run as root once"
   fi
   say "Installing ${missing[*]}"
-  local log
+  local log installed=yes
   log=$(mktemp)
-  if ! { $sudo apt-get update -q &&
+  forbid_services
+  { $sudo apt-get update -q &&
          $sudo env DEBIAN_FRONTEND=noninteractive \
-           apt-get install -q -y --no-install-recommends "${missing[@]}"; } >"$log" 2>&1; then
+           apt-get install -q -y --no-install-recommends "${missing[@]}"; } >"$log" 2>&1 || installed=no
+  allow_services "${missing[@]}"
+  if [ $installed = no ]; then
     tail -n 15 "$log" >&2
     die "apt-get could not install ${missing[*]} (the lines above say why).
 Without a network this cannot work: connect it, or install these packages by hand and run again."
@@ -46,9 +67,10 @@ build_packages=(cmake ninja-build g++ ccache pkg-config libboost1.81-dev libboos
   libcli11-dev libedit-dev libexpected-dev libfmt-dev libpcre2-dev libsodium-dev libspdlog-dev libssl-dev libutf8proc-dev)
 gpu_packages=(clang-19 lld-19 llvm-19)
 mpi_packages=(libopenmpi-dev openmpi-bin)
-test_packages=("${gpu_packages[@]}" "${mpi_packages[@]}" libclang-rt-19-dev json-schema-test-suite libgtest-dev
-  libgmock-dev librapidcheck-dev python3 python3-jinja2 python3-jsonschema python3-numpy python3-prometheus-client
-  curl haproxy nginx-light openssl valgrind)
+kv_events_packages=(cppzmq-dev libzmq3-dev nlohmann-json3-dev)
+test_packages=("${gpu_packages[@]}" "${mpi_packages[@]}" "${kv_events_packages[@]}" libclang-rt-19-dev json-schema-test-suite libgtest-dev
+  libgmock-dev librapidcheck-dev python3 python3-jinja2 python3-jsonschema python3-msgpack python3-numpy python3-prometheus-client
+  python3-zmq curl haproxy nginx-light openssl valgrind)
 # A Node.js from elsewhere brings its own npm, and Debian's would conflict with it.
 { command -v node && command -v npm; } >/dev/null || test_packages+=(nodejs npm)
 

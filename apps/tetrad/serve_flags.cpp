@@ -9,6 +9,7 @@
 #include "base/mapped_file.h"
 #include "byte_size_flag.h"
 #include "cli_io.h"
+#include "kv_events/zmq_publisher.h"
 #include "number_flag.h"
 #include "vllm_flags.h"
 
@@ -126,10 +127,27 @@ void add_serve_flags(CLI::App& verb, ServeFlags& flags) {
   verb.add_option("--show-hidden-metrics-for-version", flags.show_hidden_metrics,
                   "any version: /metrics has vLLM's older names too, such as "
                   "vllm:gpu_cache_usage_perc");
+  verb.add_option("--kv-events-config", flags.kv_events_config,
+                  R"(tell over ZeroMQ what the prefix cache has, for gateways that route by it: )"
+                  R"('{"enable_kv_cache_events": true, "endpoint": "tcp://127.0.0.1:5557"}')");
   verb.add_option("--tensor-parallel-size,--tp", flags.tensor_parallel_size,
                   "1: this process alone; also as -tp, vLLM's short form")
       ->transform(as_whole_number({.from = 1}));
   add_vllm_flags(verb, flags.notes);
+}
+
+Result<std::optional<kv_events::KvEventsConfig>> kv_events_config(const ServeFlags& flags) {
+  if (flags.kv_events_config.empty()) return std::nullopt;
+  TETRAD_ASSIGN(auto config, kv_events::parse_kv_events_config(flags.kv_events_config));
+  if (!config.enabled) return std::nullopt;
+  TETRAD_TRY(kv_events::check_has_kv_events());
+  if (!flags.engine.enable_prefix_caching) {
+    return fail_param("--kv-events-config",
+                      "--kv-events-config: with --no-enable-prefix-caching there is no cache whose "
+                      "blocks others could use");
+  }
+  if (!flags.allow_unauthenticated) TETRAD_TRY(kv_events::check_is_local(config));
+  return config;
 }
 
 Result<void> check_serve_flags(const ServeFlags& flags) {
@@ -143,6 +161,7 @@ Result<void> check_serve_flags(const ServeFlags& flags) {
                       flags.tensor_parallel_size);
   }
   TETRAD_TRY(check_tokenizer(flags));
+  TETRAD_TRY(kv_events_config(flags));
   TETRAD_TRY(server_options(flags));
   if (flags.tls.enabled()) TETRAD_TRY(http::make_tls_context(flags.tls));
   return {};

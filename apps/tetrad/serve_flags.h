@@ -3,6 +3,7 @@
 // The command line of `tetrad serve`. It is vLLM's, so that a model card's command starts here too.
 
 #include <CLI/CLI.hpp>
+#include <optional>
 #include <string>
 #include <vector>
 
@@ -10,6 +11,7 @@
 #include "chat/template.h"
 #include "engine_flags.h"
 #include "http/server.h"
+#include "kv_events/kv_events_config.h"
 #include "loaded_model.h"
 
 namespace tetrad {
@@ -39,6 +41,7 @@ struct ServeFlags {
   int64_t tensor_parallel_size = 1;
   std::string show_hidden_metrics;
   bool disable_log_stats = false;
+  std::string kv_events_config;  // JSON; "": none
 
   int64_t max_connections = http::ServerOptions{}.max_connections;
   uint64_t max_body_bytes = http::ServerOptions{}.max_body_bytes;
@@ -53,6 +56,9 @@ void add_serve_flags(CLI::App& verb, ServeFlags& flags);
 
 /// What can be known without a model. Errors name the flag.
 Result<void> check_serve_flags(const ServeFlags& flags);
+
+/// --kv-events-config; none where there are to be no events. Errors name the flag.
+Result<std::optional<kv_events::KvEventsConfig>> kv_events_config(const ServeFlags& flags);
 
 /// The flags' effect. Errors name the flag.
 Result<api::SamplingDefaults> sampling_defaults(const ServeFlags& flags, const LoadedModel& loaded);

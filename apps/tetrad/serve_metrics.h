@@ -21,6 +21,7 @@ class ServeMetrics {
                const EngineOptions& options);
 
   metrics::Registry& registry() { return registry_; }
+  const metrics::Labels& labels() const { return engine_metrics_->labels(); }
   std::shared_ptr<EngineObserver> observer() const { return observer_; }
 
   /// Adds what only a started engine knows.

@@ -14,6 +14,8 @@
 #include "api_key_flags.h"
 #include "base/log.h"
 #include "cli_io.h"
+#include "engine/observer_list.h"
+#include "kv_events/zmq_publisher.h"
 #include "serve_flags.h"
 #include "serve_metrics.h"
 #include "verbs.h"
@@ -92,6 +94,19 @@ int serve(http::Server& server, const ServeFlags& flags, const api::ServiceOptio
   return kExitOk;
 }
 
+/// Null where there are to be none. It must outlive the engine that reports to it.
+Result<std::unique_ptr<kv_events::KvEventPublisher>> publish_kv_events(const ServeFlags& flags,
+                                                                       ServeMetrics& metrics) {
+  TETRAD_ASSIGN(const auto config, kv_events_config(flags));
+  if (!config) return nullptr;
+  TETRAD_ASSIGN(auto publisher,
+                kv_events::start_kv_event_publisher(*config, metrics.registry(), metrics.labels()));
+  log::info("KV events: published on {}{}{}", publisher->endpoint(),
+            publisher->replay_endpoint().empty() ? "" : ", replayed on ",
+            publisher->replay_endpoint());
+  return publisher;
+}
+
 int run(ServeFlags flags) {
   for (const std::string& note : flags.notes)
     log::info("{}", note);
@@ -112,7 +127,13 @@ int run(ServeFlags flags) {
   if (!options) return report(options.error());
   api::ServiceOptions service_settings = service_options(flags, **loaded, *defaults);
   ServeMetrics metrics(service_settings.model_names.front(), flags, **loaded, *options);
+  const auto events = publish_kv_events(flags, metrics);
+  if (!events) return report(events.error());
   options->observer = metrics.observer();
+  if (*events) {
+    options->observer = std::make_shared<ObserverList>(
+        std::vector<std::shared_ptr<EngineObserver>>{metrics.observer(), (*events)->observer()});
+  }
   const auto engine = Engine::start(*(*loaded)->model, *(*loaded)->tokenizer, *options);
   if (!engine) return report(engine.error());
   log::info("{}", describe_capacity(**engine));

@@ -166,7 +166,6 @@ constexpr RefusedFlag kRefusedFlags[] = {
      "scales are not measured while serving; tetrad eval --calibrate-kv measures them"},
     {"--num-gpu-blocks-override", true, "--kv-cache-memory sizes the KV cache"},
     {"--kv-transfer-config", true, "the KV cache stays in this process"},
-    {"--kv-events-config", true, "KV events are not published yet"},
     {"--kv-offloading-size", true, "the KV cache stays in memory; see --kv-cache-memory"},
     {"--enable-lora", false, "there are no LoRA adapters"},
     {"--lora-modules", true, "there are no LoRA adapters"},

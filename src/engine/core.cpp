@@ -24,7 +24,7 @@ void add_text(GenerationEvent& event, const OutputText::Step& news) {
 EngineCore::EngineCore(const SchedulerOptions& options, const PrefixIndex::Key& prefix_key,
                        std::vector<TokenId> eos_token_ids, StepModel& model, const Clock& clock,
                        EngineObserver& observer)
-    : scheduler_(options, prefix_key),
+    : scheduler_(options, prefix_key, &observer),
       eos_token_ids_(std::move(eos_token_ids)),
       sampler_(eos_token_ids_),
       model_(model),

@@ -38,6 +38,9 @@ class EngineMetrics final : public EngineObserver {
   EngineMetrics(const EngineMetrics&) = delete;
   EngineMetrics& operator=(const EngineMetrics&) = delete;
 
+  /// Of all of them: the model's name and the engine's number.
+  const metrics::Labels& labels() const { return labels_; }
+
   void describe(const EngineFacts& facts);
   /// The gauges of the moment. Each step sets them; what comes and goes between steps (a request
   /// that waits, or is cancelled as the last one) needs a call before the text is written.

@@ -4,7 +4,11 @@
 
 #include <cstdint>
 
+#include <optional>
+#include <span>
+
 #include "base/clock.h"
+#include "engine/prefix_index.h"
 #include "engine/request.h"
 
 namespace tetrad {
@@ -47,6 +51,13 @@ struct RequestReport {
   Seconds finished{0};
 };
 
+/// Blocks of one sequence, one behind the other, that the prefix cache has from now on.
+struct StoredBlocks {
+  std::optional<PrefixHash> parent;    // of the first; none where a sequence begins
+  std::span<const PrefixHash> hashes;  // of each block
+  std::span<const TokenId> tokens;     // [hashes.size(), kKvBlockSize]
+};
+
 /// Called on the engine's thread; must return at once. Overrides what it wants to hear.
 class EngineObserver {
  public:
@@ -58,6 +69,10 @@ class EngineObserver {
   virtual void on_tokens(Seconds /*since_last*/, int64_t /*count*/) {}
   /// A draft of `num_draft_tokens` tokens was verified; the first `num_accepted` were right.
   virtual void on_draft(int64_t /*num_draft_tokens*/, int64_t /*num_accepted*/) {}
+  /// Told during a step, before its on_step().
+  virtual void on_blocks_stored(const StoredBlocks& /*blocks*/) {}
+  /// The prefix cache has that block no more.
+  virtual void on_block_removed(const PrefixHash& /*hash*/) {}
   virtual void on_finish(const RequestReport& /*report*/) {}
   /// A request was refused because the queue is full. The exception: called on the thread that
   /// submitted it.

@@ -30,6 +30,14 @@ class ObserverList final : public EngineObserver {
     for (const auto& observer : observers_)
       observer->on_draft(num_draft_tokens, num_accepted);
   }
+  void on_blocks_stored(const StoredBlocks& blocks) override {
+    for (const auto& observer : observers_)
+      observer->on_blocks_stored(blocks);
+  }
+  void on_block_removed(const PrefixHash& hash) override {
+    for (const auto& observer : observers_)
+      observer->on_block_removed(hash);
+  }
   void on_finish(const RequestReport& report) override {
     for (const auto& observer : observers_)
       observer->on_finish(report);

@@ -53,18 +53,21 @@ std::optional<int32_t> PrefixIndex::find(const PrefixHash& hash, BlockTokens tok
   return found->second;
 }
 
-void PrefixIndex::insert(const PrefixHash& hash, BlockTokens tokens, int32_t block) {
-  if (!blocks_.try_emplace(hash, block).second) return;
+bool PrefixIndex::insert(const PrefixHash& hash, BlockTokens tokens, int32_t block) {
+  if (!blocks_.try_emplace(hash, block).second) return false;
   Entry& entry = entries_[static_cast<size_t>(block)].emplace();
   entry.hash = hash;
   std::ranges::copy(tokens, entry.tokens.begin());
+  return true;
 }
 
-void PrefixIndex::forget(int32_t block) {
+std::optional<PrefixHash> PrefixIndex::forget(int32_t block) {
   std::optional<Entry>& entry = entries_[static_cast<size_t>(block)];
-  if (!entry) return;
-  blocks_.erase(entry->hash);
+  if (!entry) return std::nullopt;
+  const PrefixHash hash = entry->hash;
+  blocks_.erase(hash);
   entry.reset();
+  return hash;
 }
 
 }  // namespace tetrad

@@ -41,10 +41,10 @@ class PrefixIndex {
   /// The block that ends the run `hash`. Its tokens are compared: a hash alone is no proof.
   std::optional<int32_t> find(const PrefixHash& hash, BlockTokens tokens) const;
   /// Remembers `block` as the end of the run `hash`. Of two blocks of the same content the first
-  /// stays.
-  void insert(const PrefixHash& hash, BlockTokens tokens, int32_t block);
-  /// The block's content is about to be overwritten.
-  void forget(int32_t block);
+  /// stays: then false.
+  bool insert(const PrefixHash& hash, BlockTokens tokens, int32_t block);
+  /// The block's content is about to be overwritten. The run that it was the end of, if any.
+  std::optional<PrefixHash> forget(int32_t block);
   bool contains(int32_t block) const { return entries_[static_cast<size_t>(block)].has_value(); }
   int64_t size() const { return static_cast<int64_t>(blocks_.size()); }
 

@@ -41,10 +41,12 @@ PrefixIndex::BlockTokens block_tokens(const Sequence& sequence, int64_t block) {
 
 }  // namespace
 
-Scheduler::Scheduler(const SchedulerOptions& options, const PrefixIndex::Key& prefix_key)
+Scheduler::Scheduler(const SchedulerOptions& options, const PrefixIndex::Key& prefix_key,
+                     EngineObserver* observer)
     : options_(options),
       blocks_(options.num_kv_blocks),
-      prefixes_(options.num_kv_blocks, prefix_key) {}
+      prefixes_(options.num_kv_blocks, prefix_key),
+      observer_(observer) {}
 
 void Scheduler::add(std::unique_ptr<Sequence> sequence) {
   sequence->prefix_hashes = {prefixes_.root(sequence->cache_salt)};
@@ -243,7 +245,8 @@ bool Scheduler::reserve(Sequence& sequence, int64_t num_tokens) {
   while (static_cast<int64_t>(sequence.block_table.size()) < kv_blocks_for(num_tokens)) {
     if (blocks_.num_unused() == 0) return false;
     const int32_t block = blocks_.take();
-    prefixes_.forget(block);
+    const std::optional<PrefixHash> forgotten = prefixes_.forget(block);
+    if (forgotten && observer_ != nullptr) observer_->on_block_removed(*forgotten);
     sequence.block_table.push_back(block);
   }
   return true;
@@ -288,11 +291,29 @@ void Scheduler::computed(Sequence& sequence, int64_t count) {
   sequence.num_once_computed = std::max(sequence.num_once_computed, sequence.num_computed_tokens);
   if (!options_.enable_prefix_caching) return;
   const int64_t num_full = sequence.num_computed_tokens / kKvBlockSize;
+  int64_t first_new = sequence.num_indexed_blocks;
   for (int64_t i = sequence.num_indexed_blocks; i < num_full; ++i) {
-    prefixes_.insert(prefix_hash(sequence, i + 1), block_tokens(sequence, i),
-                     sequence.block_table[static_cast<size_t>(i)]);
+    const bool is_new = prefixes_.insert(prefix_hash(sequence, i + 1), block_tokens(sequence, i),
+                                         sequence.block_table[static_cast<size_t>(i)]);
+    if (is_new) continue;
+    tell_stored(sequence, first_new, i);
+    first_new = i + 1;
   }
+  tell_stored(sequence, first_new, num_full);
   sequence.num_indexed_blocks = num_full;
+}
+
+/// Of blocks begin to end - 1 of a sequence whose hashes are known.
+void Scheduler::tell_stored(const Sequence& sequence, int64_t begin, int64_t end) const {
+  if (observer_ == nullptr || begin >= end) return;
+  const auto first = static_cast<size_t>(begin);
+  const auto count = static_cast<size_t>(end - begin);
+  const std::span hashes(sequence.prefix_hashes);  // the first is that of no block
+  StoredBlocks blocks{
+      .hashes = hashes.subspan(first + 1, count),
+      .tokens = std::span(sequence.tokens).subspan(first * kKvBlockSize, count * kKvBlockSize)};
+  if (begin > 0) blocks.parent = hashes[first];
+  observer_->on_blocks_stored(blocks);
 }
 
 const PrefixHash& Scheduler::prefix_hash(Sequence& sequence, int64_t num_blocks) {

@@ -6,6 +6,7 @@
 #include <vector>
 
 #include "engine/block_pool.h"
+#include "engine/engine_observer.h"
 #include "engine/ngram_drafts.h"
 #include "engine/prefix_index.h"
 #include "engine/sequence.h"
@@ -51,7 +52,9 @@ struct ScheduledStep {
 /// until somebody needs them, and is not computed. The engine's thread alone uses this.
 class Scheduler {
  public:
-  Scheduler(const SchedulerOptions& options, const PrefixIndex::Key& prefix_key);
+  /// The observer hears of the prefix cache's blocks, and must outlive the scheduler.
+  Scheduler(const SchedulerOptions& options, const PrefixIndex::Key& prefix_key,
+            EngineObserver* observer = nullptr);
 
   /// The caller has checked that prompt and longest answer fit into num_kv_blocks.
   void add(std::unique_ptr<Sequence> sequence);
@@ -100,11 +103,13 @@ class Scheduler {
   bool reserve(Sequence& sequence, int64_t num_tokens);
   void release_blocks(Sequence& sequence);
   int64_t use_cached_prefix(Sequence& sequence);
+  void tell_stored(const Sequence& sequence, int64_t begin, int64_t end) const;
   const PrefixHash& prefix_hash(Sequence& sequence, int64_t num_blocks);
 
   SchedulerOptions options_;
   BlockPool blocks_;
   PrefixIndex prefixes_;
+  EngineObserver* observer_;  // may be null
   std::vector<std::unique_ptr<Sequence>> waiting_;
   std::vector<std::unique_ptr<Sequence>> running_;
 };

@@ -97,6 +97,8 @@ USAGE = [
     ("plan M --gpus 1x4GiB --link-latency -1", r"--link-latency: the time must be at least 0"),
     ("plan M --gpus 1x4GiB --link-bandwidth 0", r"--link-bandwidth: the rate must be positive"),
     ("serve M --drain-delay -1", r"--drain-delay: "),
+    ("serve M --kv-events-config {bad", r"--kv-events-config: expected a JSON object"),
+    ("serve M --kv-events-config {\"hwm\":0}", r"--kv-events-config: \"hwm\" must be a whole number from 1"),
     ("serve M --tensor-parallel-size 2", r"--tensor-parallel-size 2: .*not yet supported"),
     ("serve M -tp 2", r"--tensor-parallel-size 2: .*not yet supported"),
     ("serve M -tp=2", r"--tensor-parallel-size 2: .*not yet supported"),
