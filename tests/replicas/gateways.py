@@ -8,7 +8,8 @@ For each gateway:
   What names a conversation is a header, a field of the body, or its first words alone.
 * Requests run all the time while each replica in turn gets SIGTERM, ends, and is started again. Every request
   must be answered with status 200 and every stream be whole. The first replica has no --drain-delay, so it
-  refuses at once; the second has one, so the gateway sees that it leaves before it refuses anybody.
+  refuses at once; the second has one, so that HAProxy, which probes, sends it nothing any more before it
+  refuses anybody.
 
     gateways.py build/release/tetrad models/tetrad-demo-mxfp4_16 examples/replicas
         [--gateway haproxy] [--conversations 12] [--turns 4] [--requests 300]
@@ -33,7 +34,8 @@ import time
 MOST_POINTS = 2.0
 CLIENTS = 6
 START_SECONDS = 60
-DRAIN_DELAY_SECONDS = 2  # more than the probes' interval
+PROBED_SECONDS = 2.2  # more than two intervals of HAProxy's probes
+DRAIN_DELAY_SECONDS = {"haproxy": 3, "nginx": 1}
 SKIPPED = 77
 PATH = "/usr/sbin:/usr/local/sbin:/usr/bin:/usr/local/bin"
 
@@ -95,8 +97,17 @@ class Replica:
         """Prompt tokens found in the prefix cache, and all of them."""
         return self.counter("vllm:prefix_cache_hits"), self.counter("vllm:prefix_cache_queries")
 
-    def drain(self):
+    def drain(self, must_be_left=False):
+        """With --drain-delay: whether the gateway leaves it before the delay is over."""
         self.process.send_signal(signal.SIGTERM)
+        if must_be_left:
+            time.sleep(PROBED_SECONDS)
+            check(not is_ready(self.port), "it says that it leaves")
+            answered = self.counter("vllm:request_success")
+            check(ask(self.port, "POST", "/v1/completions", {"prompt": "a", "max_tokens": 1})[0] == 200,
+                  "it still takes requests")
+            time.sleep(0.3)
+            check(self.counter("vllm:request_success") == answered + 1, "the gateway sends it nothing any more")
         check(self.process.wait(timeout=60) == 0, f"the replica on port {self.port} ends with status 0")
 
     def stop(self):
@@ -233,7 +244,7 @@ def check_conversations(args, name, alone):
 
 def check_restarts(args, name):
     ports = [free_port(), free_port()]
-    flags = [[], ["--drain-delay", str(DRAIN_DELAY_SECONDS)]]
+    flags = [[], ["--drain-delay", str(DRAIN_DELAY_SECONDS[name])]]
     replicas = [Replica(args, port, *more) for port, more in zip(ports, flags)]
     began = time.monotonic()
     try:
@@ -242,7 +253,7 @@ def check_restarts(args, name):
             try:
                 for i, more in enumerate(flags):
                     load.wait_for(CLIENTS * 3)
-                    replicas[i].drain()
+                    replicas[i].drain(must_be_left=name == "haproxy" and bool(more))
                     load.wait_for(CLIENTS)
                     replicas[i] = Replica(args, ports[i], *more)
                     # Until the gateway has found it again, it is the only one that could be drained.
