@@ -5,6 +5,7 @@
 #include <map>
 
 #include "bundled_gpu_model.h"
+#include "gpu/forwarding_device_for_tests.h"
 
 namespace tetrad {
 namespace {
@@ -12,13 +13,15 @@ namespace {
 constexpr int64_t kGiB = int64_t{1} << 30;
 
 /// The emulation with a memory of its own, of some size.
-class SmallCard final : public gpu::Device {
+class SmallCard final : public gpu::ForwardingDevice {
  public:
   SmallCard(int64_t total_bytes, int64_t used_by_others)
-      : total_bytes_(total_bytes), used_by_others_(used_by_others) {}
+      : ForwardingDevice(emulated(false)),
+        total_bytes_(total_bytes),
+        used_by_others_(used_by_others) {}
 
   Result<gpu::DeviceInfo> info() override {
-    TETRAD_ASSIGN(gpu::DeviceInfo info, device_->info());
+    TETRAD_ASSIGN(gpu::DeviceInfo info, ForwardingDevice::info());
     info.name = "Small Card";
     info.architecture = "sm_90";
     info.total_bytes = total_bytes_;
@@ -27,41 +30,14 @@ class SmallCard final : public gpu::Device {
   }
   Result<gpu::DeviceAddress> allocate(int64_t bytes) override {
     if (bytes > free_bytes()) return fail(ErrorCode::resource_exhausted, "{} bytes", bytes);
-    TETRAD_ASSIGN(const gpu::DeviceAddress address, device_->allocate(bytes));
+    TETRAD_ASSIGN(const gpu::DeviceAddress address, ForwardingDevice::allocate(bytes));
     allocated_[address] = bytes;
     return address;
   }
   void free(gpu::DeviceAddress address) override {
     allocated_.erase(address);
-    device_->free(address);
+    ForwardingDevice::free(address);
   }
-  Result<std::byte*> allocate_pinned(int64_t bytes) override {
-    return device_->allocate_pinned(bytes);
-  }
-  void free_pinned(std::byte* memory) override { device_->free_pinned(memory); }
-  Result<void> copy_to_device(gpu::DeviceAddress to, const void* from, int64_t bytes) override {
-    return device_->copy_to_device(to, from, bytes);
-  }
-  Result<void> copy_to_host(void* to, gpu::DeviceAddress from, int64_t bytes) override {
-    return device_->copy_to_host(to, from, bytes);
-  }
-  Result<void> fill(gpu::DeviceAddress address, uint8_t value, int64_t bytes) override {
-    return device_->fill(address, value, bytes);
-  }
-  Result<gpu::Kernel> kernel(std::string_view name) override { return device_->kernel(name); }
-  Result<void> launch(gpu::Kernel kernel, const gpu::LaunchShape& shape, const void* arguments,
-                      size_t argument_bytes) override {
-    return device_->launch(kernel, shape, arguments, argument_bytes);
-  }
-  Result<void> begin_graph() override { return device_->begin_graph(); }
-  Result<std::unique_ptr<gpu::Graph>> end_graph() override { return device_->end_graph(); }
-  Result<void> launch(const gpu::Graph& graph) override { return device_->launch(graph); }
-  Result<void> synchronize() override { return device_->synchronize(); }
-  Result<int> record_time() override { return device_->record_time(); }
-  Result<double> seconds_between(int first, int second) override {
-    return device_->seconds_between(first, second);
-  }
-  void forget_times() override { device_->forget_times(); }
 
  private:
   int64_t free_bytes() const {
@@ -71,7 +47,6 @@ class SmallCard final : public gpu::Device {
     return free;
   }
 
-  std::unique_ptr<gpu::Device> device_ = emulated(false);
   int64_t total_bytes_;
   int64_t used_by_others_;
   std::map<gpu::DeviceAddress, int64_t> allocated_;

@@ -25,6 +25,8 @@ class CudaDriver final : public Driver {
   CudaDriver(const CudaDriver&) = delete;
   CudaDriver& operator=(const CudaDriver&) = delete;
   ~CudaDriver() override {
+    for (const int peer : peers_)
+      release_context_.call(peer);
     if (context_ != nullptr) release_context_.call(device_);
   }
 
@@ -37,6 +39,7 @@ class CudaDriver final : public Driver {
   Result<void> allow_all_shared_memory(DriverHandle function) const override;
   Result<void> launch(DriverHandle function, const LaunchShape& shape, DriverHandle stream,
                       void** arguments) const override;
+  int enable_peer_access(int peer) const override;
 
  private:
   LibraryFunction<DriverHandle*, int> retain_context_;
@@ -46,7 +49,9 @@ class CudaDriver final : public Driver {
   LibraryFunction<int*, int, DriverHandle> function_attribute_;
   LibraryFunction<DriverHandle, int, int> set_function_attribute_;
   LibraryFunction<const cuda::LaunchConfig*, DriverHandle, void**, void**> launch_ex_;
+  LibraryFunction<DriverHandle, unsigned> enable_peer_access_;
   DriverHandle context_ = nullptr;
+  mutable std::vector<int> peers_;  // whose contexts this one refers to
   int device_ = 0;
   int shared_bytes_per_block_ = 0;
   bool overlap_launches_ = false;
@@ -101,7 +106,17 @@ Result<void> CudaDriver::load() {
   library.find("cuFuncGetAttribute", function_attribute_);
   library.find("cuFuncSetAttribute", set_function_attribute_);
   library.find_optional("cuLaunchKernelEx", launch_ex_);
-  return library.check_all_found();
+  library.find_optional("cuGraphUpload", f.upload_graph);
+  library.find_optional("cuDeviceGetPCIBusId", f.device_bus_id);
+  library.find_optional("cuIpcGetMemHandle", f.export_memory);
+  library.find_optional("cuIpcOpenMemHandle_v2", f.open_memory);
+  library.find_optional("cuIpcCloseMemHandle", f.close_memory);
+  library.find_optional("cuDeviceCanAccessPeer", f.can_access_peer);
+  library.find_optional("cuCtxEnablePeerAccess", enable_peer_access_);
+  library.find_optional("cuMemHostRegister_v2", f.map_host_memory);
+  library.find_optional("cuMemHostGetDevicePointer_v2", f.mapped_address);
+  library.find_optional("cuMemHostUnregister", f.unmap_host_memory);
+  return library.check_all_found("install a newer one, or use --device cpu");
 }
 
 Result<DeviceInfo> CudaDriver::open(int index) {
@@ -181,12 +196,22 @@ Result<void> CudaDriver::launch(DriverHandle function, const LaunchShape& shape,
   return call(launch_ex_, &config, function, arguments, nullptr);
 }
 
+int CudaDriver::enable_peer_access(int peer) const {
+  if (enable_peer_access_.call == nullptr) return kDriverNotFound;
+  DriverHandle context = nullptr;
+  if (const int status = retain_context_.call(&context, peer); status != kDriverSuccess)
+    return status;
+  peers_.push_back(peer);
+  return enable_peer_access_.call(context, 0);
+}
+
 }  // namespace
 
 Result<std::unique_ptr<Device>> open_cuda_device(std::string_view ptx, int index) {
   auto driver = std::make_shared<CudaDriver>();
   TETRAD_TRY(driver->load());
   TETRAD_ASSIGN(DeviceInfo info, driver->open(index));
+  info.index = index;
   TETRAD_ASSIGN(DriverHandle module, driver->load_module(ptx, info));
   return DriverDevice::create(std::move(driver), module, std::move(info));
 }

@@ -17,11 +17,9 @@
 #include <vector>
 
 #include "base/error.h"
+#include "gpu/memory_sharing.h"
 
 namespace tetrad::gpu {
-
-/// An address in the device's memory; arithmetic in bytes.
-using DeviceAddress = uint64_t;
 
 struct DeviceInfo {
   std::string name;                 // "NVIDIA H200"
@@ -32,6 +30,9 @@ struct DeviceInfo {
   int64_t free_bytes = 0;  // when asked
   int64_t l2_bytes = 0;
   int64_t shared_bytes_per_block = 0;  // what one block may ask for
+  int index = 0;                       // among those of its driver
+  int num_devices = 1;                 // that the driver has
+  std::string bus_id;                  // "0000:1B:00.0"; "" of the emulation
 };
 
 /// How the threads of a launch are arranged: grid.x * grid.y * grid.z blocks of `threads`.
@@ -89,6 +90,12 @@ class Device {
 
   /// Waits until all is done.
   virtual Result<void> synchronize() = 0;
+
+  /// Memory that others have a part of: of this device, and no longer there than it.
+  virtual MemorySharing& sharing() = 0;
+  /// For a library that adds work of its own to this device's: the driver's stream. Calls of this
+  /// thread are about this device from here on. Errors: unsupported, of the emulation.
+  virtual Result<void*> driver_stream() = 0;
 
   /// Notes the time, on the device, at which it gets here. Seconds between two notes, after
   /// waiting.

@@ -249,7 +249,7 @@ TEST(OneSharedLibrary, TakesTheFirstThatIsThere) {
   LibraryFunction<> optional;
   library->find_optional("tetrad_has_no_such_thing", optional);
   EXPECT_EQ(optional.call, nullptr);
-  EXPECT_TRUE(library->check_all_found());
+  EXPECT_TRUE(library->check_all_found("use another"));
 }
 
 TEST(OneSharedLibrary, SaysWhichFunctionsItLacks) {
@@ -260,7 +260,7 @@ TEST(OneSharedLibrary, SaysWhichFunctionsItLacks) {
   library->find("tetrad_first", function);
   library->find("abs", function);
   library->find("tetrad_second", function);
-  const auto found = library->check_all_found();
+  const auto found = library->check_all_found("use another");
   ASSERT_FALSE(found);
   EXPECT_EQ(found.error().code, ErrorCode::unsupported);
   EXPECT_THAT(found.error().message, HasSubstr("libc.so.6"));

@@ -59,6 +59,10 @@ Result<int> Driver::open_device(int index, std::string_view vendor, std::string_
   if (index < 0 || index >= count)
     return fail(ErrorCode::not_found, "there is no {} GPU {}: this machine has {}, counted from 0",
                 vendor, index, count);
+  return device_at(index);
+}
+
+Result<int> Driver::device_at(int index) const {
   int device = 0;
   TETRAD_TRY(call(functions_.device, &device, index));
   return device;
@@ -69,6 +73,12 @@ Result<DeviceInfo> Driver::describe(int device, const DriverAttributes& attribut
   std::array<char, 256> name{};
   TETRAD_TRY(call(functions_.device_name, name.data(), static_cast<int>(name.size()) - 1, device));
   info.name = name.data();
+  TETRAD_TRY(call(functions_.device_count, &info.num_devices));
+  std::array<char, 32> bus_id{};
+  if (functions_.device_bus_id.call != nullptr)
+    TETRAD_TRY(
+        call(functions_.device_bus_id, bus_id.data(), static_cast<int>(bus_id.size()) - 1, device));
+  info.bus_id = bus_id.data();
   const auto attribute = [&](int number, int64_t& to) {
     int value = 0;
     auto asked = call(functions_.device_attribute, &value, number, device);

@@ -61,6 +61,18 @@ struct DriverFunctions {
   LibraryFunction<DriverHandle> synchronize_event;
   LibraryFunction<float*, DriverHandle, DriverHandle> elapsed_milliseconds;
   LibraryFunction<DriverHandle> destroy_event;
+
+  // What one device alone does without: may be absent.
+  LibraryFunction<DriverHandle, DriverHandle> upload_graph;
+  LibraryFunction<char*, int, int> device_bus_id;
+  LibraryFunction<DeviceAddress*, size_t, unsigned> allocate_uncached;
+  LibraryFunction<MemoryHandle*, DeviceAddress> export_memory;
+  LibraryFunction<DeviceAddress*, MemoryHandle, unsigned> open_memory;
+  LibraryFunction<DeviceAddress> close_memory;
+  LibraryFunction<int*, int, int> can_access_peer;
+  LibraryFunction<void*, size_t, unsigned> map_host_memory;
+  LibraryFunction<DeviceAddress*, void*, unsigned> mapped_address;
+  LibraryFunction<void*> unmap_host_memory;
 };
 
 /// The statuses that are acted upon; they are the same in both.
@@ -69,6 +81,7 @@ enum DriverStatus : int {
   kDriverOutOfMemory = 2,
   kDriverNoDevice = 100,
   kDriverNotFound = 500,
+  kDriverPeerAccessAlreadyEnabled = 704,
 };
 
 /// The numbers of device_attribute, which differ.
@@ -92,10 +105,24 @@ class Driver {
   virtual Result<void> allow_all_shared_memory(DriverHandle function) const;
   virtual Result<void> launch(DriverHandle function, const LaunchShape& shape, DriverHandle stream,
                               void** arguments) const;
+  /// The current device may use `peer`'s memory from here on: a status.
+  virtual int enable_peer_access(int peer) const = 0;
+
+  /// A device's number for the driver, by its place. Errors: not_found.
+  Result<int> device_at(int index) const;
 
   template <class... Parameters>
   Result<void> call(const LibraryFunction<Parameters...>& function,
                     std::type_identity_t<Parameters>... arguments) const {
+    return check(function.call(arguments...), function.name);
+  }
+  /// The same of a function that an old driver may lack. Errors: also unsupported.
+  template <class... Parameters>
+  Result<void> call_optional(const LibraryFunction<Parameters...>& function,
+                             std::type_identity_t<Parameters>... arguments) const {
+    if (function.call == nullptr)
+      return fail(ErrorCode::unsupported, "the GPU's driver has no {}: install a newer one",
+                  function.name);
     return check(function.call(arguments...), function.name);
   }
   /// "cuInit: CUDA_ERROR_UNKNOWN, unknown error": the driver's name and text for a status.

@@ -54,7 +54,10 @@ Result<std::unique_ptr<Device>> DriverDevice::create(std::shared_ptr<const Drive
 
 DriverDevice::DriverDevice(std::shared_ptr<const Driver> driver, DriverHandle module,
                            DeviceInfo info)
-    : driver_(std::move(driver)), module_(module), info_(std::move(info)) {}
+    : driver_(std::move(driver)),
+      module_(module),
+      info_(std::move(info)),
+      sharing_(*driver_, info_, [this] { return synchronize(); }) {}
 
 // Nobody is left to tell if one of these fails.
 DriverDevice::~DriverDevice() {
@@ -181,7 +184,12 @@ Result<std::unique_ptr<Graph>> DriverDevice::end_graph() {
   auto instantiated = driver_->call(functions().instantiate_graph, &executable, graph, 0);
   functions().destroy_graph.call(graph);
   if (!instantiated) return tl::unexpected(std::move(instantiated.error()));
-  return std::make_unique<DriverGraph>(driver_, executable);
+  auto recorded = std::make_unique<DriverGraph>(driver_, executable);
+  // Else the first launch does it, which may then wait for kernels of other streams: of a rank that
+  // waits for this one.
+  if (functions().upload_graph.call != nullptr)
+    TETRAD_TRY(driver_->call(functions().upload_graph, executable, stream_));
+  return recorded;
 }
 
 Result<void> DriverDevice::launch(const Graph& graph) {
@@ -196,6 +204,11 @@ Result<void> DriverDevice::synchronize() {
   TETRAD_TRY(driver_->make_current());
   note(driver_->call(functions().synchronize_stream, stream_));
   return std::exchange(noted_, {});
+}
+
+Result<void*> DriverDevice::driver_stream() {
+  TETRAD_TRY(driver_->make_current());
+  return stream_;
 }
 
 Result<int> DriverDevice::record_time() {

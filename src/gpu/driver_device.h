@@ -4,6 +4,7 @@
 #include <vector>
 
 #include "gpu/driver.h"
+#include "gpu/driver_sharing.h"
 
 namespace tetrad::gpu {
 
@@ -30,6 +31,8 @@ class DriverDevice final : public Device {
   Result<std::unique_ptr<Graph>> end_graph() override;
   Result<void> launch(const Graph& graph) override;
   Result<void> synchronize() override;
+  MemorySharing& sharing() override { return sharing_; }
+  Result<void*> driver_stream() override;
   Result<int> record_time() override;
   Result<double> seconds_between(int first, int second) override;
   void forget_times() override { num_times_ = 0; }
@@ -47,6 +50,7 @@ class DriverDevice final : public Device {
   DriverHandle module_;
   DriverHandle stream_ = nullptr;
   DeviceInfo info_;
+  DriverSharing sharing_;
   bool recording_ = false;
   std::vector<DriverHandle> events_;  // made as they are needed, kept for the next notes
   int num_times_ = 0;

@@ -9,6 +9,7 @@
 #include <utility>
 
 #include "base/free_memory.h"
+#include "gpu/emulated_sharing.h"
 
 namespace tetrad::gpu {
 namespace {
@@ -65,7 +66,9 @@ class EmulatedDevice final : public Device {
     memory_.emplace(address, std::move(memory));
     return address;
   }
-  void free(DeviceAddress address) override { memory_.erase(address); }
+  void free(DeviceAddress address) override {
+    if (!sharing_.free(address)) memory_.erase(address);
+  }
   Result<std::byte*> allocate_pinned(int64_t bytes) override {
     TETRAD_ASSIGN(const DeviceAddress address, allocate(bytes));
     return reinterpret_cast<std::byte*>(address);
@@ -123,6 +126,11 @@ class EmulatedDevice final : public Device {
 
   Result<void> synchronize() override { return {}; }
 
+  MemorySharing& sharing() override { return sharing_; }
+  Result<void*> driver_stream() override {
+    return fail(ErrorCode::unsupported, "the emulated GPU has no driver that a library could use");
+  }
+
   Result<int> record_time() override {
     times_.push_back(std::chrono::steady_clock::now());
     return static_cast<int>(times_.size()) - 1;
@@ -172,6 +180,7 @@ class EmulatedDevice final : public Device {
   int64_t shared_bytes_;
   EmulatedBlock block_;
   std::map<DeviceAddress, AlignedBytes> memory_;
+  EmulatedSharing sharing_;
   std::unique_ptr<EmulatedGraph> recorded_;
   std::vector<std::chrono::steady_clock::time_point> times_;
 };

@@ -21,10 +21,15 @@ class HipDriver final : public Driver {
   Result<DriverHandle> load_module(std::span<const CodeObject> code, DeviceInfo& info) const;
 
   Result<void> make_current() const override { return call(set_device_, device_); }
+  int enable_peer_access(int peer) const override {
+    return enable_peer_access_.call == nullptr ? int{kDriverNotFound}
+                                               : enable_peer_access_.call(peer, 0);
+  }
 
  private:
   LibraryFunction<int> set_device_;
   LibraryFunction<DriverHandle*, const void*> load_module_;
+  LibraryFunction<int, unsigned> enable_peer_access_;
   int device_ = 0;
 };
 
@@ -72,7 +77,18 @@ Result<void> HipDriver::load() {
   library.find("hipEventDestroy", f.destroy_event);
   library.find("hipSetDevice", set_device_);
   library.find("hipModuleLoadData", load_module_);
-  return library.check_all_found();
+  library.find_optional("hipGraphUpload", f.upload_graph);
+  library.find_optional("hipDeviceGetPCIBusId", f.device_bus_id);
+  library.find_optional("hipExtMallocWithFlags", f.allocate_uncached);
+  library.find_optional("hipIpcGetMemHandle", f.export_memory);
+  library.find_optional("hipIpcOpenMemHandle", f.open_memory);
+  library.find_optional("hipIpcCloseMemHandle", f.close_memory);
+  library.find_optional("hipDeviceCanAccessPeer", f.can_access_peer);
+  library.find_optional("hipDeviceEnablePeerAccess", enable_peer_access_);
+  library.find_optional("hipHostRegister", f.map_host_memory);
+  library.find_optional("hipHostGetDevicePointer", f.mapped_address);
+  library.find_optional("hipHostUnregister", f.unmap_host_memory);
+  return library.check_all_found("install a newer one, or use --device cpu");
 }
 
 Result<DeviceInfo> HipDriver::open(int index) {
@@ -112,6 +128,7 @@ Result<std::unique_ptr<Device>> open_hip_device(std::span<const CodeObject> code
   auto driver = std::make_shared<HipDriver>();
   TETRAD_TRY(driver->load());
   TETRAD_ASSIGN(DeviceInfo info, driver->open(index));
+  info.index = index;
   TETRAD_ASSIGN(DriverHandle module, driver->load_module(code, info));
   return DriverDevice::create(std::move(driver), module, std::move(info));
 }

@@ -19,11 +19,10 @@ void* SharedLibrary::address_of(const char* name) const {
   return dlsym(handle_, name);
 }
 
-Result<void> SharedLibrary::check_all_found() const {
+Result<void> SharedLibrary::check_all_found(std::string_view advice) const {
   if (missing_.empty()) return {};
-  return fail(ErrorCode::unsupported,
-              "{} is too old: it lacks {}; install a newer one, or use --device cpu", name_,
-              fmt::join(missing_, ", "));
+  return fail(ErrorCode::unsupported, "{} is too old: it lacks {}; {}", name_,
+              fmt::join(missing_, ", "), advice);
 }
 
 }  // namespace tetrad::gpu

@@ -4,6 +4,7 @@
 
 #include <span>
 #include <string>
+#include <string_view>
 #include <vector>
 
 #include "base/error.h"
@@ -38,8 +39,15 @@ class SharedLibrary {
     function = {name, reinterpret_cast<int (*)(Parameters...)>(address_of(name))};
   }
 
-  /// Errors: unsupported, with the names that find() did not find.
-  Result<void> check_all_found() const;
+  /// The same of a function that returns something else.
+  template <class Return, class... Parameters>
+  void find(const char* name, Return (*&function)(Parameters...)) {
+    function = reinterpret_cast<Return (*)(Parameters...)>(address_of(name));
+    if (function == nullptr) missing_.emplace_back(name);
+  }
+
+  /// Errors: unsupported, with the names that find() did not find, and what to do.
+  Result<void> check_all_found(std::string_view advice) const;
 
  private:
   SharedLibrary(std::string name, void* handle) : name_(std::move(name)), handle_(handle) {}

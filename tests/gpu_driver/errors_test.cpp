@@ -82,7 +82,7 @@ TEST(GpuDriverErrors, NoGpu) {
   }
   EXPECT_EQ(
       told_by(FAKE_CUDA, "", ask_nothing, 3),
-      told(ErrorCode::not_found) + "there is no NVIDIA GPU 3: this machine has 1, counted from 0");
+      told(ErrorCode::not_found) + "there is no NVIDIA GPU 3: this machine has 2, counted from 0");
 }
 
 TEST(GpuDriverErrors, ADriverThatDoesNotWork) {
@@ -141,6 +141,76 @@ TEST(GpuDriverErrors, OutOfMemory) {
                                "6,000,000,000 bytes of page-locked host memory: cuMemHostAlloc: "
                                "OUT_OF_MEMORY, out of memory; of this machine's memory "),
                     HasSubstr(" are free"), testing::Not(HasSubstr("of the GPU's"))));
+}
+
+Result<void> export_and_open(Device& device) {
+  DeviceAddress shared = 0x5000;
+  // The fake CUDA allocates nothing.
+  if (auto allocated = device.sharing().allocate_shared(100); allocated) shared = *allocated;
+  if (shared != 0x5000) return fail(ErrorCode::internal, "not what was allocated");
+  TETRAD_ASSIGN(const MemoryHandle handle, device.sharing().export_memory(shared));
+  TETRAD_ASSIGN(const DeviceAddress opened, device.sharing().open_memory(handle));
+  if (opened != 0x7000) return fail(ErrorCode::internal, "not what was opened");
+  device.sharing().close_memory(opened);
+  return {};
+}
+
+TEST(GpuDriverErrors, MemoryThatIsNotShared) {
+  for (const char* library : {FAKE_CUDA, FAKE_AMDHIP}) {
+    EXPECT_EQ(told_by(library, "", export_and_open), "all is well");
+    EXPECT_THAT(
+        told_by(library, "exports nothing", export_and_open),
+        AllOf(StartsWith(told(ErrorCode::unsupported) +
+                         "memory of Fake 9000 (0000:1B:00.0) cannot be shared with other "
+                         "processes: "),
+              HasSubstr("IpcGetMemHandle: UNKNOWN, unknown error; host memory or NCCL can")));
+    EXPECT_THAT(told_by(library, "opens nothing", export_and_open),
+                AllOf(HasSubstr("Fake 9000 (0000:1B:00.0) cannot open memory of another process: "),
+                      HasSubstr("IpcOpenMemHandle"), HasSubstr("CUDA_VISIBLE_DEVICES")));
+  }
+  EXPECT_EQ(told_by(FAKE_NO_SHARING_CUDA, "", export_and_open),
+            told(ErrorCode::unsupported) +
+                "memory of Fake 9000 cannot be shared with other processes: the GPU's driver has "
+                "no cuIpcGetMemHandle: install a newer one; host memory or NCCL can carry the "
+                "messages");
+}
+
+Result<void> enable_peers(Device& device) {
+  TETRAD_TRY(device.sharing().enable_peer_access(0));  // itself
+  return device.sharing().enable_peer_access(1);
+}
+
+TEST(GpuDriverErrors, PeersThatAreNone) {
+  for (const char* library : {FAKE_CUDA, FAKE_AMDHIP}) {
+    EXPECT_EQ(told_by(library, "", enable_peers), "all is well");
+    EXPECT_EQ(told_by(library, "has peers already", enable_peers), "all is well");
+    EXPECT_THAT(told_by(library, "has no link", enable_peers),
+                StartsWith(told(ErrorCode::unsupported) +
+                           "GPU 0, Fake 9000 (0000:1B:00.0), cannot use memory of GPU 1 "
+                           "(0000:9A:00.0): there is neither a link nor peer-to-peer access"));
+    EXPECT_THAT(told_by(library, "refuses peers", enable_peers),
+                HasSubstr("GPU 1 (0000:9A:00.0): enabling peer access: UNKNOWN, unknown error"));
+  }
+  EXPECT_THAT(told_by(FAKE_NO_SHARING_CUDA, "", enable_peers),
+              HasSubstr("has no cuDeviceCanAccessPeer: install a newer one"));
+}
+
+Result<void> map_host(Device& device) {
+  static std::byte memory[4096];
+  TETRAD_ASSIGN(const DeviceAddress address, device.sharing().map_host_memory(memory));
+  device.sharing().unmap_host_memory(memory);
+  if (address != reinterpret_cast<DeviceAddress>(memory))
+    return fail(ErrorCode::internal, "another address");
+  return {};
+}
+
+TEST(GpuDriverErrors, HostMemoryThatIsNotMapped) {
+  for (const char* library : {FAKE_CUDA, FAKE_AMDHIP}) {
+    EXPECT_EQ(told_by(library, "", map_host), "all is well");
+    EXPECT_THAT(
+        told_by(library, "maps nothing", map_host),
+        HasSubstr("4,096 bytes of host memory for Fake 9000 (0000:1B:00.0) (see ulimit -l): "));
+  }
 }
 
 TEST(GpuDriverErrors, NothingIsWrong) {

@@ -22,11 +22,12 @@ int fake_init(unsigned) {
   return is_wrong("finds none") ? kNoDevice : is_wrong("is broken") ? kUnknown : 0;
 }
 int fake_device_count(int* count) {
-  *count = is_wrong("has none") ? 0 : 1;
+  *count = is_wrong("has none") ? 0 : 2;
   return 0;
 }
-int fake_device(int* device, int) {
-  return *device = 0;
+int fake_device(int* device, int index) {
+  *device = index;
+  return 0;
 }
 int fake_device_name(char* name, int, int) {
   std::strcpy(name, "Fake 9000");
@@ -48,6 +49,37 @@ int fake_allocate(void*, size_t) {
 }
 int fake_allocate_pinned(void*, size_t, unsigned) {
   return kOutOfMemory;
+}
+struct FakeHandle {
+  char bytes[64];
+};
+int fake_bus_id(char* bus_id, int, int device) {
+  std::strcpy(bus_id, device == 0 ? "0000:1B:00.0" : "0000:9A:00.0");
+  return 0;
+}
+int fake_export(FakeHandle* handle, void*) {
+  std::memset(handle->bytes, 'h', sizeof handle->bytes);
+  return is_wrong("exports nothing") ? kUnknown : 0;
+}
+// What was exported, by value as the drivers take it, and opened as a peer's.
+int fake_open(size_t* address, FakeHandle handle, unsigned flags) {
+  if (handle.bytes[0] != 'h' || handle.bytes[63] != 'h' || flags != 1) return kUnknown;
+  *address = 0x7000;
+  return is_wrong("opens nothing") ? kUnknown : 0;
+}
+int fake_can_access_peer(int* can, int device, int peer) {
+  *can = device != peer && !is_wrong("has no link") ? 1 : 0;
+  return 0;
+}
+int fake_enable_peer() {
+  return is_wrong("has peers already") ? 704 : is_wrong("refuses peers") ? kUnknown : 0;
+}
+int fake_map_host(void*, size_t, unsigned flags) {
+  return flags == 3 && !is_wrong("maps nothing") ? 0 : kUnknown;
+}
+int fake_mapped_address(void** address, void* memory, unsigned) {
+  *address = memory;
+  return 0;
 }
 int fake_error_name(int status, const char** name) {
   *name = status == kOutOfMemory ? "OUT_OF_MEMORY" : "UNKNOWN";
@@ -102,6 +134,31 @@ extern "C" int cuGetErrorName(int status, const char** name) {
 extern "C" int cuGetErrorString(int status, const char** text) {
   return fake_error_text(status, text);
 }
+#if !defined(FAKE_LACKS_SHARING)
+extern "C" int cuDeviceGetPCIBusId(char* bus_id, int size, int device) {
+  return fake_bus_id(bus_id, size, device);
+}
+extern "C" int cuIpcGetMemHandle(FakeHandle* handle, void* memory) {
+  return fake_export(handle, memory);
+}
+extern "C" int cuIpcOpenMemHandle_v2(size_t* address, FakeHandle handle, unsigned flags) {
+  return fake_open(address, handle, flags);
+}
+extern "C" int cuDeviceCanAccessPeer(int* can, int device, int peer) {
+  return fake_can_access_peer(can, device, peer);
+}
+extern "C" int cuCtxEnablePeerAccess(void*, unsigned) {
+  return fake_enable_peer();
+}
+extern "C" int cuMemHostRegister_v2(void* memory, size_t bytes, unsigned flags) {
+  return fake_map_host(memory, bytes, flags);
+}
+extern "C" int cuMemHostGetDevicePointer_v2(void** address, void* memory, unsigned flags) {
+  return fake_mapped_address(address, memory, flags);
+}
+NOTHING(cuIpcCloseMemHandle)
+NOTHING(cuMemHostUnregister)
+#endif
 extern "C" int cuModuleLoadDataEx() {
   return fake_load();
 }
@@ -168,6 +225,34 @@ extern "C" int hipDrvGetErrorName(int status, const char** name) {
 extern "C" int hipDrvGetErrorString(int status, const char** text) {
   return fake_error_text(status, text);
 }
+extern "C" int hipDeviceGetPCIBusId(char* bus_id, int size, int device) {
+  return fake_bus_id(bus_id, size, device);
+}
+// Uncached, as AMD's shared memory must be.
+extern "C" int hipExtMallocWithFlags(size_t* address, size_t, unsigned flags) {
+  *address = 0x5000;
+  return flags == 3 ? 0 : kUnknown;
+}
+extern "C" int hipIpcGetMemHandle(FakeHandle* handle, void* memory) {
+  return fake_export(handle, memory);
+}
+extern "C" int hipIpcOpenMemHandle(size_t* address, FakeHandle handle, unsigned flags) {
+  return fake_open(address, handle, flags);
+}
+extern "C" int hipDeviceCanAccessPeer(int* can, int device, int peer) {
+  return fake_can_access_peer(can, device, peer);
+}
+extern "C" int hipDeviceEnablePeerAccess(int peer, unsigned) {
+  return peer == 1 ? fake_enable_peer() : kUnknown;
+}
+extern "C" int hipHostRegister(void* memory, size_t bytes, unsigned flags) {
+  return fake_map_host(memory, bytes, flags);
+}
+extern "C" int hipHostGetDevicePointer(void** address, void* memory, unsigned flags) {
+  return fake_mapped_address(address, memory, flags);
+}
+NOTHING(hipIpcCloseMemHandle)
+NOTHING(hipHostUnregister)
 extern "C" int hipModuleLoadData() {
   return fake_load();
 }
