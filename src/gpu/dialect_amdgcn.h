@@ -140,6 +140,30 @@ TETRAD_DEVICE uint32_t atomic_increment(uint32_t* counter) {
   return __hip_atomic_fetch_add(counter, 1u, __ATOMIC_ACQ_REL, __HIP_MEMORY_SCOPE_AGENT);
 }
 
+TETRAD_DEVICE uint32_t load_acquire_system(const uint32_t* from) {
+  return __hip_atomic_load(from, __ATOMIC_ACQUIRE, __HIP_MEMORY_SCOPE_SYSTEM);
+}
+TETRAD_DEVICE void store_release_system(uint32_t* to, uint32_t value) {
+  __hip_atomic_store(to, value, __ATOMIC_RELEASE, __HIP_MEMORY_SCOPE_SYSTEM);
+}
+// Eight bytes are the most that an atomic load takes.
+TETRAD_DEVICE void load_system_16(uint32_t (&to)[4], const void* from) {
+  const auto* words = static_cast<const uint64_t*>(from);
+  TETRAD_UNROLL
+  for (uint32_t i = 0; i < 2; ++i) {
+    const uint64_t two = __hip_atomic_load(words + i, __ATOMIC_RELAXED, __HIP_MEMORY_SCOPE_SYSTEM);
+    to[2 * i] = static_cast<uint32_t>(two);
+    to[2 * i + 1] = static_cast<uint32_t>(two >> 32);
+  }
+}
+// It counts at 100 MHz on all GPUs of this family.
+TETRAD_DEVICE uint64_t nanoseconds() {
+  return __builtin_readsteadycounter() * 10;
+}
+TETRAD_DEVICE void pause_thread() {
+  __builtin_amdgcn_s_sleep(1);
+}
+
 TETRAD_DEVICE uint32_t ballot(bool mine) {
   return __builtin_amdgcn_ballot_w32(mine);
 }

@@ -6,9 +6,11 @@
 
 #include <algorithm>
 #include <bit>
+#include <chrono>
 #include <cmath>
 #include <cstdint>
 #include <cstring>
+#include <thread>
 
 #include "base/dtype.h"
 #include "gpu/emulated_threads.h"
@@ -162,6 +164,25 @@ inline uint32_t load_fresh(const uint32_t* from) {
 }
 inline uint32_t atomic_increment(uint32_t* counter) {
   return (*counter)++;
+}
+
+// Other emulated GPUs are other threads, or processes, which run at the same time.
+inline uint32_t load_acquire_system(const uint32_t* from) {
+  return __atomic_load_n(from, __ATOMIC_ACQUIRE);
+}
+inline void store_release_system(uint32_t* to, uint32_t value) {
+  __atomic_store_n(to, value, __ATOMIC_RELEASE);
+}
+inline void load_system_16(uint32_t (&to)[4], const void* from) {
+  std::memcpy(to, from, 16);
+}
+inline uint64_t nanoseconds() {
+  return static_cast<uint64_t>(std::chrono::duration_cast<std::chrono::nanoseconds>(
+                                   std::chrono::steady_clock::now().time_since_epoch())
+                                   .count());
+}
+inline void pause_thread() {
+  std::this_thread::yield();
 }
 
 /// D += A B by the definition, A and B put together from what the lanes hold.

@@ -202,6 +202,36 @@ TETRAD_DEVICE uint32_t atomic_increment(uint32_t* counter) {
   return __atomic_fetch_add(counter, 1u, __ATOMIC_ACQ_REL);
 }
 
+/// A word of memory that other GPUs and the host write, too, and with it, what they wrote before
+/// they stored it by store_release_system().
+TETRAD_DEVICE uint32_t load_acquire_system(const uint32_t* from) {
+  uint32_t value;
+  asm volatile("ld.acquire.sys.global.u32 %0, [%1];" : "=r"(value) : "l"(from) : "memory");
+  return value;
+}
+/// Whoever sees the word by load_acquire_system() sees what this thread wrote before, and what its
+/// block did before the last sync_block().
+TETRAD_DEVICE void store_release_system(uint32_t* to, uint32_t value) {
+  asm volatile("st.release.sys.global.u32 [%0], %1;" ::"l"(to), "r"(value) : "memory");
+}
+/// What other GPUs wrote, after they said so in that way. `from`: a multiple of 16.
+TETRAD_DEVICE void load_system_16(uint32_t (&to)[4], const void* from) {
+  asm volatile("ld.relaxed.sys.global.v4.u32 {%0, %1, %2, %3}, [%4];"
+               : "=r"(to[0]), "=r"(to[1]), "=r"(to[2]), "=r"(to[3])
+               : "l"(from)
+               : "memory");
+}
+/// Of a clock that goes on whatever the GPU does; it may move in steps of a microsecond.
+TETRAD_DEVICE uint64_t nanoseconds() {
+  uint64_t now;
+  asm volatile("mov.u64 %0, %%globaltimer;" : "=l"(now)::"memory");
+  return now;
+}
+/// Between two looks at memory that others write.
+TETRAD_DEVICE void pause_thread() {
+  asm volatile("nanosleep.u32 20;" ::: "memory");
+}
+
 /// Bit i of the result: what lane i brings.
 TETRAD_DEVICE uint32_t ballot(bool mine) {
   uint32_t lanes;

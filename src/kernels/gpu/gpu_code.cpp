@@ -45,17 +45,17 @@ std::span<const CodeObject> hip_code_objects() {
 #endif
 }
 
-Result<std::unique_ptr<Device>> open_gpu() {
+Result<std::unique_ptr<Device>> open_gpu(int index) {
   if (cuda_ptx().empty() && hip_code_objects().empty()) {
     return fail(
         ErrorCode::unsupported,
         "this build has no code for GPUs; configure it with --preset cuda, hip or gpu (they "
         "need clang-19), or use --device cpu");
   }
-  if (cuda_ptx().empty()) return open_hip_device(hip_code_objects());
-  auto cuda = open_cuda_device(cuda_ptx());
+  if (cuda_ptx().empty()) return open_hip_device(hip_code_objects(), index);
+  auto cuda = open_cuda_device(cuda_ptx(), index);
   if (cuda || hip_code_objects().empty()) return cuda;
-  auto hip = open_hip_device(hip_code_objects());
+  auto hip = open_hip_device(hip_code_objects(), index);
   if (hip) return hip;
   return fail(cuda.error().code, "{}; and {}", cuda.error().message, hip.error().message);
 }

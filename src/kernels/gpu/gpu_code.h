@@ -16,8 +16,9 @@ std::string_view cuda_ptx();
 /// Code objects for AMD GPUs; none in a build without -DTETRAD_HIP=ON.
 std::span<const CodeObject> hip_code_objects();
 
-/// The first GPU that this build has code for. Errors: unsupported when it has none for any, and
+/// GPU number `index` of those of the first vendor that this build has code for and the machine a
+/// driver of. Errors: unsupported when it has none for any, and
 /// what open_cuda_device and open_hip_device say.
-Result<std::unique_ptr<Device>> open_gpu();
+Result<std::unique_ptr<Device>> open_gpu(int index = 0);
 
 }  // namespace tetrad::gpu

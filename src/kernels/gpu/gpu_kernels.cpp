@@ -300,6 +300,22 @@ void GpuKernels::summarize_logits(const SummarizeLogitsArgs& args, uint32_t num_
          args, num_rows);
 }
 
+static LaunchShape exchange_shape(uint32_t num_blocks) {
+  return {.grid_x = num_blocks, .threads = kExchangeThreads, .shared_bytes = 2 * 4};
+}
+
+void GpuKernels::all_reduce_one_shot(const AllReduceArgs& args, uint32_t num_blocks) {
+  launch(kernels_.all_reduce_one_shot, exchange_shape(num_blocks), args);
+}
+
+void GpuKernels::all_reduce_two_shot(const AllReduceArgs& args, uint32_t num_blocks) {
+  launch(kernels_.all_reduce_two_shot, exchange_shape(num_blocks), args);
+}
+
+void GpuKernels::all_gather_ranks(const AllGatherArgs& args, uint32_t num_blocks) {
+  launch(kernels_.all_gather_ranks, exchange_shape(num_blocks), args);
+}
+
 void GpuKernels::pack_codes(const PackCodesArgs& args) {
   const uint32_t tiles = tiles_for(args.rows, kTileRows) * tiles_for(args.cols, kTileColumns);
   launch(kernels_.pack_codes, {.grid_x = tiles_for(tiles, 8), .threads = 256}, args);

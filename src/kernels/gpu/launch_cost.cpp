@@ -122,4 +122,12 @@ LaunchCost launch_cost(const SummarizeLogitsArgs& args, uint32_t num_rows) {
   return {.bytes = kFloatBytes * args.vocab_size * num_rows};
 }
 
+LaunchCost launch_cost(const AllReduceArgs& args) {
+  return {.bytes = 4.0 * args.count * args.exchange.num_ranks};
+}
+
+LaunchCost launch_cost(const AllGatherArgs& args) {
+  return {.bytes = 16.0 * args.num_groups * args.exchange.num_ranks};
+}
+
 }  // namespace tetrad::gpu
