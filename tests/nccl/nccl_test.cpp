@@ -1,0 +1,150 @@
+// NCCL and RCCL as they are loaded and asked: the real loader on libraries made for it, each in a
+// process of its own, since a library stays loaded; and NVIDIA's, where this machine has it.
+
+#include <dlfcn.h>
+#include <gmock/gmock.h>
+#include <gtest/gtest.h>
+#include <sys/wait.h>
+#include <unistd.h>
+
+#include <cstdlib>
+#include <functional>
+#include <string>
+
+#include "collectives/device_communicator.h"
+#include "collectives/nccl_library.h"
+#include "gpu/emulated_device.h"
+#include "gpu/forwarding_device_for_tests.h"
+#include "kernels/gpu/emulated_kernels.h"
+#include "parallel/in_process.h"
+
+namespace tetrad::collectives {
+namespace {
+
+using testing::AllOf;
+using testing::HasSubstr;
+
+/// The emulation as if it were a card with a stream.
+class CardWithStream final : public gpu::ForwardingDevice {
+ public:
+  explicit CardWithStream(std::string_view architecture)
+      : ForwardingDevice(gpu::open_emulated_device("nvidia", gpu::emulated_nvidia_kernels())),
+        architecture_(architecture) {}
+  Result<gpu::DeviceInfo> info() override {
+    TETRAD_ASSIGN(gpu::DeviceInfo info, ForwardingDevice::info());
+    info.architecture = architecture_;
+    return info;
+  }
+  Result<void*> driver_stream() override { return this; }
+
+ private:
+  std::string architecture_;
+};
+
+/// What body() says in a process that has the library and, in the environment, what is wrong.
+std::string told_with(const char* library, const char* wrong,
+                      const std::function<std::string()>& body) {
+  int ends[2];
+  EXPECT_EQ(pipe(ends), 0);
+  const pid_t child = fork();
+  if (child == 0) {
+    setenv("FAKE_NCCL", wrong, 1);
+    std::string told = "the library is not there";
+    if (library == nullptr || dlopen(library, RTLD_NOW | RTLD_LOCAL) != nullptr) told = body();
+    const ssize_t written = write(ends[1], told.data(), told.size());
+    _exit(written == static_cast<ssize_t>(told.size()) ? 0 : 1);
+  }
+  close(ends[1]);
+  std::string told(8192, '\0');
+  size_t size = 0;
+  for (ssize_t got = 1; got > 0; size += static_cast<size_t>(got))
+    got = std::max<ssize_t>(read(ends[0], told.data() + size, told.size() - size), 0);
+  close(ends[0]);
+  int status = 0;
+  waitpid(child, &status, 0);
+  EXPECT_EQ(status, 0);
+  told.resize(size);
+  return told;
+}
+
+/// The name of what was made and what it was asked, or the error.
+std::string told_by_one_rank(const char* library, const char* wrong, const char* architecture) {
+  return told_with(library, wrong, [&]() -> std::string {
+    CardWithStream device(architecture);
+    auto kernels = gpu::GpuKernels::create(device).value();
+    const auto ranks = parallel::make_in_process_ranks(1);
+    std::string told;
+    {
+      auto made = make_device_communicator(kernels, *ranks[0], {.transport = Transport::nccl});
+      if (!made) {
+        told = made.error().message;
+      } else {
+        const auto checked = made->communicator->check();
+        told = checked ? std::string(made->communicator->name()) : checked.error().message;
+      }
+    }
+    const auto calls = reinterpret_cast<const char* (*)()>(
+        dlsym(dlopen(library, RTLD_NOW | RTLD_LOCAL), "fake_nccl_calls"));
+    return told + "|" + calls();
+  });
+}
+
+// A communicator is made, tried out with three rounds of three lengths, and ended.
+TEST(Nccl, WorksWithOneRank) {
+  std::string wanted = "version id init ";
+  for (int i = 0; i < 9; ++i)
+    wanted += "sum gather ";
+  wanted += "destroy ";
+  EXPECT_EQ(told_by_one_rank(FAKE_NCCL, "", "sm_90"), "NCCL 2.28.9|" + wanted);
+  EXPECT_EQ(told_by_one_rank(FAKE_RCCL, "", "gfx1201"), "RCCL 2.28.9|" + wanted);
+}
+
+TEST(Nccl, SaysWhatItSays) {
+  EXPECT_THAT(told_by_one_rank(FAKE_NCCL, "finds no network", "sm_90"),
+              AllOf(HasSubstr("nothing carries messages between the GPUs: nccl: rank 0: "
+                              "ncclGetUniqueId: unhandled system error; NCCL_DEBUG=INFO in the "
+                              "environment says more"),
+                    testing::EndsWith("|version id ")));
+  EXPECT_THAT(told_by_one_rank(FAKE_NCCL, "cannot begin", "sm_90"),
+              HasSubstr("ncclCommInitRank: unhandled system error, no route to rank 1"));
+}
+
+TEST(Nccl, IsTriedOut) {
+  EXPECT_THAT(told_by_one_rank(FAKE_NCCL, "adds wrongly", "sm_90"),
+              HasSubstr("rank 0: value 6 of 7 of a sum was "));
+}
+
+// After an error of its own it is not asked to end in good order, which would wait for others.
+TEST(Nccl, IsAbortedAfterAnError) {
+  EXPECT_THAT(told_by_one_rank(FAKE_NCCL, "loses a rank", "sm_90"),
+              AllOf(HasSubstr("ncclCommGetAsyncError: remote process exited"),
+                    testing::EndsWith("|version id init sum abort ")));
+}
+
+TEST(Nccl, IsRefusedWhereItIsTooOld) {
+  EXPECT_THAT(told_by_one_rank(FAKE_NCCL, "is old", "sm_90"),
+              HasSubstr("libnccl.so.2 is NCCL 2.10.5; 2.18 or later is needed: install libnccl2"));
+  EXPECT_THAT(told_by_one_rank(FAKE_OLD_NCCL, "", "sm_90"),
+              HasSubstr("libnccl.so.2 is too old: it lacks ncclAllGather; install a newer one"));
+}
+
+TEST(Nccl, IsNotFound) {
+  EXPECT_THAT(told_with(nullptr, "",
+                        [] {
+                          const auto opened = NcclLibrary::open("gfx1201");
+                          return opened ? std::string() : opened.error().message;
+                        }),
+              testing::AnyOf("", HasSubstr("librccl.so.1 was not found; install rccl of ROCm")));
+}
+
+TEST(Nccl, OfThisMachineIsUnderstood) {
+  const auto told = told_with(nullptr, "", [] {
+    const auto opened = NcclLibrary::open("sm_90");
+    return opened ? opened->name() : opened.error().message;
+  });
+  if (told.find("was not found") != std::string::npos) GTEST_SKIP() << told;
+  EXPECT_THAT(told, testing::MatchesRegex("NCCL 2\\.[0-9]+\\.[0-9]+"));
+}
+
+}  // namespace
+}  // namespace tetrad::collectives
