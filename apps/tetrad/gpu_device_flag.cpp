@@ -17,12 +17,12 @@ CLI::Option* add_gpu_device_flag(CLI::App& verb, std::string& device) {
       ->capture_default_str();
 }
 
-Result<std::unique_ptr<gpu::Device>> open_gpu_device(const std::string& device) {
+Result<std::unique_ptr<gpu::Device>> open_gpu_device(const std::string& device, int index) {
   if (device == "emulated-nvidia")
     return gpu::open_emulated_device("nvidia", gpu::emulated_nvidia_kernels());
   if (device == "emulated-gfx12")
     return gpu::open_emulated_device("gfx12", gpu::emulated_gfx12_kernels());
-  return gpu::open_gpu();
+  return gpu::open_gpu(index);
 }
 
 void add_gpu_tuning_flag(CLI::App& verb, std::string& path) {

@@ -12,6 +12,7 @@ void add_verb_bench(CLI::App& app, int& exit_status) {
   add_bench_quantize(*verb, exit_status);
   add_bench_limits(*verb, exit_status);
   add_bench_model(*verb, exit_status);
+  add_bench_collectives(*verb, exit_status);
 }
 
 }  // namespace tetrad

@@ -28,5 +28,6 @@ void add_bench_structured(CLI::App& bench, int& exit_status);
 void add_bench_quantize(CLI::App& bench, int& exit_status);
 void add_bench_limits(CLI::App& bench, int& exit_status);
 void add_bench_model(CLI::App& bench, int& exit_status);
+void add_bench_collectives(CLI::App& bench, int& exit_status);
 
 }  // namespace tetrad

@@ -137,6 +137,9 @@ USAGE = [
     ("serve M --gpu-memory-utilization 2", r"--gpu-memory-utilization: must be a number from 0.01 to 1, not 2"),
     ("serve M --max-num-seqs 010x", r"--max-num-seqs: must be a whole number from 1 to 4096, not 010x"),
 
+    ("bench collectives --sizes 1KiB,6", r"--sizes: 6 bytes are not a number of float32 values"),
+    ("bench collectives --ranks 9", r"--ranks: must be a whole number from 1 to 8, not 9"),
+    ("bench collectives --transport mpi", r"--transport: mpi not in \{auto,peer,host,nccl\}"),
     ("serve M --device cuda", r"--device: cuda not in \{cpu,auto,gpu,emulated-nvidia,emulated-gfx12\}"),
     *((f"{verb} --device emulated-{machine} {flag}", pattern)
       for verb, machine in (("serve M", "nvidia"), ("generate M", "gfx12"), ("chat M", "nvidia"), ("logits M", "gfx12"),
