@@ -54,8 +54,8 @@ std::string sharing_note(const BenchCollectivesFlags& flags, int num_gpus) {
          "are those of turns, not of messages";
 }
 
-void print_figures(const BenchCollectivesFlags& flags, int num_gpus, const gpu::DeviceInfo& info,
-                   const CollectiveFigures& figures) {
+void print_collectives(const BenchCollectivesFlags& flags, int num_gpus,
+                       const gpu::DeviceInfo& info, const CollectiveFigures& figures) {
   const std::string note = sharing_note(flags, num_gpus);
   const int gpus_used = std::min(num_gpus, flags.ranks);
   if (flags.json) {
@@ -106,7 +106,7 @@ int run_rank(const BenchCollectivesFlags& flags, int num_gpus, parallel::Communi
   if (!figures) return failed(figures.error());
   const auto info = (*device)->info();
   if (!info) return failed(info.error());
-  if (ranks.rank() == 0) print_figures(flags, num_gpus, *info, *figures);
+  if (ranks.rank() == 0) print_collectives(flags, num_gpus, *info, *figures);
   return kExitOk;
 }
 

@@ -21,10 +21,13 @@ void GpuModel::enqueue() {
                   .token_ids = inputs_->token_ids.device,
                   .residual = b.residual,
                   .hidden_size = hidden,
+                  .first_token = static_cast<uint32_t>(ranks_.share().vocabulary.begin),
+                  .num_rows = static_cast<uint32_t>(ranks_.share().vocabulary.size()),
                   .num_updates = inputs_->num_updates.device,
                   .updates = inputs_->updates.device,
                   .block_table = inputs_->block_table},
                  shape().num_tokens);
+  sum_residual();
   for (size_t index = 0; index < weights_.layers.size(); ++index)
     decoder_layer(index);
 }
@@ -36,7 +39,17 @@ void GpuModel::enqueue_logits(uint32_t first, uint32_t count) {
                         .out = b.last,
                         .cols = static_cast<uint32_t>(config_.hidden_size)},
                        count);
-  norm_product(weights_.lm_head, b.last, weights_.norm, count, logits_->device());
+  float* logits = logits_->device();
+  if (ranks_.is_alone())
+    return norm_product(weights_.lm_head, b.last, weights_.norm, count, logits,
+                        weights_.lm_head.rows);
+  norm_product(weights_.lm_head, b.last, weights_.norm, count, b.logits_part,
+               static_cast<uint32_t>(ranks_.vocabulary_width()));
+  ranks_.gather_logits(b.logits_part, count, logits);
+}
+
+void GpuModel::sum_residual() {
+  ranks_.sum(buffers_->residual, int64_t{shape().num_tokens} * config_.hidden_size);
 }
 
 void GpuModel::enqueue_told_logits(uint32_t first, uint32_t count) {
@@ -49,26 +62,27 @@ void GpuModel::enqueue_told_logits(uint32_t first, uint32_t count) {
 void GpuModel::decoder_layer(size_t index) {
   const GpuLayer& layer = weights_.layers[index];
   norm_product(layer.qkv, buffers_->residual, layer.input_layernorm, shape().num_tokens,
-               buffers_->qkv);
+               buffers_->qkv, layer.qkv.rows);
   attention(index);
   product(layer.o, buffers_->attended, buffers_->attended_stride, shape().num_tokens,
-          buffers_->residual, 1);
+          buffers_->residual, layer.o.rows, ranks_.brings_residual() ? 1 : 0);
+  sum_residual();
   experts(layer);
+  sum_residual();
 }
 
 void GpuModel::norm_product(const gpu::PackedMatrix& weight, const float* residual,
-                            const float* norm, uint32_t num_rows, float* out) {
+                            const float* norm, uint32_t num_rows, float* out, uint32_t out_stride) {
   Buffers& b = *buffers_;
   const auto eps = static_cast<float>(config_.rms_norm_eps);
   if (num_rows == 1)
-    return kernels_.decode_product(
-        with_codebook(gpu::DecodeProductArgs{.weight = weight,
-                                             .residual = residual,
-                                             .norm_weight = norm,
-                                             .eps = eps,
-                                             .num_tokens = 1,
-                                             .out = out,
-                                             .out_stride = weight.rows}));
+    return kernels_.decode_product(with_codebook(gpu::DecodeProductArgs{.weight = weight,
+                                                                        .residual = residual,
+                                                                        .norm_weight = norm,
+                                                                        .eps = eps,
+                                                                        .num_tokens = 1,
+                                                                        .out = out,
+                                                                        .out_stride = out_stride}));
   kernels_.norm_rows({.x = residual,
                       .weight = norm,
                       .out = b.normed,
@@ -76,25 +90,25 @@ void GpuModel::norm_product(const gpu::PackedMatrix& weight, const float* residu
                       .stride = b.normed_stride,
                       .eps = eps},
                      num_rows);
-  product(weight, b.normed, b.normed_stride, num_rows, out, 0);
+  product(weight, b.normed, b.normed_stride, num_rows, out, out_stride, 0);
 }
 
 void GpuModel::product(const gpu::PackedMatrix& weight, const uint16_t* halves, uint32_t stride,
-                       uint32_t num_rows, float* out, uint32_t add) {
+                       uint32_t num_rows, float* out, uint32_t out_stride, uint32_t add) {
   if (num_rows <= kernels_.max_decode_tokens(weight.cols))
     return kernels_.decode_product(with_codebook(gpu::DecodeProductArgs{.weight = weight,
                                                                         .halves = halves,
                                                                         .halves_stride = stride,
                                                                         .num_tokens = num_rows,
                                                                         .out = out,
-                                                                        .out_stride = weight.rows,
+                                                                        .out_stride = out_stride,
                                                                         .add = add}));
   kernels_.gemm(with_codebook(gpu::GemmArgs{.weight = weight,
                                             .x = halves,
                                             .x_stride = stride,
                                             .num_tokens = num_rows,
                                             .out = out,
-                                            .out_stride = weight.rows,
+                                            .out_stride = out_stride,
                                             .add = add}));
 }
 
@@ -124,7 +138,19 @@ void GpuModel::attention(size_t index) {
       .k_cache = b.k_cache[index],
       .v_cache = b.v_cache[index],
       .k_scale = scales.k,
-      .v_scale = scales.v};
+      .v_scale = scales.v,
+      .squares = b.squares,
+      .all_q_size = static_cast<uint32_t>(ranks_.q_size()),
+      .all_kv_size = static_cast<uint32_t>(ranks_.kv_size())};
+  if (!ranks_.is_alone()) {
+    kernels_.qk_squares({.qkv = b.qkv,
+                         .q_size = rope.q_size,
+                         .kv_size = rope.kv_size,
+                         .counts_k = ranks_.share().counts_kv_heads ? 1u : 0u,
+                         .squares = b.squares},
+                        shape().num_tokens);
+    ranks_.sum(b.squares, int64_t{2} * shape().num_tokens);
+  }
   // Attention does it itself where a sequence has one token.
   if (shape().num_items > 0) kernels_.qk_norm_rope(rope, shape().num_tokens);
   gpu::AttentionArgs args{
@@ -211,6 +237,9 @@ gpu::ExpertChoice GpuModel::route(const GpuLayer& layer) {
     // The experts' products are not there yet, and their memory is wide enough.
     kernels_.route_many({.route = route, .rows = b.products});
   }
+  // The router has read it; what follows adds to it, and rank 0 alone brings it to the sum.
+  if (!ranks_.brings_residual())
+    ranks_.fill_zeros(*device_, b.residual, int64_t{choice.num_tokens} * config_.hidden_size);
   return choice;
 }
 

@@ -7,6 +7,7 @@
 #include <new>
 #include <utility>
 
+#include "collectives/agreement.h"
 #include "model/gpu_model_buffers.h"
 
 namespace tetrad {
@@ -31,6 +32,7 @@ GpuModel::GpuModel(const ModelConfig& config, std::unique_ptr<gpu::Device> devic
     : config_(config),
       device_(std::move(device)),
       kernels_(kernels),
+      ranks_(config),
       memory_(std::move(memory)),
       weights_(std::move(weights)),
       limits_(limits),
@@ -40,6 +42,7 @@ GpuModel::GpuModel(const ModelConfig& config, std::unique_ptr<gpu::Device> devic
 
 GpuModel::~GpuModel() {
   graphs_.clear();
+  ranks_ = GpuRankGroup(config_);
   cache_memory_.reset();
   step_memory_.reset();
   memory_.reset();
@@ -73,15 +76,27 @@ Result<void> GpuModel::check_config(const ModelConfig& config) {
 Result<std::unique_ptr<GpuModel>> GpuModel::create(
     const ModelConfig& config, std::unique_ptr<gpu::Device> device, gpu::GpuKernels kernels,
     std::unique_ptr<GpuMemory> memory, GpuWeights weights, std::span<const KvScales> kv_scales,
-    const GpuModelLimits& limits) {
-  if (auto checked = check_config(config); !checked) {
+    const GpuModelLimits& limits, const GpuRanks* ranks) {
+  ModelConfig local = config;
+  if (ranks != nullptr) {
+    const plan::RankShare share = plan::rank_share(config, ranks->layout, ranks->ranks->rank());
+    local = GpuRankGroup::local_config(config, share);
+  }
+  if (auto checked = check_config(local); !checked) {
     memory.reset();  // while there is a device to give it back to
     return tl::unexpected(std::move(checked.error()));
   }
-  std::unique_ptr<GpuModel> model(new GpuModel(config, std::move(device), kernels,
-                                               std::move(memory), std::move(weights), limits));
+  std::unique_ptr<GpuModel> model(new GpuModel(local, std::move(device), kernels, std::move(memory),
+                                               std::move(weights), limits));
+  if (ranks != nullptr) {
+    TETRAD_ASSIGN(model->ranks_, GpuRankGroup::join(config, *ranks, model->kernels_));
+  }
   model->buffers_->scales.assign(kv_scales.begin(), kv_scales.end());
-  TETRAD_TRY(model->resize(limits));
+  Result<void> resized = model->resize(limits);
+  // All have what they need, and none allocates, which may wait for kernels, while another's first
+  // step waits for it.
+  if (ranks != nullptr) resized = collectives::agree(*ranks->ranks, resized);
+  TETRAD_TRY(resized);
   return model;
 }
 
@@ -169,6 +184,11 @@ Result<void> GpuModel::allocate_activations() {
   TETRAD_ASSIGN(b.residual, memory.array<float>(tokens * config_.hidden_size));
   TETRAD_ASSIGN(b.qkv, memory.array<float>(tokens * (config_.q_size() + 2 * config_.kv_size())));
   TETRAD_ASSIGN(b.last, memory.array<float>(logits_->rows_at_once() * config_.hidden_size));
+  if (!ranks_.is_alone()) {
+    TETRAD_ASSIGN(b.squares, memory.array<float>(2 * tokens));
+    TETRAD_ASSIGN(b.logits_part,
+                  memory.array<float>(logits_->rows_at_once() * ranks_.vocabulary_width()));
+  }
   TETRAD_ASSIGN(b.normed, memory.zeros<uint16_t>(tokens * b.normed_stride));
   TETRAD_ASSIGN(b.q, memory.array<uint16_t>(tokens * config_.q_size()));
   TETRAD_ASSIGN(b.attended, memory.zeros<uint16_t>(tokens * b.attended_stride));
@@ -269,12 +289,14 @@ Result<StepLogits> GpuModel::finish() {
     inputs_->forget_tables();
     return tl::unexpected(std::move(done.error()));
   }
+  TETRAD_TRY(ranks_.check());
   return StepLogits(*logits_, shape().num_logits);
 }
 
 Result<void> GpuModel::compute() {
   enqueue();
   if (shape().num_logits > 0) enqueue_told_logits(0, shape().num_logits);
+  TETRAD_TRY(ranks_.status());
   return kernels_.status();
 }
 
@@ -300,6 +322,7 @@ Result<void> GpuModel::compute_many_logits() {
   for (uint32_t first = 0; first < shape().num_logits; first += at_once) {
     const uint32_t count = std::min(at_once, shape().num_logits - first);
     enqueue_told_logits(first, count);
+    TETRAD_TRY(ranks_.status());
     TETRAD_TRY(kernels_.status());
     TETRAD_TRY(logits_->copy(first, count));
   }

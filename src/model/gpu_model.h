@@ -15,6 +15,7 @@
 #include "kernels/gpu/gpu_kernels.h"
 #include "kernels/kernels.h"
 #include "model/gpu_logits.h"
+#include "model/gpu_rank_group.h"
 #include "model/gpu_step_inputs.h"
 #include "model/gpu_weights.h"
 #include "model/graph_cache.h"
@@ -33,12 +34,14 @@ struct GpuModelLimits {
 
 class GpuModel {
  public:
-  /// Takes the weights' memory over. `kv_scales`: one for each layer. Errors: unsupported, for
-  /// sizes that the kernels do not take; resource_exhausted, with what was asked for.
+  /// Takes the weights' memory over. `kv_scales`: one for each layer. With other `ranks`: `config`
+  /// is the whole model's, the weights are of this rank's share (share_weights), and all ranks must
+  /// come. Errors: unsupported, for sizes that the kernels do not take; resource_exhausted, with
+  /// what was asked for; what GpuRankGroup::join says.
   static Result<std::unique_ptr<GpuModel>> create(
       const ModelConfig& config, std::unique_ptr<gpu::Device> device, gpu::GpuKernels kernels,
       std::unique_ptr<GpuMemory> memory, GpuWeights weights, std::span<const KvScales> kv_scales,
-      const GpuModelLimits& limits);
+      const GpuModelLimits& limits, const GpuRanks* ranks = nullptr);
   /// Of random weights (make_random_gpu_weights), with KV scales of 1.
   static Result<std::unique_ptr<GpuModel>> create_random(const ModelConfig& config, uint32_t seed,
                                                          std::unique_ptr<gpu::Device> device,
@@ -66,7 +69,9 @@ class GpuModel {
   Result<void> start(const Batch& batch, std::span<const LogitsUse> uses);
   Result<StepLogits> finish();
 
+  /// As this rank's kernels see it.
   const ModelConfig& config() const { return config_; }
+  const GpuRankGroup& ranks() const { return ranks_; }
   gpu::GpuKernels& kernels() { return kernels_; }
   const GpuModelLimits& limits() const { return limits_; }
   /// Without graphs each launch can be timed.
@@ -116,12 +121,15 @@ class GpuModel {
   void experts_by_token(const GpuLayer& layer, const gpu::ExpertChoice& choice);
   void experts_by_tile(const GpuLayer& layer, const gpu::ExpertChoice& choice,
                        const gpu::TokenTiles& tiles);
-  /// out[t] = W norm(residual[t]), for num_rows rows.
+  /// out[t] = W norm(residual[t]), for num_rows rows, out_stride floats from one to the next.
   void norm_product(const gpu::PackedMatrix& weight, const float* residual, const float* norm,
-                    uint32_t num_rows, float* out);
+                    uint32_t num_rows, float* out, uint32_t out_stride);
   /// out[t] = W halves[t], or += it with `add` 1.
   void product(const gpu::PackedMatrix& weight, const uint16_t* halves, uint32_t stride,
-               uint32_t num_rows, float* out, uint32_t add);
+               uint32_t num_rows, float* out, uint32_t out_stride, uint32_t add);
+  /// residual = the sum of what the ranks have of it: rank 0 it and its own part, the others
+  /// theirs.
+  void sum_residual();
   /// The same arguments with the levels that the codes of all weights stand for.
   template <class Args>
   Args with_codebook(Args args) const;
@@ -129,6 +137,7 @@ class GpuModel {
   ModelConfig config_;
   std::unique_ptr<gpu::Device> device_;
   gpu::GpuKernels kernels_;
+  GpuRankGroup ranks_;
   std::unique_ptr<GpuMemory> memory_;  // of the weights
   std::unique_ptr<GpuMemory> step_memory_;
   std::unique_ptr<GpuMemory> cache_memory_;

@@ -13,6 +13,9 @@ namespace tetrad {
 struct GpuModel::Buffers {
   float* residual = nullptr;
   float* qkv = nullptr;
+  // Of a rank among others.
+  float* squares = nullptr;
+  float* logits_part = nullptr;
   float* last = nullptr;  // rows whose logits are wanted
   uint16_t* normed = nullptr;
   uint16_t* q = nullptr;

@@ -170,16 +170,26 @@ void GpuKernels::gather_rows(const GatherRowsArgs& args, uint32_t num_rows) {
 }
 
 void GpuKernels::qk_norm_rope(const QkNormRopeArgs& args, uint32_t num_tokens) {
-  launch(kernels_.qk_norm_rope,
+  launch(args.squares != nullptr ? kernels_.qk_norm_rope_of_rank : kernels_.qk_norm_rope,
          {.grid_x = num_tokens,
           .threads = kRopeThreads,
           .shared_bytes = rope_shared_bytes(args.q_size, args.kv_size)},
          args, num_tokens);
 }
 
+void GpuKernels::qk_squares(const QkSquaresArgs& args, uint32_t num_tokens) {
+  launch(kernels_.qk_squares,
+         {.grid_x = num_tokens, .threads = 256, .shared_bytes = kMaxNormChunks * 4}, args,
+         num_tokens);
+}
+
 void GpuKernels::attend_decode(const DecodeAttentionArgs& args, uint32_t head_dim,
                                uint32_t num_sequences, const AttentionWork& work) {
-  launch(head_dim == 64 ? kernels_.attend_decode_64 : kernels_.attend_decode_128,
+  const bool among_ranks = args.rope.squares != nullptr;
+  const Kernel of_64 = among_ranks ? kernels_.attend_decode_64_of_rank : kernels_.attend_decode_64;
+  const Kernel of_128 =
+      among_ranks ? kernels_.attend_decode_128_of_rank : kernels_.attend_decode_128;
+  launch(head_dim == 64 ? of_64 : of_128,
          {.grid_x = std::clamp(num_multiprocessors_ * tuning_.attend_blocks /
                                    (args.attention.num_kv_heads * num_sequences),
                                1u, args.attention.max_groups),

@@ -25,8 +25,12 @@
   X(norm_rows, NormRowsArgs)                            \
   X(gather_rows, GatherRowsArgs)                        \
   X(qk_norm_rope, QkNormRopeArgs)                       \
+  X(qk_squares, QkSquaresArgs)                          \
+  X(qk_norm_rope_of_rank, QkNormRopeArgs)               \
   X(attend_decode_64, DecodeAttentionArgs)              \
   X(attend_decode_128, DecodeAttentionArgs)             \
+  X(attend_decode_64_of_rank, DecodeAttentionArgs)      \
+  X(attend_decode_128_of_rank, DecodeAttentionArgs)     \
   X(attend_prefill_64, AttentionArgs)                   \
   X(attend_prefill_128, AttentionArgs)                  \
   X(route, RouteArgs)                                   \

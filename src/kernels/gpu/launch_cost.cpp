@@ -41,6 +41,10 @@ LaunchCost launch_cost(const QkNormRopeArgs& args, uint32_t num_tokens) {
                    (static_cast<double>(args.q_size) + 2.0 * args.kv_size + args.rotary_dim)};
 }
 
+LaunchCost launch_cost(const QkSquaresArgs& args, uint32_t num_tokens) {
+  return {.bytes = kFloatBytes * (args.q_size + args.kv_size) * num_tokens};
+}
+
 LaunchCost launch_cost(const AttentionArgs& args, uint32_t head_dim, const AttentionWork& work) {
   const double kv_size = static_cast<double>(args.num_kv_heads) * head_dim;
   return {.bytes = 2 * kv_size * work.keys, .operations = 4 * args.group * kv_size * work.pairs};

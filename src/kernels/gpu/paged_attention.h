@@ -72,11 +72,12 @@ struct DecodeHead {
   }
 
   /// After it. A sync_block() must follow.
+  template <bool kAmongRanks>
   TETRAD_DEVICE void take(const QkNormRopeArgs& args, uint32_t kv_head, uint32_t group,
                           uint64_t token, const DecodeAttentionShared<kHeadDim>& shared) {
     const float* from = args.qkv + token * (args.q_size + 2 * args.kv_size);
     QkNumbers<kAttendWarps> numbers;
-    numbers.load(from, args.q_size, args.kv_size);
+    if constexpr (!kAmongRanks) numbers.load(from, args.q_size, args.kv_size);
     Words4 mine[kLoads];
     TETRAD_UNROLL
     for (uint32_t i = 0; i < kLoads; ++i) {
@@ -92,9 +93,11 @@ struct DecodeHead {
       reinterpret_cast<uint32_t*>(shared.v)[thread_index()] =
           kept_value(v[0], v[1], args.v_scale) | kept_value(v[2], v[3], args.v_scale) << 16;
     }
-    numbers.add_squares(shared.chunk_sums);
-    sync_block();
-    const QkInverses inverse(shared.chunk_sums, args);
+    if constexpr (!kAmongRanks) {
+      numbers.add_squares(shared.chunk_sums);
+      sync_block();
+    }
+    const QkInverses<kAmongRanks> inverse(shared.chunk_sums, args, token);
     TETRAD_UNROLL
     for (uint32_t i = 0; i < kLoads; ++i) {
       const uint32_t four = i * kThreads + thread_index();
@@ -343,7 +346,7 @@ struct DecodeMerge {
   }
 };
 
-template <uint32_t kHeadDim>
+template <uint32_t kHeadDim, bool kAmongRanks>
 TETRAD_DEVICE void attend_decode(const DecodeAttentionArgs& all) {
   using A = Attention<kHeadDim>;
   using Merge = DecodeMerge<kHeadDim>;
@@ -374,7 +377,7 @@ TETRAD_DEVICE void attend_decode(const DecodeAttentionArgs& all) {
   head.load_norms(all.rope, kv_head, args.group, position, shared.rotation);
   wait_for_launches_before();
   let_next_launch_begin();
-  head.take(all.rope, kv_head, args.group, token, shared);
+  head.template take<kAmongRanks>(all.rope, kv_head, args.group, token, shared);
   sync_block();
   if ((num_groups - 1) % num_blocks == block_x()) head.keep(all.rope, kv_head, token, shared);
 
@@ -407,10 +410,16 @@ TETRAD_DEVICE void attend_decode(const DecodeAttentionArgs& all) {
 }
 
 TETRAD_KERNEL(attend_decode_64, DecodeAttentionArgs, 256) {
-  attend_decode<64>(args);
+  attend_decode<64, false>(args);
 }
 TETRAD_KERNEL(attend_decode_128, DecodeAttentionArgs, 256) {
-  attend_decode<128>(args);
+  attend_decode<128, false>(args);
+}
+TETRAD_KERNEL(attend_decode_64_of_rank, DecodeAttentionArgs, 256) {
+  attend_decode<64, true>(args);
+}
+TETRAD_KERNEL(attend_decode_128_of_rank, DecodeAttentionArgs, 256) {
+  attend_decode<128, true>(args);
 }
 
 }  // namespace TETRAD_MACHINE

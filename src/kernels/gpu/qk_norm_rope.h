@@ -32,6 +32,21 @@ struct QkNormRopeArgs {
   uint8_t* v_cache = nullptr;
   float k_scale = 1;
   float v_scale = 1;
+  /// Where other ranks have the other heads: [T, 2], the sums of the squares of q and of k over all
+  /// ranks (qk_squares), which have so many elements. Null: the heads here are all.
+  const float* squares = nullptr;
+  uint32_t all_q_size = 0;
+  uint32_t all_kv_size = 0;
+};
+
+/// squares[t] = the sums of the squares of q and of k of this rank's heads; of k 0 where another
+/// rank, which has the same, counts them. A block a token.
+struct QkSquaresArgs {
+  const float* qkv = nullptr;  // [T, q_size + 2 * kv_size]
+  uint32_t q_size = 0;
+  uint32_t kv_size = 0;
+  uint32_t counts_k = 1;
+  float* squares = nullptr;  // [T, 2]
 };
 
 /// A token's q, k and v are few numbers and the launch is one of many: many threads, each with few
@@ -104,17 +119,15 @@ struct QkNumbers {
   }
 };
 
-/// 1 / rms of q and of k from the sums of their chunks.
-struct QkInverses {
-  float q;
-  float k;
-  TETRAD_DEVICE QkInverses(const float* chunk_sums, const QkNormRopeArgs& args) {
-    const uint32_t q_chunks = (args.q_size + kNormChunk - 1) / kNormChunk;
-    const uint32_t k_chunks = (args.kv_size + kNormChunk - 1) / kNormChunk;
-    float sums[2] = {of_lane(chunk_sums, q_chunks), of_lane(chunk_sums + q_chunks, k_chunks)};
+/// The sums of the squares of q and of k, from those of their chunks, in each thread of a warp.
+struct QkSquares {
+  float sums[2];
+  TETRAD_DEVICE QkSquares(const float* chunk_sums, uint32_t q_size, uint32_t kv_size) {
+    const uint32_t q_chunks = (q_size + kNormChunk - 1) / kNormChunk;
+    const uint32_t k_chunks = (kv_size + kNormChunk - 1) / kNormChunk;
+    sums[0] = of_lane(chunk_sums, q_chunks);
+    sums[1] = of_lane(chunk_sums + q_chunks, k_chunks);
     warp_sum(sums);
-    q = inverse_rms(sums[0], args.q_size, args.eps);
-    k = inverse_rms(sums[1], args.kv_size, args.eps);
   }
 
  private:
@@ -122,6 +135,24 @@ struct QkInverses {
     float mine = lane() < count ? chunk_sums[lane()] : 0;
     if (lane() + 32 < count) mine += chunk_sums[lane() + 32];
     return mine;
+  }
+};
+
+/// 1 / rms of a token's q and k: of the heads here, or of those of all ranks. Which is said when it
+/// is compiled, as kernels of one rank have no register to spare.
+template <bool kAmongRanks>
+struct QkInverses {
+  float q;
+  float k;
+  TETRAD_DEVICE QkInverses(const float* chunk_sums, const QkNormRopeArgs& args, uint64_t token) {
+    if constexpr (kAmongRanks) {
+      q = inverse_rms(args.squares[2 * token], args.all_q_size, args.eps);
+      k = inverse_rms(args.squares[2 * token + 1], args.all_kv_size, args.eps);
+    } else {
+      const QkSquares squares(chunk_sums, args.q_size, args.kv_size);
+      q = inverse_rms(squares.sums[0], args.q_size, args.eps);
+      k = inverse_rms(squares.sums[1], args.kv_size, args.eps);
+    }
   }
 };
 
@@ -160,7 +191,25 @@ TETRAD_DEVICE uint32_t query_halves(const float* head, uint32_t d, const float* 
                           rotated(head, d + 1, rotation, args.rotary_dim) * args.q_factor);
 }
 
-TETRAD_KERNEL(qk_norm_rope, QkNormRopeArgs, 1024) {
+TETRAD_KERNEL(qk_squares, QkSquaresArgs, 256) {
+  wait_for_launches_before();
+  let_next_launch_begin();
+  const uint64_t token = block_x();
+  float* chunk_sums = reinterpret_cast<float*>(shared_memory());
+  QkNumbers<8> numbers;
+  numbers.load(args.qkv + token * (args.q_size + 2 * args.kv_size), args.q_size, args.kv_size);
+  numbers.add_squares(chunk_sums);
+  sync_block();
+  if (warp() != 0) return;
+  const QkSquares squares(chunk_sums, args.q_size, args.kv_size);
+  if (lane() == 0) {
+    args.squares[2 * token] = squares.sums[0];
+    args.squares[2 * token + 1] = args.counts_k != 0 ? squares.sums[1] : 0;
+  }
+}
+
+template <bool kAmongRanks>
+TETRAD_DEVICE void norm_and_rotate(const QkNormRopeArgs& args) {
   float* values = reinterpret_cast<float*>(shared_memory());  // q, then k, normed
   float* chunk_sums = values + args.q_size + args.kv_size;
   const uint32_t size = args.q_size + args.kv_size;
@@ -185,9 +234,11 @@ TETRAD_KERNEL(qk_norm_rope, QkNormRopeArgs, 1024) {
 
   Numbers numbers;
   numbers.load(from, args.q_size, args.kv_size);
-  numbers.add_squares(chunk_sums);
-  sync_block();
-  const QkInverses inverse(chunk_sums, args);
+  if constexpr (!kAmongRanks) {
+    numbers.add_squares(chunk_sums);
+    sync_block();
+  }
+  const QkInverses<kAmongRanks> inverse(chunk_sums, args, token);
   TETRAD_UNROLL
   for (uint32_t i = 0; i < Numbers::kLoads; ++i) {
     const uint32_t at = Numbers::place(i, args.q_size, args.kv_size);
@@ -213,6 +264,13 @@ TETRAD_KERNEL(qk_norm_rope, QkNormRopeArgs, 1024) {
     *reinterpret_cast<uint16_t*>(args.v_cache + at) =
         static_cast<uint16_t>(kept_value(v[0], v[1], args.v_scale));
   }
+}
+
+TETRAD_KERNEL(qk_norm_rope, QkNormRopeArgs, 1024) {
+  norm_and_rotate<false>(args);
+}
+TETRAD_KERNEL(qk_norm_rope_of_rank, QkNormRopeArgs, 1024) {
+  norm_and_rotate<true>(args);
 }
 
 }  // namespace TETRAD_MACHINE

@@ -12,13 +12,16 @@ struct BlockTableUpdate {
   int32_t block = 0;
 };
 
-/// residual[t] = table[token_ids[t]].  table: BF16 [vocab_size, hidden_size], in device or pinned
+/// residual[t] = table[token_ids[t] - first_token], or zeros where the table, of num_rows rows, has
+/// not that token: another rank has it.  table: BF16 [num_rows, hidden_size], in device or pinned
 /// memory. A block a token. A step's first launch, it also brings the block tables up to date.
 struct EmbedArgs {
   const uint16_t* table = nullptr;
   const int32_t* token_ids = nullptr;  // [T]
   float* residual = nullptr;           // [T, hidden_size]
   uint32_t hidden_size = 0;
+  uint32_t first_token = 0;
+  uint32_t num_rows = 0;
   const uint32_t* num_updates = nullptr;  // null: none
   const BlockTableUpdate* updates = nullptr;
   int32_t* block_table = nullptr;
@@ -50,11 +53,12 @@ TETRAD_KERNEL(embed, EmbedArgs, 256) {
     for (uint32_t i = block_x() * 256 + thread_index(); i < *args.num_updates; i += grid_x() * 256)
       args.block_table[args.updates[i].at] = args.updates[i].block;
   }
-  const uint64_t token = static_cast<uint64_t>(args.token_ids[block_x()]);
-  const uint16_t* from = args.table + token * args.hidden_size;
+  const uint32_t row = static_cast<uint32_t>(args.token_ids[block_x()]) - args.first_token;
+  const bool is_here = row < args.num_rows;
+  const uint16_t* from = args.table + static_cast<uint64_t>(row) * args.hidden_size;
   float* to = args.residual + static_cast<uint64_t>(block_x()) * args.hidden_size;
   for (uint32_t i = thread_index(); i < args.hidden_size; i += 256)
-    to[i] = bfloat_to_float(from[i]);
+    to[i] = is_here ? bfloat_to_float(from[i]) : 0;
 }
 
 TETRAD_KERNEL(combine_experts, CombineExpertsArgs, 256) {

@@ -1,0 +1,73 @@
+#include "model/gpu_rank_group.h"
+
+#include <utility>
+
+#include "base/integer_math.h"
+
+namespace tetrad {
+
+GpuRankGroup::GpuRankGroup(const ModelConfig& config)
+    : GpuRankGroup(config, plan::rank_share(config, {}, 0)) {}
+
+GpuRankGroup::GpuRankGroup(const ModelConfig& config, const plan::RankShare& share)
+    : share_(share),
+      q_size_(config.q_size()),
+      kv_size_(config.kv_size()),
+      vocab_size_(config.vocab_size) {}
+
+Result<GpuRankGroup> GpuRankGroup::join(const ModelConfig& config, const GpuRanks& others,
+                                        gpu::GpuKernels& kernels) {
+  if (others.ranks->size() != others.layout.tensor_parallel)
+    return fail_param("--tensor-parallel-size",
+                      "--tensor-parallel-size {}: there are {} ranks to share the model",
+                      others.layout.tensor_parallel, others.ranks->size());
+  if (others.ranks->size() == 1) return GpuRankGroup(config);
+  if (others.layout.expert_parallel)
+    return fail(ErrorCode::unsupported,
+                "GPUs cut every expert over the ranks and do not deal out whole ones yet; leave "
+                "out --enable-expert-parallel");
+  GpuRankGroup group(config, plan::rank_share(config, others.layout, others.ranks->rank()));
+  group.ranks_ = others.ranks;
+  TETRAD_ASSIGN(auto made,
+                collectives::make_device_communicator(kernels, *others.ranks, others.options));
+  group.communicator_ = std::move(made.communicator);
+  return group;
+}
+
+ModelConfig GpuRankGroup::local_config(const ModelConfig& config, const plan::RankShare& share) {
+  ModelConfig local = share.local_config(config);
+  local.intermediate_size = share.expert_columns.size();
+  return local;
+}
+
+int64_t GpuRankGroup::vocabulary_width() const {
+  return ceil_div(vocab_size_, share_.layout.tensor_parallel);
+}
+
+void GpuRankGroup::sum(float* values, int64_t count) {
+  if (is_alone() || !status_) return;
+  status_ = communicator_->all_reduce_sum(reinterpret_cast<gpu::DeviceAddress>(values), count);
+}
+
+void GpuRankGroup::fill_zeros(gpu::Device& device, float* values, int64_t count) {
+  if (!status_) return;
+  status_ = device.fill(reinterpret_cast<gpu::DeviceAddress>(values), 0,
+                        count * static_cast<int64_t>(sizeof(float)));
+}
+
+void GpuRankGroup::gather_logits(const float* part, int64_t rows, float* logits) {
+  if (!status_) return;
+  status_ = communicator_->all_gather(reinterpret_cast<gpu::DeviceAddress>(part), rows,
+                                      vocabulary_width(),
+                                      reinterpret_cast<gpu::DeviceAddress>(logits), vocab_size_);
+}
+
+Result<void> GpuRankGroup::status() {
+  return std::exchange(status_, {});
+}
+
+Result<void> GpuRankGroup::check() {
+  return is_alone() ? Result<void>() : communicator_->check();
+}
+
+}  // namespace tetrad

@@ -1,0 +1,73 @@
+#pragma once
+
+// The ranks that compute one model on GPUs, as its forward pass sees them (rank_group.h is that of
+// the CPU). A rank alone asks nobody.
+
+#include <cstdint>
+#include <memory>
+
+#include "base/error.h"
+#include "checkpoint/config.h"
+#include "collectives/device_communicator.h"
+#include "parallel/communicator.h"
+#include "plan/rank_share.h"
+
+namespace tetrad {
+
+/// Other ranks, each with a share of the model on a GPU of its own. All are given the same batches.
+struct GpuRanks {
+  std::shared_ptr<parallel::Communicator> ranks;
+  plan::Layout layout;
+  collectives::CommunicatorOptions options;
+};
+
+class GpuRankGroup {
+ public:
+  /// One rank that has the whole model.
+  explicit GpuRankGroup(const ModelConfig& config);
+  /// One of `others`, or of one rank as if it were alone. `kernels` must outlive it. Errors:
+  /// unsupported, where experts are dealt out whole; invalid_argument, where the layout is of
+  /// another number of ranks; what make_device_communicator says.
+  static Result<GpuRankGroup> join(const ModelConfig& config, const GpuRanks& others,
+                                   gpu::GpuKernels& kernels);
+
+  /// The whole model's sizes as a rank's kernels see them: its heads, KV heads and columns of
+  /// experts. The vocabulary is the whole one.
+  static ModelConfig local_config(const ModelConfig& config, const plan::RankShare& share);
+
+  bool is_alone() const { return communicator_ == nullptr; }
+  const plan::RankShare& share() const { return share_; }
+  /// Of all ranks together.
+  int64_t q_size() const { return q_size_; }
+  int64_t kv_size() const { return kv_size_; }
+  /// The most tokens that a rank has logits of.
+  int64_t vocabulary_width() const;
+  /// "" alone; "peer memory".
+  std::string_view transport() const { return is_alone() ? "" : communicator_->name(); }
+
+  /// Whether this rank brings what is there already to a sum of what all add to it.
+  bool brings_residual() const { return share_.rank == 0; }
+
+  /// values = their sum over the ranks. Nothing alone; after an error nothing more.
+  void sum(float* values, int64_t count);
+  void fill_zeros(gpu::Device& device, float* values, int64_t count);
+  /// part: [rows, vocabulary_width()], logits: [rows, vocab_size]
+  void gather_logits(const float* part, int64_t rows, float* logits);
+  /// The first error of these since the last call.
+  Result<void> status();
+  /// After the device was waited for.
+  Result<void> check();
+
+ private:
+  GpuRankGroup(const ModelConfig& config, const plan::RankShare& share);
+
+  std::shared_ptr<parallel::Communicator> ranks_;                  // outlives what it introduced
+  std::unique_ptr<collectives::DeviceCommunicator> communicator_;  // null: alone
+  plan::RankShare share_;
+  int64_t q_size_;
+  int64_t kv_size_;
+  int64_t vocab_size_;
+  Result<void> status_;
+};
+
+}  // namespace tetrad
