@@ -3,9 +3,11 @@
 // Ranks that compute one model together: what they tell each other. Every rank makes the same calls
 // in the same order; a call returns when all ranks have made it.
 
+#include <chrono>
 #include <cstddef>
 #include <memory>
 #include <span>
+#include <string>
 #include <string_view>
 
 #include "base/error.h"
@@ -24,7 +26,7 @@ class Communicator {
   /// 0 to size() - 1.
   virtual int rank() const = 0;
   virtual int size() const = 0;
-  /// What carries the messages, for logs: "in-process", "MPI".
+  /// What carries the messages, for logs: "in-process", "MPI (Open MPI v4.1.4)".
   virtual std::string_view name() const = 0;
 
   /// values[i] = the sum of values[i] of all ranks, added in the order of the ranks: the same bits
@@ -38,6 +40,13 @@ class Communicator {
   virtual Result<void> broadcast(std::span<std::byte> bytes, int root) = 0;
 
   virtual Result<void> barrier() = 0;
+
+  /// From the next call on: how long this rank waits for the others. Called between calls.
+  virtual void set_deadline(std::chrono::milliseconds deadline) = 0;
+
+  /// Somebody has found out that a rank is gone: the call that is waiting, if there is one, and all
+  /// later ones of this rank fail with this. Thread-safe; the first reason counts.
+  virtual void give_up(std::string reason) = 0;
 };
 
 /// all_gather of values that may be copied as bytes. all: [size(), mine.size()]

@@ -31,7 +31,7 @@ void relax_rank() {
 class Meeting {
  public:
   Meeting(int size, std::chrono::milliseconds deadline)
-      : deadline_(deadline),
+      : deadline_ms_(deadline.count()),
         spins_(size <= available_processors() ? kMeetingSpins : 0),
         ranks_(static_cast<size_t>(size)),
         has_come_(static_cast<size_t>(size)) {}
@@ -60,11 +60,13 @@ class Meeting {
     return ranks_[rank][turn % 2].bytes;
   }
 
-  void leave(size_t rank) {
-    break_up({.code = ErrorCode::io,
-              .message = fmt::format("rank {} of {} has left", rank, size()),
-              .param = ""});
+  void leave(size_t rank) { give_up(fmt::format("rank {} of {} has left", rank, size())); }
+  void give_up(std::string reason) {
+    break_up({.code = ErrorCode::io, .message = std::move(reason), .param = ""});
   }
+
+  /// Threads of one process have one deadline.
+  void set_deadline(std::chrono::milliseconds deadline) { deadline_ms_ = deadline.count(); }
 
  private:
   struct Brought {
@@ -85,7 +87,7 @@ class Meeting {
   }
 
   Result<void> wait_for_all(size_t rank, const Call& call) {
-    const auto until = std::chrono::steady_clock::now() + deadline_;
+    const auto until = std::chrono::steady_clock::now() + std::chrono::milliseconds(deadline_ms_);
     std::unique_lock lock(mutex_);
     if (broken_) return tl::unexpected(*broken_);
     const uint64_t before = num_meetings_.load(std::memory_order_relaxed);
@@ -119,10 +121,10 @@ class Meeting {
       if (!has_come_[rank]) ranks += fmt::format("{}{}", ranks.empty() ? "" : ", ", rank);
     }
     return fmt::format("rank {} of {} did not come to {} within {} ms", ranks, size(),
-                       describe(call), deadline_.count());
+                       describe(call), deadline_ms_.load());
   }
 
-  const std::chrono::milliseconds deadline_;
+  std::atomic<int64_t> deadline_ms_;
   const int spins_;
   std::vector<std::array<Brought, 2>> ranks_;
   std::atomic<uint64_t> num_meetings_{0};
@@ -180,6 +182,11 @@ class InProcessRank final : public Communicator {
     static_cast<void>(turn);
     return {};
   }
+
+  void set_deadline(std::chrono::milliseconds deadline) override {
+    meeting_->set_deadline(deadline);
+  }
+  void give_up(std::string reason) override { meeting_->give_up(std::move(reason)); }
 
  private:
   Result<uint64_t> meet(const Call& call, std::span<const std::byte> bytes) {

@@ -7,8 +7,10 @@
 #include <mpi.h>
 
 #include <algorithm>
+#include <atomic>
 #include <climits>
 #include <cstring>
+#include <mutex>
 #include <optional>
 #include <string>
 #include <thread>
@@ -17,6 +19,7 @@
 
 #include "base/integer_math.h"
 #include "parallel/call.h"
+#include "parallel/mpi_environment.h"
 #include "parallel/rank_order_sum.h"
 
 namespace tetrad::parallel {
@@ -29,6 +32,9 @@ constexpr size_t kSlicedSumValues = 1 << 14;
 /// Looks for a message without a pause; then with one, so that others may use the processor.
 constexpr int kPollsWithoutPause = 2000;
 constexpr std::chrono::microseconds kPollPause{20};
+/// Who has waited for so long waits for work, not within a step.
+constexpr int kPollsOfAStep = kPollsWithoutPause + 2000;
+constexpr std::chrono::microseconds kIdlePollPause{250};
 
 using Bytes = std::vector<std::byte>;
 
@@ -69,6 +75,15 @@ std::string mpi_message(int status) {
   return {text, static_cast<size_t>(length)};
 }
 
+/// "Open MPI v4.1.4".
+std::string mpi_library() {
+  char text[MPI_MAX_LIBRARY_VERSION_STRING];
+  int length = 0;
+  if (MPI_Get_library_version(text, &length) != MPI_SUCCESS) return "unknown";
+  const std::string_view whole(text, static_cast<size_t>(length));
+  return std::string(whole.substr(0, whole.find_first_of(",\n")));
+}
+
 class MpiRank final : public Communicator {
  public:
   MpiRank(MPI_Comm communicator, int rank, int size, std::chrono::milliseconds deadline)
@@ -89,7 +104,7 @@ class MpiRank final : public Communicator {
 
   int rank() const override { return rank_; }
   int size() const override { return size_; }
-  std::string_view name() const override { return "MPI"; }
+  std::string_view name() const override { return name_; }
 
   Result<void> all_reduce_sum(std::span<float> values) override {
     const Call call{CallKind::all_reduce, values.size_bytes(), 0};
@@ -135,22 +150,30 @@ class MpiRank final : public Communicator {
     return receive(call, 0);
   }
 
+  void set_deadline(std::chrono::milliseconds deadline) override { deadline_ = deadline; }
+
+  void give_up(std::string reason) override {
+    const std::lock_guard lock(mutex_);
+    if (!has_reason_) reason_ = std::move(reason);
+    has_reason_ = true;
+  }
+
  private:
   Arrival& arrival(int rank) { return messages_->arrivals[static_cast<size_t>(rank)]; }
 
-  tl::unexpected<Error> give_up(ErrorCode code, std::string message, bool abandoned) {
+  tl::unexpected<Error> break_off(ErrorCode code, std::string message, bool abandoned) {
     error_ = Error{.code = code, .message = std::move(message), .param = ""};
     is_abandoned_ = is_abandoned_ || abandoned;
     return tl::unexpected(*error_);
   }
   tl::unexpected<Error> wrong_size(int rank, size_t wanted) {
-    return give_up(ErrorCode::internal,
-                   fmt::format("rank {} sent {} bytes where {} are needed", rank,
-                               arrival(rank).payload().size(), wanted),
-                   true);
+    return break_off(ErrorCode::internal,
+                     fmt::format("rank {} sent {} bytes where {} are needed", rank,
+                                 arrival(rank).payload().size(), wanted),
+                     true);
   }
   tl::unexpected<Error> mpi_failed(int status) {
-    return give_up(ErrorCode::io, "MPI: " + mpi_message(status), true);
+    return break_off(ErrorCode::io, "MPI: " + mpi_message(status), true);
   }
 
   Result<void> send_to_all(Bytes message) {
@@ -162,6 +185,7 @@ class MpiRank final : public Communicator {
   /// One message for all, or one for each rank.
   Result<void> send(std::vector<Bytes> messages) {
     if (error_) return tl::unexpected(*error_);
+    TETRAD_TRY(check_reason());
     messages_->sent = std::move(messages);
     messages_->sends.clear();
     for (int i = 1; i < size_; ++i) {
@@ -170,9 +194,9 @@ class MpiRank final : public Communicator {
       const Bytes& message =
           messages_->sent[messages_->sent.size() == 1 ? 0 : static_cast<size_t>(to)];
       if (message.size() > INT_MAX) {
-        return give_up(ErrorCode::internal,
-                       fmt::format("a message of {} bytes is too long for MPI", message.size()),
-                       true);
+        return break_off(ErrorCode::internal,
+                         fmt::format("a message of {} bytes is too long for MPI", message.size()),
+                         true);
       }
       const int status =
           MPI_Isend(message.data(), static_cast<int>(message.size()), MPI_BYTE, to, kMessageTag,
@@ -205,11 +229,19 @@ class MpiRank final : public Communicator {
         if (status != MPI_SUCCESS) return mpi_failed(status);
         if (are_sent != 0) return {};
       }
+      TETRAD_TRY(check_reason());
       if (polls < kPollsWithoutPause) continue;
       if (std::chrono::steady_clock::now() > until)
-        return give_up(ErrorCode::io, missing(call, all_here), true);
-      std::this_thread::sleep_for(kPollPause);
+        return break_off(ErrorCode::io, missing(call, all_here), true);
+      std::this_thread::sleep_for(polls < kPollsOfAStep ? kPollPause : kIdlePollPause);
     }
+  }
+
+  /// Whether somebody else knows that waiting is in vain.
+  Result<void> check_reason() {
+    if (!has_reason_) return {};
+    const std::lock_guard lock(mutex_);
+    return break_off(ErrorCode::io, reason_, true);
   }
 
   Result<void> poll(int rank) {
@@ -238,13 +270,13 @@ class MpiRank final : public Communicator {
     if (arrival(rank).message.size() < sizeof(Call)) return wrong_size(rank, sizeof(Call));
     const Call theirs = arrival(rank).call();
     if (theirs.kind == CallKind::leave) {
-      return give_up(ErrorCode::io, fmt::format("rank {} of {} has left", rank, size_), false);
+      return break_off(ErrorCode::io, fmt::format("rank {} of {} has left", rank, size_), false);
     }
     if (theirs != call) {
-      return give_up(ErrorCode::internal,
-                     fmt::format("rank {} comes to {}, and rank {} to {}", rank, describe(theirs),
-                                 rank_, describe(call)),
-                     true);
+      return break_off(ErrorCode::internal,
+                       fmt::format("rank {} comes to {}, and rank {} to {}", rank, describe(theirs),
+                                   rank_, describe(call)),
+                       true);
     }
     if (payload && arrival(rank).payload().size() != *payload) return wrong_size(rank, *payload);
     return {};
@@ -312,12 +344,13 @@ class MpiRank final : public Communicator {
                                      messages_->sends.data(), &are_sent, MPI_STATUSES_IGNORE);
       if (status != MPI_SUCCESS) return mpi_failed(status);
       if (are_sent == 0 && std::chrono::steady_clock::now() > until)
-        return give_up(ErrorCode::io, "nobody takes this rank's leave", true);
+        return break_off(ErrorCode::io, "nobody takes this rank's leave", true);
     }
     return {};
   }
 
   MPI_Comm communicator_;
+  std::string name_ = fmt::format("MPI ({})", mpi_library());
   int rank_;
   int size_;
   std::chrono::milliseconds deadline_;
@@ -325,6 +358,10 @@ class MpiRank final : public Communicator {
   std::optional<Error> error_;
   /// Another rank may be lost, and MPI still have this one's memory in hand.
   bool is_abandoned_ = false;
+  // Of give_up().
+  std::atomic<bool> has_reason_{false};
+  std::mutex mutex_;  // of reason_
+  std::string reason_;
 };
 
 }  // namespace
@@ -337,6 +374,7 @@ Result<std::unique_ptr<Communicator>> join_mpi_ranks(std::chrono::milliseconds d
   int was_started = 0;
   if (MPI_Initialized(&was_started) != MPI_SUCCESS || was_started != 0)
     return fail(ErrorCode::internal, "this process has joined MPI's ranks already");
+  prefer_shared_memory();
   int threads = 0;
   if (const int status = MPI_Init_thread(nullptr, nullptr, MPI_THREAD_SERIALIZED, &threads);
       status != MPI_SUCCESS) {

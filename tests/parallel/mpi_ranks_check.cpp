@@ -1,11 +1,12 @@
 // Run by mpirun: what ranks that are processes must do. MODE is one of
-//   collectives   what every Communicator must do
+//   collectives   what every Communicator must do, and that all are found on this machine
 //   model FOLDER  the demo model by all ranks, with experts cut and dealt out, against one rank
 //   leave         the last rank leaves in the middle, and the others are told
 //   absent        the last rank does not come, and the others do not wait for ever
 // Each rank says what it saw; the exit status is that of the worst.
 
 #include <fmt/core.h>
+#include <unistd.h>
 
 #include <chrono>
 #include <cstdio>
@@ -17,6 +18,7 @@
 #include "kernels/kernels.h"
 #include "parallel/communicator_checks_for_tests.h"
 #include "parallel/mpi_ranks.h"
+#include "parallel/neighbours.h"
 #include "rank_answers.h"
 
 namespace tetrad {
@@ -64,6 +66,16 @@ void check_model(const std::shared_ptr<Communicator>& ranks, const std::string& 
   }
 }
 
+/// mpirun started them all here.
+void check_neighbours(Communicator& ranks) {
+  const parallel::Neighbours found = parallel::find_neighbours(ranks).value();
+  require(found.num_here == ranks.size(), "ranks are not found on this machine");
+  require(found.index_here == ranks.rank(), "another order");
+  require(found.num_sharing == ranks.size(), "mpirun was told to bind none");
+  for (const parallel::Neighbour& neighbour : found.others)
+    require(neighbour.process > 0 && neighbour.process != ::getpid(), "no process");
+}
+
 void check_leave(const std::shared_ptr<Communicator>& ranks) {
   parallel::expect_ok(ranks->barrier(), "barrier");
   const int last = ranks->size() - 1;
@@ -99,6 +111,7 @@ int check(int argc, char** argv) {
   const std::shared_ptr<Communicator> ranks = std::move(*joined);
   if (mode == "collectives") {
     parallel::check_collectives(*ranks, 60);
+    check_neighbours(*ranks);
     // Long enough for slices, and of a length that does not divide.
     std::vector<float> values(100'003, static_cast<float>(ranks->rank() + 1));
     parallel::expect_ok(ranks->all_reduce_sum(values), "sum");

@@ -223,6 +223,8 @@ class OtherNorm final : public Communicator {
     return ranks_->broadcast(bytes, root);
   }
   Result<void> barrier() override { return ranks_->barrier(); }
+  void set_deadline(std::chrono::milliseconds deadline) override { ranks_->set_deadline(deadline); }
+  void give_up(std::string reason) override { ranks_->give_up(std::move(reason)); }
 
   int num_norms() const { return num_norms_; }
 
@@ -292,6 +294,8 @@ class Quitter final : public Communicator {
     return fail(ErrorCode::internal, "not reached");
   }
   Result<void> barrier() override { return fail(ErrorCode::internal, "not reached"); }
+  void set_deadline(std::chrono::milliseconds) override {}
+  void give_up(std::string) override {}
 
  private:
   std::shared_ptr<Communicator> ranks_;
