@@ -25,9 +25,9 @@ Result<int64_t> kv_blocks_in(int64_t bytes, int64_t max_model_len, int64_t block
   return num_blocks;
 }
 
-int64_t shared_kv_cache_bytes(const StepLimits& limits, int64_t block_bytes) {
+int64_t shared_kv_cache_bytes(const StepLimits& limits, int64_t block_bytes, int64_t ranks_here) {
   return std::min(limits.max_num_seqs * kv_blocks_for(limits.max_model_len) * block_bytes,
-                  machine_memory() / 4);
+                  machine_memory() / 4 / ranks_here);
 }
 
 int64_t machine_memory() {

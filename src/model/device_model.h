@@ -62,8 +62,10 @@ class DeviceModel {
 Result<int64_t> kv_blocks_in(int64_t bytes, int64_t max_model_len, int64_t block_bytes);
 
 /// What the cache gets where it shares this machine's memory with everybody: room for max_num_seqs
-/// sequences of max_model_len, but at most a quarter of the memory.
-int64_t shared_kv_cache_bytes(const StepLimits& limits, int64_t block_bytes);
+/// sequences of max_model_len, but at most a quarter of the memory, for all `ranks_here` together
+/// that share it.
+int64_t shared_kv_cache_bytes(const StepLimits& limits, int64_t block_bytes,
+                              int64_t ranks_here = 1);
 
 /// This machine's memory, bytes.
 int64_t machine_memory();

@@ -56,8 +56,13 @@ struct MiniMaxM2Weights {
   /// Of a rank's share: what could not stay a view.
   std::shared_ptr<const SliceMemory> copies;
 
+  /// In the order of the forward pass.
+  void for_each_matrix(const std::function<void(const WeightMatrix& matrix)>& visit) const;
   /// Of all matrices, as they are packed.
   int64_t total_bytes() const;
+  /// Has all matrices read into the system's cache, as far as it has room, and returns when they
+  /// are: no step waits for a disk then.
+  void read_all() const;
 
   /// Checks every tensor's presence, format and shape against the config.
   static Result<MiniMaxM2Weights> load(const Checkpoint& checkpoint);
@@ -107,6 +112,13 @@ class MiniMaxM2 {
   /// [logits_rows.size(), min(count, vocab_size)]
   Result<std::span<const LikelyToken>> forward_top(const Batch& batch, const KvCache& cache,
                                                    int64_t count);
+
+  /// The same, but of each row only what this rank has of the vocabulary, share().vocabulary, to be
+  /// brought together by RankLogits. [logits_rows.size(), share().vocabulary.size()]
+  Result<Activations> forward_part(const Batch& batch, const KvCache& cache) {
+    return local_logits(batch, cache, nullptr);
+  }
+  RankGroup& ranks() { return ranks_; }
 
   // The pieces of forward(), for those who take all their text through one layer after the other.
 

@@ -1,5 +1,7 @@
 #include <fmt/core.h>
 
+#include <functional>
+
 #include "checkpoint/stray_tensors.h"
 #include "model/minimax_m2.h"
 
@@ -45,18 +47,40 @@ Result<MiniMaxM2Layer> load_layer(const Checkpoint& checkpoint, int64_t index) {
 
 }  // namespace
 
-int64_t MiniMaxM2Weights::total_bytes() const {
-  int64_t bytes = embed_tokens.total_bytes() + lm_head.total_bytes();
+void MiniMaxM2Weights::for_each_matrix(
+    const std::function<void(const WeightMatrix& matrix)>& visit) const {
+  visit(embed_tokens);
   for (const MiniMaxM2Layer& layer : layers) {
     for (const WeightMatrix* matrix :
          {&layer.q_proj, &layer.k_proj, &layer.v_proj, &layer.o_proj, &layer.router})
-      bytes += matrix->total_bytes();
+      visit(*matrix);
     for (const std::vector<WeightMatrix>* experts : {&layer.w1, &layer.w3, &layer.w2}) {
       for (const WeightMatrix& matrix : *experts)
-        bytes += matrix.total_bytes();
+        visit(matrix);
     }
   }
+  visit(lm_head);
+}
+
+int64_t MiniMaxM2Weights::total_bytes() const {
+  int64_t bytes = 0;
+  for_each_matrix([&](const WeightMatrix& matrix) { bytes += matrix.total_bytes(); });
   return bytes;
+}
+
+void MiniMaxM2Weights::read_all() const {
+  constexpr int64_t kSmallestPage = 4096;
+  const auto read = [](const std::byte* bytes, int64_t count) {
+    for (int64_t i = 0; i < count; i += kSmallestPage)
+      static_cast<void>(*static_cast<const volatile std::byte*>(bytes + i));
+  };
+  for_each_matrix([&](const WeightMatrix& matrix) {
+    const int64_t codes = matrix.rows * matrix.row_bytes();
+    read(matrix.data, codes);
+    const bool has_only_scales = matrix.zero_points == nullptr && matrix.group_of_column == nullptr;
+    if (matrix.scales != nullptr && has_only_scales)
+      read(matrix.scales, matrix.total_bytes() - codes);
+  });
 }
 
 Result<MiniMaxM2Weights> MiniMaxM2Weights::load(const Checkpoint& checkpoint) {
