@@ -123,7 +123,7 @@ class DivisionCheck {
     }
     if (!layout_.expert_parallel && width % ranks_ != 0) {
       report(Severity::error,
-             "experts of width {} do not divide over {} ranks; expert parallelism (--ep) leaves "
+             "experts of width {} do not divide over {} ranks; --enable-expert-parallel leaves "
              "them whole",
              width, ranks_);
     }
@@ -138,7 +138,7 @@ class DivisionCheck {
     if (length % cut.parts != 0) return;
     const int64_t share = length / cut.parts;
     const std::string_view advice =
-        weight.is_expert() ? "; expert parallelism (--ep) leaves experts whole" : "";
+        weight.is_expert() ? "; --enable-expert-parallel leaves experts whole" : "";
     if (weight.format == WeightFormat::mxfp4_16 && cut.dim == 1 && share % kMxfp4GroupSize != 0) {
       report(Severity::error,
              "{}: {} columns over {} ranks are {} each, which cuts a group of {} weights with one "
