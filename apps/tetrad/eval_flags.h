@@ -30,7 +30,8 @@ struct EvalText {
 Result<std::vector<EvalText>> encode_texts(const EvalFlags& flags, const Tokenizer& tokenizer,
                                            int64_t vocab_size);
 
-/// Errors: --device names a GPU, and `flag` asks for what happens inside a forward pass.
+/// Errors: --device names a GPU, or there are many ranks, and `flag` asks for what happens inside a
+/// forward pass.
 Result<void> check_observable(const ModelFlags& flags, std::string_view flag);
 
 /// With --calibrate-kv: gives `loaded` an FP8 cache with scales measured on that text.

@@ -11,7 +11,9 @@
 #include "load_progress.h"
 #include "model/cpu_model.h"
 #include "model/gpu_device_model.h"
+#include "model_ranks.h"
 #include "number_flag.h"
+#include "rank_session.h"
 
 namespace tetrad {
 
@@ -58,17 +60,6 @@ DType kv_cache_dtype(const ModelFlags& flags, const CheckpointKvScales& found) {
   return flags.dtype == "float32" ? DType::f32 : auto_kv_cache_dtype(found);
 }
 
-Result<KvCacheFormat> kv_cache_format(const ModelFlags& flags, const CheckpointKvScales& found) {
-  KvCacheFormat format;
-  format.dtype = kv_cache_dtype(flags, found);
-  TETRAD_ASSIGN(format.scales, resolve_kv_scales(found, format.dtype, flags.kv_scale));
-  if (format.dtype == DType::f8_e4m3 && !flags.kv_scale) {
-    for (const std::string& warning : found.warnings)
-      log::warn("{}", warning);
-  }
-  return format;
-}
-
 /// With TokenizerNeed::optional null where the folder has no tokenizer.json.
 Result<std::unique_ptr<Tokenizer>> load_tokenizer(const std::filesystem::path& folder,
                                                   TokenizerNeed need) {
@@ -80,6 +71,25 @@ Result<std::unique_ptr<Tokenizer>> load_tokenizer(const std::filesystem::path& f
 }
 
 }  // namespace
+
+LoadedModel::LoadedModel() = default;
+LoadedModel::~LoadedModel() = default;
+
+ActivationType activations_of(const ModelFlags& flags) {
+  return flags.dtype == "float32" ? ActivationType::f32 : ActivationType::int8;
+}
+
+Result<KvCacheFormat> kv_cache_format(const ModelFlags& flags, const CheckpointKvScales& found,
+                                      bool says_warnings) {
+  KvCacheFormat format;
+  format.dtype = kv_cache_dtype(flags, found);
+  TETRAD_ASSIGN(format.scales, resolve_kv_scales(found, format.dtype, flags.kv_scale));
+  if (says_warnings && format.dtype == DType::f8_e4m3 && !flags.kv_scale) {
+    for (const std::string& warning : found.warnings)
+      log::warn("{}", warning);
+  }
+  return format;
+}
 
 CLI::Validator a_kv_cache_dtype() {
   const auto check = [](const std::string& name) -> std::string {
@@ -131,6 +141,7 @@ void add_model_flags(CLI::App& verb, ModelFlags& flags) {
                   "scale of all keys and values in an fp8 cache, instead of the checkpoint's: 1.0")
       ->transform(as_number({.above = 0}));
   add_threads_flag(verb, flags.threads);
+  add_rank_flags(verb, flags.ranks);
 }
 
 Result<std::unique_ptr<LoadedModel>> open_model_folder(const std::filesystem::path& folder,
@@ -177,11 +188,10 @@ Result<void> load_on_cpu(const ModelFlags& flags, LoadedModel& loaded) {
     return fail_param("--gpu-tuning", "--gpu-tuning is for --device gpu, and this is --device {}",
                       flags.device);
   }
+  if (flags.session != nullptr) return load_by_ranks(flags, *flags.session, loaded);
   loaded.pool = std::make_shared<ThreadPool>(flags.threads);
-  TETRAD_ASSIGN(
-      std::shared_ptr<Kernels> kernels,
-      make_named_kernels(flags.kernels, loaded.pool,
-                         flags.dtype == "float32" ? ActivationType::f32 : ActivationType::int8));
+  TETRAD_ASSIGN(std::shared_ptr<Kernels> kernels,
+                make_named_kernels(flags.kernels, loaded.pool, activations_of(flags)));
   TETRAD_ASSIGN(auto model, MiniMaxM2::load(loaded.checkpoint, std::move(kernels)));
   TETRAD_ASSIGN(KvCacheFormat format, kv_cache_format(flags, model->kv_scales()));
   compute_on_cpu(loaded, std::move(model), std::move(format));
@@ -227,7 +237,7 @@ Result<std::unique_ptr<LoadedModel>> load_model(const ModelFlags& flags, Tokeniz
 }
 
 std::unique_ptr<WeightReader> read_ahead(const LoadedModel& loaded) {
-  if (loaded.cpu_model == nullptr) return nullptr;
+  if (loaded.cpu_model == nullptr || loaded.is_read) return nullptr;
   return std::make_unique<WeightReader>(loaded.checkpoint, WeightReader::Use::every_step);
 }
 

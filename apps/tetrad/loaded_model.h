@@ -16,10 +16,14 @@
 #include "model/device_model.h"
 #include "model/kv_cache_format.h"
 #include "model/minimax_m2.h"
+#include "rank_flags.h"
 #include "text/tokenizer.h"
 #include "weight_reader.h"
 
 namespace tetrad {
+
+class RankSession;
+class RankThreads;
 
 struct ModelFlags {
   std::string model;
@@ -30,9 +34,13 @@ struct ModelFlags {
   std::string kv_cache_dtype = "auto";
   std::optional<float> kv_scale;
   int threads = 0;
+  RankFlags ranks;
+  /// Where there are many ranks, while run_with_ranks() runs.
+  std::shared_ptr<RankSession> session;
 };
 
-/// MODEL, --device, --gpu-tuning, --kernels, --dtype, --kv-cache-dtype, --kv-scale, --threads.
+/// MODEL, --device, --gpu-tuning, --kernels, --dtype, --kv-cache-dtype, --kv-scale, --threads and
+/// the flags of ranks. The verb runs by run_with_ranks().
 void add_model_flags(CLI::App& verb, ModelFlags& flags);
 
 // Two of them alone, and what they choose: for verbs that load no checkpoint.
@@ -47,18 +55,33 @@ Result<std::shared_ptr<Kernels>> make_named_kernels(
 /// What a word after --kv-cache-dtype names, in vLLM's spelling; none for "auto" and the unknown.
 std::optional<DType> named_kv_cache_dtype(std::string_view name);
 
+/// What --dtype says about activations.
+ActivationType activations_of(const ModelFlags& flags);
+
+/// What the flags say about the KV cache of a checkpoint with such scales. says_warnings: what is
+/// odd about them is logged.
+Result<KvCacheFormat> kv_cache_format(const ModelFlags& flags, const CheckpointKvScales& found,
+                                      bool says_warnings = true);
+
 /// Checks what follows --kv-cache-dtype: such a word, or "auto".
 CLI::Validator a_kv_cache_dtype();
 
 /// A checkpoint folder ready to compute.
 struct LoadedModel {
+  LoadedModel();
+  ~LoadedModel();
+  LoadedModel(const LoadedModel&) = delete;
+  LoadedModel& operator=(const LoadedModel&) = delete;
+
   std::filesystem::path folder;
   std::shared_ptr<const Checkpoint> checkpoint;
   std::unique_ptr<Tokenizer> tokenizer;
   KvCacheFormat kv_cache;
   /// On the CPU alone: for others to share the threads, and for what no GPU computes.
   std::shared_ptr<ThreadPool> pool;
-  std::unique_ptr<MiniMaxM2> cpu_model;
+  std::unique_ptr<RankThreads> rank_threads;  // where ranks are threads: all but this one
+  std::unique_ptr<MiniMaxM2> cpu_model;       // of many ranks: the share of this one
+  bool is_read = false;                       // cpu_model's weights need not be read ahead
   /// What computes, wherever that is.
   std::unique_ptr<DeviceModel> model;
   /// From generation_config.json, else the tokenizer's eos_token.
@@ -82,7 +105,8 @@ void compute_on_cpu(LoadedModel& loaded, std::unique_ptr<MiniMaxM2> model, KvCac
 Result<std::unique_ptr<LoadedModel>> open_model_folder(const std::filesystem::path& folder,
                                                        TokenizerNeed need);
 
-/// Reads what the model computes with ahead, for verbs that stay; null where a GPU has it.
+/// Reads what the model computes with ahead, for verbs that stay; null where a GPU has it, or ranks
+/// that are processes have read their shares.
 std::unique_ptr<WeightReader> read_ahead(const LoadedModel& loaded);
 
 /// The tokens of a text file; special tokens in it are parsed.

@@ -130,9 +130,6 @@ void add_serve_flags(CLI::App& verb, ServeFlags& flags) {
   verb.add_option("--kv-events-config", flags.kv_events_config,
                   R"(tell over ZeroMQ what the prefix cache has, for gateways that route by it: )"
                   R"('{"enable_kv_cache_events": true, "endpoint": "tcp://127.0.0.1:5557"}')");
-  verb.add_option("--tensor-parallel-size,--tp", flags.tensor_parallel_size,
-                  "1: this process alone; also as -tp, vLLM's short form")
-      ->transform(as_whole_number({.from = 1}));
   add_vllm_flags(verb, flags.notes);
 }
 
@@ -154,11 +151,6 @@ Result<void> check_serve_flags(const ServeFlags& flags) {
   const std::vector<std::string>& names = flags.served_model_names;
   if (std::ranges::find(names, "") != names.end()) {
     return fail_param("--served-model-name", "--served-model-name must not be empty");
-  }
-  if (flags.tensor_parallel_size != 1) {
-    return fail_param("--tensor-parallel-size",
-                      "--tensor-parallel-size {}: more than one rank is not yet supported",
-                      flags.tensor_parallel_size);
   }
   TETRAD_TRY(check_tokenizer(flags));
   TETRAD_TRY(kv_events_config(flags));

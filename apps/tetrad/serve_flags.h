@@ -38,7 +38,6 @@ struct ServeFlags {
   std::string override_generation_config;
   std::string tokenizer;
   int64_t stream_interval = 1;
-  int64_t tensor_parallel_size = 1;
   std::string show_hidden_metrics;
   bool disable_log_stats = false;
   std::string kv_events_config;  // JSON; "": none

@@ -18,6 +18,7 @@
 #include "interrupts.h"
 #include "line_reader.h"
 #include "loaded_model.h"
+#include "rank_session.h"
 #include "sampling_flags.h"
 #include "verbs.h"
 
@@ -225,7 +226,9 @@ Examples:
   tetrad chat models/tetrad-demo-mxfp4_16
   tetrad chat MODEL --system "You are a careful proofreader." --temperature 0.7
   printf 'My name is Ada.\nWhat is my name?\n' | tetrad chat MODEL --temperature 0)");
-  verb->callback([flags, &exit_status] { exit_status = run(*flags); });
+  verb->callback([flags, &exit_status] {
+    exit_status = run_with_ranks(flags->model, [&] { return run(*flags); });
+  });
 }
 
 }  // namespace tetrad

@@ -12,6 +12,7 @@
 #include "number_flag.h"
 #include "quant/kv_calibration.h"
 #include "quant/perplexity.h"
+#include "rank_session.h"
 #include "verbs.h"
 
 namespace tetrad {
@@ -82,6 +83,12 @@ int run(const EvalFlags& flags) {
 }  // namespace
 
 Result<void> check_observable(const ModelFlags& flags, std::string_view flag) {
+  if (flags.ranks.are_many()) {
+    return fail_param(flag,
+                      "{} looks into the forward pass, which one rank alone shows; leave "
+                      "--tensor-parallel-size out",
+                      flag);
+  }
   if (!is_gpu(flags.device)) return {};
   return fail_param(flag, "{} looks into the forward pass, which only --device cpu shows, not {}",
                     flag, flags.device);
@@ -151,7 +158,9 @@ void add_verb_eval(CLI::App& app, int& exit_status) {
   tetrad eval models/tetrad-demo-mxfp4_16 --text book.txt --window 1024
   tetrad eval MODEL --against REF --text book.txt --text chat.txt --html report.html
   tetrad eval MODEL --text book.txt --kv-cache-dtype fp8_e4m3 --calibrate-kv other.txt)");
-  verb->callback([flags, &exit_status] { exit_status = run(*flags); });
+  verb->callback([flags, &exit_status] {
+    exit_status = run_with_ranks(flags->model, [&] { return run(*flags); });
+  });
 }
 
 }  // namespace tetrad

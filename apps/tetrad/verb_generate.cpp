@@ -7,6 +7,7 @@
 #include "engine/engine.h"
 #include "engine_flags.h"
 #include "loaded_model.h"
+#include "rank_session.h"
 #include "sampling_flags.h"
 #include "verbs.h"
 
@@ -110,7 +111,9 @@ void add_verb_generate(CLI::App& app, int& exit_status) {
   echo '{"messages":[{"role":"user","content":"What is 47 + 385?"}]}' |
     tetrad generate models/tetrad-demo-mxfp4_16 --temperature 0
   tetrad generate MODEL --input prompts.jsonl --max-tokens 256 > answers.jsonl)");
-  verb->callback([flags, &exit_status] { exit_status = run(*flags); });
+  verb->callback([flags, &exit_status] {
+    exit_status = run_with_ranks(flags->model, [&] { return run(*flags); });
+  });
 }
 
 }  // namespace tetrad

@@ -6,6 +6,7 @@
 #include "loaded_model.h"
 #include "model/sequence_runner.h"
 #include "number_flag.h"
+#include "rank_session.h"
 #include "verbs.h"
 
 namespace tetrad {
@@ -76,7 +77,9 @@ void add_verb_logits(CLI::App& app, int& exit_status) {
       ->transform(as_whole_number({.above = 0}));
   verb->footer(R"(Example:
   echo '{"ids":[6114,6099]}' | tetrad logits models/tetrad-demo-mxfp4_16 --dtype float32 --top 5)");
-  verb->callback([flags, &exit_status] { exit_status = run(*flags); });
+  verb->callback([flags, &exit_status] {
+    exit_status = run_with_ranks(flags->model, [&] { return run(*flags); });
+  });
 }
 
 }  // namespace tetrad

@@ -16,6 +16,7 @@
 #include "cli_io.h"
 #include "engine/observer_list.h"
 #include "kv_events/zmq_publisher.h"
+#include "rank_session.h"
 #include "serve_flags.h"
 #include "serve_metrics.h"
 #include "verbs.h"
@@ -67,6 +68,7 @@ api::ServiceOptions service_options(const ServeFlags& flags, const LoadedModel& 
   options.version = {{"version", TETRAD_VERSION},        {"model", options.model_names.front()},
                      {"device", loaded.model->device()}, {"kernels", kernels},
                      {"kv_cache_dtype", kv_dtype},       {"build_type", TETRAD_BUILD_TYPE}};
+  if (flags.model.session != nullptr) options.version["ranks"] = flags.model.session->description();
   options.system_fingerprint = fmt::format("tetrad-{}-{}-kv-{}", TETRAD_VERSION, kernels, kv_dtype);
   return options;
 }
@@ -106,6 +108,23 @@ Result<std::unique_ptr<kv_events::KvEventPublisher>> publish_kv_events(const Ser
             publisher->replay_endpoint());
   return publisher;
 }
+
+/// A server that has lost a rank takes no new requests, and those that run end with an error.
+class StopWhenLost {
+ public:
+  StopWhenLost(std::shared_ptr<RankSession> session, http::Server& server)
+      : session_(std::move(session)) {
+    if (session_ != nullptr) session_->loss().when_lost([&server] { server.stop(); });
+  }
+  ~StopWhenLost() {
+    if (session_ != nullptr) session_->loss().when_lost(nullptr);
+  }
+  StopWhenLost(const StopWhenLost&) = delete;
+  StopWhenLost& operator=(const StopWhenLost&) = delete;
+
+ private:
+  std::shared_ptr<RankSession> session_;
+};
 
 int run(ServeFlags flags) {
   for (const std::string& note : flags.notes)
@@ -157,6 +176,7 @@ int run(ServeFlags flags) {
   const auto server = http::Server::listen(std::move(*listening_options), handler);
   if (!server) return report(server.error());
   listening = server->get();
+  const StopWhenLost stop(flags.model.session, **server);
   return serve(**server, flags, service_settings);
 }
 
@@ -167,7 +187,9 @@ void add_verb_serve(CLI::App& app, int& exit_status) {
   CLI::App* verb = app.add_subcommand("serve", "OpenAI-compatible HTTP server for a checkpoint");
   add_serve_flags(*verb, *flags);
   verb->footer(kServeExamples);
-  verb->callback([flags, &exit_status] { exit_status = run(*flags); });
+  verb->callback([flags, &exit_status] {
+    exit_status = run_with_ranks(flags->model, [&] { return run(*flags); });
+  });
 }
 
 }  // namespace tetrad

@@ -19,16 +19,15 @@ struct IdleSwitch {
 constexpr IdleSwitch kIdleSwitches[] = {
     {"trust-remote-code", "does nothing: this server runs no code from checkpoints"},
     {"disable-cascade-attn", "does nothing: there is no cascade attention to disable"},
-    {"enable-expert-parallel", "does nothing: one process holds all experts"},
-    {"disable-custom-all-reduce", "does nothing: one process has nothing to reduce"},
+    {"disable-custom-all-reduce", "does nothing: ranks add up in one way, GET /version has it"},
     {"enforce-eager", "does nothing: a GPU replays steps that come again, with the same results"},
     {"enable-auto-tool-choice", "is always so: the model's tool calls are understood", false},
     {"enable-chunked-prefill", "is always so: long prompts are computed in pieces", false},
     {"enable-prompt-tokens-details", "is always so: usage says how many tokens were cached"},
     {"async-scheduling", "does nothing: a step is planned in microseconds"},
     {"disable-sliding-window", "does nothing: every layer attends to all tokens"},
-    {"enable-eplb", "does nothing: one process holds all experts"},
-    {"enable-dbo", "does nothing: one process has no communication to hide"},
+    {"enable-eplb", "does nothing: experts stay where they are"},
+    {"enable-dbo", "does nothing: a step is computed as a whole"},
     {"disable-hybrid-kv-cache-manager", "does nothing: all layers' caches are alike"},
     {"use-tqdm-on-load", "does nothing: weights are mapped, not read"},
     {"disable-log-requests", "is always so: requests are not logged"},
@@ -60,7 +59,8 @@ constexpr IdleValue kIdleValues[] = {
     {"--ignore-patterns", "does nothing: MODEL is a folder, nothing is downloaded"},
     {"--max-parallel-loading-workers", "does nothing: weights are mapped, not read"},
     {"--safetensors-load-strategy", "does nothing: weights are mapped, not read"},
-    {"--distributed-executor-backend", "does nothing: one process has nothing to distribute"},
+    {"--distributed-executor-backend",
+     "does nothing: ranks are threads, or the processes that mpirun started"},
     {"--seed",
      "does nothing: a request without a seed draws one at random; send \"seed\" for an "
      "answer that can be repeated"},
@@ -76,7 +76,7 @@ constexpr IdleValue kIdleValues[] = {
     {"--cuda-graph-sizes", "does nothing: graphs are recorded of the steps that come again"},
     {"--cudagraph-capture-sizes", "does nothing: graphs are recorded of the steps that come again"},
     {"--max-seq-len-to-capture", "does nothing: graphs are recorded of the steps that come again"},
-    {"--all2all-backend", "does nothing: one process holds all experts"},
+    {"--all2all-backend", "does nothing: there is one way between ranks"},
     {"--limit-mm-per-prompt", "does nothing: the model takes text alone"},
     {"--mm-processor-kwargs", "does nothing: the model takes text alone"},
     {"--mm-processor-cache-gb", "does nothing: the model takes text alone"},
@@ -95,7 +95,8 @@ struct FixedValue {
 };
 
 constexpr const char* kOne = "1";
-constexpr const char* kOneProcess = "does nothing: there is one process";
+constexpr const char* kOneProcess = "is always so";
+constexpr const char* kHostsOfMpirun = "mpirun --host names the hosts, and tetrad runs on each";
 constexpr const char* kNotYet = "more than one is not yet supported";
 
 constexpr FixedValue kFixedValues[] = {
@@ -112,8 +113,8 @@ constexpr FixedValue kFixedValues[] = {
     {"--data-parallel-size-local,--dpl", kOne, kOneProcess, kNotYet},
     {"--decode-context-parallel-size,--dcp", kOne, kOneProcess, kNotYet},
     {"--prefill-context-parallel-size,--pcp", kOne, kOneProcess, kNotYet},
-    {"--nnodes", kOne, kOneProcess, kNotYet},
-    {"--node-rank", "0", kOneProcess, kNotYet},
+    {"--nnodes", kOne, kOneProcess, kHostsOfMpirun},
+    {"--node-rank", "0", kOneProcess, kHostsOfMpirun},
     {"--api-server-count,--asc", kOne, kOneProcess, "one process answers all clients"},
     {"--load-format", "auto, safetensors",
      "does nothing: weights are mapped from safetensors files",
