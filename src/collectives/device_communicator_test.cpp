@@ -136,6 +136,8 @@ class Machines final : public parallel::Communicator {
     return ranks_.broadcast(bytes, root);
   }
   Result<void> barrier() override { return ranks_.barrier(); }
+  void set_deadline(milliseconds deadline) override { ranks_.set_deadline(deadline); }
+  void give_up(std::string reason) override { ranks_.give_up(std::move(reason)); }
 
  private:
   parallel::Communicator& ranks_;

@@ -6,6 +6,7 @@
 #include <algorithm>
 #include <array>
 #include <cstring>
+#include <mutex>
 #include <optional>
 #include <string>
 #include <utility>
@@ -64,7 +65,18 @@ class ForkedRank : public Communicator {
   }
   Result<void> barrier() override { return call({CallKind::barrier, 0, 0}, {}, {}); }
 
+  void set_deadline(milliseconds deadline) override { deadline_ = deadline; }
+  void give_up(std::string reason) override {
+    {
+      const std::lock_guard lock(mutex_);
+      if (!given_up_) given_up_ = {.code = ErrorCode::io, .message = std::move(reason), .param = ""};
+    }
+    shut_down();
+  }
+
  protected:
+  /// Who waits for another rank is told that it is gone. Thread-safe.
+  virtual void shut_down() = 0;
   /// `mine`, of call.bytes, may be where the result goes.
   virtual Result<void> make(const Call& call, std::span<const std::byte> mine,
                             std::span<std::byte> result) = 0;
@@ -83,14 +95,18 @@ class ForkedRank : public Communicator {
                     std::span<std::byte> result) {
     if (error_) return tl::unexpected(*error_);
     auto done = make(call, mine, result);
+    const std::lock_guard lock(mutex_);
+    if (given_up_) done = tl::unexpected(*given_up_);
     if (!done) error_ = done.error();
     return done;
   }
 
   const int rank_;
   const int size_;
-  const milliseconds deadline_;
+  milliseconds deadline_;
   std::optional<Error> error_;
+  std::mutex mutex_;
+  std::optional<Error> given_up_;
 };
 
 class FirstRank final : public ForkedRank {
@@ -99,6 +115,11 @@ class FirstRank final : public ForkedRank {
       : ForkedRank(0, static_cast<int>(others.size()) + 1, deadline), others_(std::move(others)) {}
 
  private:
+  void shut_down() override {
+    for (const MessageSocket& other : others_)
+      other.shut_down();
+  }
+
   Result<void> make(const Call& call, std::span<const std::byte> mine,
                     std::span<std::byte> result) override {
     auto made = gather(call, mine);
@@ -171,6 +192,8 @@ class OtherRank final : public ForkedRank {
       : ForkedRank(rank, size, deadline), first_(std::move(first)) {}
 
  private:
+  void shut_down() override { first_.shut_down(); }
+
   Result<void> make(const Call& call, std::span<const std::byte> mine,
                     std::span<std::byte> result) override {
     const Time until = in(1);

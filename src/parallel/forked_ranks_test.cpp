@@ -101,5 +101,22 @@ TEST(ForkedRanks, OtherCallsAreNoticed) {
   });
 }
 
+TEST(ForkedRanks, WhoGivesUpEndsTheCallThatWaits) {
+  in_processes(2, milliseconds(600'000), [](Communicator& ranks) {
+    if (ranks.rank() == 1) {
+      std::this_thread::sleep_for(milliseconds(300));
+      expect_error(ranks.barrier(), "rank 0 of 2 has left");
+      return;
+    }
+    std::thread other([&] {
+      std::this_thread::sleep_for(milliseconds(50));
+      ranks.give_up("the cable is cut");
+    });
+    expect_error(ranks.barrier(), "the cable is cut");
+    other.join();
+    expect_error(ranks.barrier(), "the cable is cut");
+  });
+}
+
 }  // namespace
 }  // namespace tetrad::parallel

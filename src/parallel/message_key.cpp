@@ -21,7 +21,7 @@ const unsigned char* as_bytes_of_sodium(const void* bytes) {
   return static_cast<const unsigned char*>(bytes);
 }
 
-std::span<const std::byte> bytes_of(std::string_view text) {
+std::span<const std::byte> bytes_of_text(std::string_view text) {
   return std::as_bytes(std::span(text));
 }
 
@@ -78,12 +78,12 @@ Result<MessageKey> MessageKey::exchange(Communicator& ranks,
   crypto_generichash_final(&state, key.key_.data(), key.key_.size());
 
   // Each shows that it has the key.
-  const auto mine = key.mac_of(bytes_of(proof_text(ranks.rank())));
+  const auto mine = key.mac_of(bytes_of_text(proof_text(ranks.rank())));
   std::vector<std::byte> all(kMacBytes * static_cast<size_t>(ranks.size()));
   TETRAD_TRY(ranks.all_gather(mine, all));
   for (int rank = 0; rank < ranks.size(); ++rank) {
     const auto theirs = std::span(all).subspan(static_cast<size_t>(rank) * kMacBytes);
-    if (key.verify(bytes_of(proof_text(rank)), theirs.first<kMacBytes>())) continue;
+    if (key.verify(bytes_of_text(proof_text(rank)), theirs.first<kMacBytes>())) continue;
     return fail(ErrorCode::invalid_argument, "rank {} has another {} than rank {}", rank,
                 kSecretVariable, ranks.rank());
   }

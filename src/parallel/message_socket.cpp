@@ -29,6 +29,10 @@ MessageSocket::~MessageSocket() {
   if (file_ >= 0) close(file_);
 }
 
+void MessageSocket::shut_down() const {
+  static_cast<void>(shutdown(file_, SHUT_RDWR));
+}
+
 MessageSocket::Outcome MessageSocket::wait(short events, Time until) const {
   for (;;) {
     const auto left =

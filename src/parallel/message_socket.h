@@ -22,6 +22,8 @@ class MessageSocket {
   /// All of the bytes. `gone`: the other end is closed.
   Outcome send(std::span<const std::byte> bytes, Time until);
   Outcome receive(std::span<std::byte> bytes, Time until);
+  /// Both ends are `gone` from now on, for who waits, too. Thread-safe.
+  void shut_down() const;
 
  private:
   Outcome wait(short events, Time until) const;
