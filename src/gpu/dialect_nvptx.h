@@ -241,9 +241,25 @@ TETRAD_DEVICE uint32_t ballot(bool mine) {
   return lanes;
 }
 
-/// Byte i of `a` in the second byte, byte j of `b` in the fourth; the others are anything.
-TETRAD_DEVICE uint32_t bytes_above(uint32_t a, uint32_t i, uint32_t b, uint32_t j) {
-  return __nvvm_prmt(a, b, i << 4 | (j + 4) << 12);
+/// See dialect.h: here an instruction converts two numbers.
+inline constexpr float kE4m3Factor = 1;
+TETRAD_DEVICE uint32_t e4m3_as_halves(uint32_t word, uint32_t half) {
+  uint32_t two;
+  if (half == 0)
+    asm("{ .reg .b16 l, h; mov.b32 {l, h}, %1; cvt.rn.f16x2.e4m3x2 %0, l; }"
+        : "=r"(two)
+        : "r"(word));
+  else
+    asm("{ .reg .b16 l, h; mov.b32 {l, h}, %1; cvt.rn.f16x2.e4m3x2 %0, h; }"
+        : "=r"(two)
+        : "r"(word));
+  return two;
+}
+TETRAD_DEVICE uint32_t e4m3_as_halves(uint32_t a, uint32_t i, uint32_t b, uint32_t j) {
+  return e4m3_as_halves(__nvvm_prmt(a, b, i | (j + 4) << 4), 0);
+}
+TETRAD_DEVICE uint32_t bytes_in_turn(uint32_t a, uint32_t b, uint32_t i) {
+  return __nvvm_prmt(a, b, i | (i + 4) << 4 | (i + 1) << 8 | (i + 5) << 12);
 }
 
 }  // namespace tetrad::gpu

@@ -132,8 +132,7 @@ void GpuModel::attention(size_t index) {
       .rotation = b.rotation,
       .positions = in.positions.device,
       .slot_mapping = in.slot_mapping.device,
-      .q_factor = static_cast<float>(softmax_scale * std::log2(std::exp(1.0)) * scales.k *
-                                     gpu::kE4m3Factor),
+      .q_factor = static_cast<float>(softmax_scale * std::log2(std::exp(1.0)) * scales.k),
       .q = b.q,
       .k_cache = b.k_cache[index],
       .v_cache = b.v_cache[index],

@@ -69,7 +69,8 @@ class ForkedRank : public Communicator {
   void give_up(std::string reason) override {
     {
       const std::lock_guard lock(mutex_);
-      if (!given_up_) given_up_ = {.code = ErrorCode::io, .message = std::move(reason), .param = ""};
+      if (!given_up_)
+        given_up_ = {.code = ErrorCode::io, .message = std::move(reason), .param = ""};
     }
     shut_down();
   }

@@ -65,10 +65,11 @@ struct AttentionArgs {
   uint32_t num_items = 0;
 };
 
-/// Floats of what is left of one split or group: every lane's sums, then maxima and denominators.
+/// Floats of what is left of one split or group: every lane's sums, then of each token the maximum
+/// and the denominator.
 template <class F>
 constexpr uint32_t partial_floats(uint32_t head_dim) {
-  return 32 * (head_dim / 16 * F::kD + 2 * F::kTokensOfLane);
+  return 32 * (head_dim / 16 * F::kD) + 2 * F::kTokens;
 }
 
 /// Halves between the queries of a decode block: lanes that load together find theirs in different
@@ -86,18 +87,7 @@ constexpr uint32_t attend_decode_shared_bytes(uint32_t head_dim) {
 // A block of gfx12 has 64 KiB.
 static_assert(attend_decode_shared_bytes<Gfx12Fragment>(128) <= 65536);
 
-/// What e4m3_as_halves takes from a value: q and the output are multiplied by it once instead of
-/// each key and value.
-inline constexpr float kE4m3Factor = 256;
-
 namespace TETRAD_MACHINE {
-
-/// Two E4M3 numbers over kE4m3Factor as halves, exactly: sign, exponent and mantissa in their
-/// places. Four simple operations for two numbers; the instructions that convert are fewer, and
-/// slower.
-TETRAD_DEVICE uint32_t e4m3_as_halves(uint32_t above) {
-  return (above & 0x80008000u) | (above >> 1 & 0x3F803F80u);
-}
 
 /// Of a tile of columns: per lane, as D's registers go.
 template <uint32_t kHeadDim>
@@ -217,22 +207,25 @@ struct Attention {
         TETRAD_UNROLL
         for (uint32_t j = 0; j < kColumnsOfLane / 2; ++j) {
           const uint32_t byte = step * kColumnsOfLane + 2 * j;
-          const uint32_t word = words[i * kKeyWordsOfPart + byte / 4];
           a[Fragment::a_register(i, j)] =
-              e4m3_as_halves(bytes_above(word, byte % 4, word, byte % 4 + 1));
+              e4m3_as_halves(words[i * kKeyWordsOfPart + byte / 4], byte % 4 / 2);
         }
       }
     }
     /// A of O^T's tile `tile` of the part's.
     TETRAD_DEVICE void values_as_a(uint32_t tile, uint32_t (&a)[Fragment::kA]) const {
+      const uint32_t byte = tile * kRowsOfLane;
       TETRAD_UNROLL
-      for (uint32_t i = 0; i < kRowsOfLane; ++i) {
-        const uint32_t byte = tile * kRowsOfLane + i;
-        TETRAD_UNROLL
-        for (uint32_t j = 0; j < kColumnsOfLane / 2; ++j)
-          a[Fragment::a_register(i, j)] = e4m3_as_halves(
-              bytes_above(words[2 * j * kValueWordsOfPart + byte / 4], byte % 4,
-                          words[(2 * j + 1) * kValueWordsOfPart + byte / 4], byte % 4));
+      for (uint32_t j = 0; j < kColumnsOfLane / 2; ++j) {
+        const uint32_t first = words[2 * j * kValueWordsOfPart + byte / 4];
+        const uint32_t second = words[(2 * j + 1) * kValueWordsOfPart + byte / 4];
+        if constexpr (kRowsOfLane == 2) {
+          const uint32_t both = bytes_in_turn(first, second, byte % 4);
+          a[Fragment::a_register(0, j)] = e4m3_as_halves(both, 0);
+          a[Fragment::a_register(1, j)] = e4m3_as_halves(both, 1);
+        } else {
+          a[Fragment::a_register(0, j)] = e4m3_as_halves(first, byte % 4, second, byte % 4);
+        }
       }
     }
 
@@ -412,10 +405,11 @@ struct Attention {
                   activation_offset<Fragment>(head * kHeadDim + dim)] = float_to_half(value);
   }
 
-  /// Where a lane's ends (maxima and denominators) stand in a partial of so many tiles.
+  /// Where the ends (maxima and denominators) of a lane's tokens stand in a partial of so many
+  /// tiles.
   template <uint32_t kTiles = kRowTiles>
   TETRAD_DEVICE static uint32_t ends_at() {
-    return kTiles * 32 * Fragment::kD + lane() * 2 * Fragment::kTokensOfLane;
+    return kTiles * 32 * Fragment::kD + Fragment::d_token(lane(), 0) * 2;
   }
   /// A lane's numbers of one tile of dimensions in a partial: 16 bytes at a time, without which
   /// four lanes would want one bank.
@@ -450,9 +444,10 @@ struct Attention {
       put(partial, tile, state.sums[kFirst + tile]);
     put_ends(partial + ends_at<kTiles>(), state.largest, state.denominator);
   }
-  /// A lane's maxima and denominators, side by side.
+  /// Maxima and denominators side by side, by one of the lanes that have them.
   TETRAD_DEVICE static void put_ends(float* to, const float (&largest)[Fragment::kTokensOfLane],
                                      const float (&denominator)[Fragment::kTokensOfLane]) {
+    if ((lane() & Fragment::kRowLanes) != 0) return;
     TETRAD_UNROLL
     for (uint32_t i = 0; i < Fragment::kTokensOfLane; ++i)
       *reinterpret_cast<Words2*>(to + 2 * i) = {
@@ -473,38 +468,6 @@ struct Attention {
                                          uint32_t physical_block) {
     return (static_cast<uint64_t>(physical_block) * args.num_kv_heads + kv_head) *
            (kKvBlock * kHeadDim);
-  }
-};
-
-/// One tile of dimensions of a merge over several partials.
-struct MergedTile {
-  float largest[Fragment::kTokensOfLane];
-  float denominator[Fragment::kTokensOfLane];
-  float sums[Fragment::kD];
-
-  TETRAD_DEVICE void clear() {
-    TETRAD_UNROLL
-    for (uint32_t i = 0; i < Fragment::kTokensOfLane; ++i) {
-      largest[i] = -1e9f;
-      denominator[i] = 0;
-    }
-    TETRAD_UNROLL
-    for (uint32_t i = 0; i < Fragment::kD; ++i)
-      sums[i] = 0;
-  }
-  TETRAD_DEVICE void take(const float (&their_sums)[Fragment::kD],
-                          const float (&their_ends)[2 * Fragment::kTokensOfLane]) {
-    TETRAD_UNROLL
-    for (uint32_t t = 0; t < Fragment::kTokensOfLane; ++t) {
-      float of_total;
-      float of_other;
-      merge_factors(largest[t], their_ends[2 * t], of_total, of_other);
-      denominator[t] =
-          fused_multiply_add(their_ends[2 * t + 1], of_other, denominator[t] * of_total);
-      TETRAD_UNROLL
-      for (uint32_t i = t; i < Fragment::kD; i += Fragment::kTokensOfLane)
-        sums[i] = fused_multiply_add(their_sums[i], of_other, sums[i] * of_total);
-    }
   }
 };
 

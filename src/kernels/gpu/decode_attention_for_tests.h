@@ -22,7 +22,7 @@ inline std::vector<float> product_that_gives(const std::vector<uint16_t>& q,
   std::vector<float> rows;
   for (size_t t = 0; t < num_tokens; ++t) {
     for (size_t i = 0; i < q_size; ++i)
-      rows.push_back(f16_to_float(q[t * q_size + i]));
+      rows.push_back(f16_to_float(q[t * q_size + i]) / kE4m3Factor);
     for (size_t i = 0; i < kv_size; ++i)
       rows.push_back(f8_e4m3_to_float(k[t * kv_size + i]));
     for (size_t i = 0; i < kv_size; ++i)

@@ -5,8 +5,7 @@
 // block does here for its head, which costs less than a launch; the last group's block keeps key
 // and value.
 
-#include "kernels/gpu/attention_tile.h"
-#include "kernels/gpu/last_block.h"
+#include "kernels/gpu/merge_attention.h"
 
 namespace tetrad::gpu {
 
@@ -17,32 +16,6 @@ struct DecodeAttentionArgs {
 };
 
 namespace TETRAD_MACHINE {
-
-/// Shared memory of a decode block (attend_decode_shared_bytes).
-template <uint32_t kHeadDim>
-struct DecodeAttentionShared {
-  static constexpr uint32_t kSplit = partial_floats<Fragment>(kHeadDim / kMergePartsOf<Fragment>);
-  static constexpr uint32_t kQueryStride = kHeadDim + kQueryPadding;
-  float* splits;      // [kAttendWarps][kSplit]
-  uint32_t* is_last;  // [4]
-  float* values;      // [kMaxGroup + 1][kHeadDim]: q and k, normed
-  float* rotation;    // [kHeadDim]: cosines and sines
-  float* chunk_sums;  // [kMaxNormChunks]
-  uint16_t* q;        // [kMaxGroup][kQueryStride] halves
-  uint8_t* k;         // [kHeadDim] E4M3, as v
-  uint8_t* v;
-
-  TETRAD_DEVICE DecodeAttentionShared() {
-    splits = reinterpret_cast<float*>(shared_memory());
-    is_last = reinterpret_cast<uint32_t*>(splits + kAttendWarps * kSplit);
-    values = reinterpret_cast<float*>(is_last + 4);
-    rotation = values + (kMaxGroup + 1) * kHeadDim;
-    chunk_sums = rotation + kHeadDim;
-    q = reinterpret_cast<uint16_t*>(chunk_sums + kMaxNormChunks);
-    k = reinterpret_cast<uint8_t*>(q + kMaxGroup * kQueryStride);
-    v = k + kHeadDim;
-  }
-};
 
 /// q, k and v of one token and KV head, from what the product gave to what attention wants. The
 /// block's threads take four numbers each, of the group's queries and then of the key.
@@ -137,7 +110,6 @@ struct DecodeHead {
 template <uint32_t kHeadDim>
 struct DecodeSplit {
   using A = Attention<kHeadDim>;
-  static constexpr uint32_t kLinesOfBlock = kKvBlock * kHeadDim / 128;
   /// Which blocks of the cache.
   struct Place {
     uint32_t first_block;
@@ -161,15 +133,6 @@ struct DecodeSplit {
     TETRAD_DEVICE uint32_t block(uint32_t i) const {
       return shuffle(physical, i < num_blocks ? i : 0);
     }
-    /// Asks for values to come as near as the L2 cache.
-    TETRAD_DEVICE void prefetch_values(const AttentionArgs& args, uint32_t kv_head) const {
-      TETRAD_UNROLL
-      for (uint32_t i = 0; i < kSplitBlocks; ++i) {
-        const uint64_t at =
-            A::cache_at(args, kv_head, shuffle(physical, i)) + lane() % kLinesOfBlock * 128;
-        if (i < num_blocks && lane() < kLinesOfBlock) prefetch_l2(args.v_cache + at);
-      }
-    }
   };
   /// The keys' blocks, then, each as soon as it has been used, the values'.
   typename A::template Block<1> ahead[kSplitBlocks];
@@ -183,8 +146,7 @@ struct DecodeSplit {
   }
 
   TETRAD_DEVICE void attend(const AttentionArgs& args, uint32_t kv_head, uint32_t num_keys,
-                            const Place& place, const Place& next,
-                            const DecodeAttentionShared<kHeadDim>& shared,
+                            const Place& place, const DecodeAttentionShared<kHeadDim>& shared,
                             SoftmaxState<kHeadDim>& state) {
     const uint32_t num_blocks = place.num_blocks;
     const uint32_t column = Fragment::b_token(lane());
@@ -212,8 +174,6 @@ struct DecodeSplit {
         A::mask(s[0][i], limit, lane());
       }
     }
-    // Behind this split's own, for which the warp waits next.
-    next.prefetch_values(args, kv_head);
     float largest[1][Fragment::kTokensOfLane];
     uint32_t b[1][kSplitBlocks][Fragment::kB];
     A::soften(s, largest, b);
@@ -236,112 +196,6 @@ struct DecodeSplit {
         ahead[i].values_as_a(tile, a);
         Fragment::multiply_add(state.sums[tile], a, b[0][i]);
       }
-    }
-  }
-};
-
-/// Merging of one token's splits and groups for one KV head: a warp takes a tile of dimensions.
-template <uint32_t kHeadDim>
-struct DecodeMerge {
-  using A = Attention<kHeadDim>;
-  static constexpr uint32_t kPartial = partial_floats<Fragment>(kHeadDim);
-  static constexpr uint32_t kParts = kMergePartsOf<Fragment>;
-  static constexpr uint32_t kPartTiles = A::kRowTiles / kParts;
-  static constexpr uint32_t kSplit = DecodeAttentionShared<kHeadDim>::kSplit;
-  static constexpr uint32_t kEnds = 2 * Fragment::kTokensOfLane;
-  const AttentionArgs& args;
-  const DecodeAttentionShared<kHeadDim>& shared;
-  uint32_t kv_head;
-  uint64_t token;
-  uint32_t num_groups;
-  float* partials;  // [num_groups][kPartial], of this token and head
-
-  TETRAD_DEVICE void store(const MergedTile& merged, uint32_t tile) const {
-    TETRAD_UNROLL
-    for (uint32_t i = 0; i < Fragment::kD; ++i) {
-      const uint32_t column = Fragment::d_token(lane(), i);
-      if (column < args.group)
-        A::store(args, token, kv_head * args.group + column,
-                 A::dim_of_row(tile, Fragment::d_row(lane(), i)),
-                 divide(merged.sums[i], merged.denominator[i % Fragment::kTokensOfLane]) *
-                     (args.v_scale * kE4m3Factor));
-    }
-  }
-
-  /// The tiles from first_tile on of a group whose splits stand in shared memory.
-  TETRAD_DEVICE void merge_part(uint32_t group, uint32_t num_splits, uint32_t first_tile) const {
-    for (uint32_t of_part = warp(); of_part < kPartTiles; of_part += kAttendWarps) {
-      const uint32_t tile = first_tile + of_part;
-      MergedTile merged;
-      merged.clear();
-      for (uint32_t s = 0; s < num_splits; ++s) {
-        float sums[Fragment::kD];
-        float ends[kEnds];
-        A::get(shared.splits + s * kSplit, of_part, sums);
-        A::get_ends(shared.splits + s * kSplit + A::template ends_at<kPartTiles>(), ends);
-        merged.take(sums, ends);
-      }
-      if (num_groups == 1) {
-        store(merged, tile);
-        continue;
-      }
-      float* mine = partials + group * kPartial;
-      A::put(mine, tile, merged.sums);
-      if (tile == 0) A::put_ends(mine + A::ends_at(), merged.largest, merged.denominator);
-    }
-  }
-
-  /// A group, of which every warp below num_splits has a split.
-  TETRAD_DEVICE void merge_splits(uint32_t group, uint32_t num_splits,
-                                  const SoftmaxState<kHeadDim>& state) const {
-    sync_block();
-    merge_part(group, num_splits, 0);
-    if constexpr (kParts == 2) {
-      sync_block();
-      if (warp() < num_splits)
-        A::template save<A::kRowTiles - kPartTiles, kPartTiles>(shared.splits + warp() * kSplit,
-                                                                state);
-      sync_block();
-      merge_part(group, num_splits, kPartTiles);
-    }
-    sync_block();
-  }
-
-  /// All groups, of which num_blocks blocks have written their share, by the last of these.
-  TETRAD_DEVICE void merge_groups(uint32_t num_blocks) const {
-    if (!is_last_of(args.finished + block_z() * args.num_kv_heads + kv_head, num_blocks,
-                    shared.is_last))
-      return;
-    // All loads of some groups at once: what takes time is waiting for them.
-    constexpr uint32_t kAtOnce = 32 / Fragment::kD;
-    for (uint32_t tile = warp(); tile < A::kRowTiles; tile += kAttendWarps) {
-      MergedTile total;
-      total.clear();
-      for (uint32_t first = 0; first < num_groups; first += kAtOnce) {
-        uint32_t sums_words[kAtOnce][Fragment::kD / 4][4];
-        float ends[kAtOnce][kEnds];
-        TETRAD_UNROLL
-        for (uint32_t g = 0; g < kAtOnce; ++g) {
-          if (first + g >= num_groups) break;
-          const float* theirs = partials + (first + g) * kPartial;
-          TETRAD_UNROLL
-          for (uint32_t i = 0; i < Fragment::kD / 4; ++i)
-            load_fresh_16(sums_words[g][i], theirs + (tile * 32 + lane()) * Fragment::kD + 4 * i);
-          TETRAD_UNROLL
-          for (uint32_t i = 0; i < kEnds; ++i)
-            ends[g][i] = load_fresh(theirs + A::ends_at() + i);
-        }
-        TETRAD_UNROLL
-        for (uint32_t g = 0; g < kAtOnce; ++g) {
-          if (first + g >= num_groups) break;
-          float sums[Fragment::kD];
-          TETRAD_UNROLL
-          for (uint32_t i = 0; i < Fragment::kD; ++i)
-            sums[i] = __builtin_bit_cast(float, sums_words[g][i / 4][i % 4]);
-          total.take(sums, ends[g]);
-        }
-      }
-      store(total, tile);
     }
   }
 };
@@ -372,7 +226,6 @@ TETRAD_DEVICE void attend_decode(const DecodeAttentionArgs& all) {
   // Of the next group that is the block's: its place is known a group before it is asked for.
   Place next = place_in(block_x() + num_blocks);
   split.start(args, kv_head, place);
-  place.prefetch_values(args, kv_head);
   DecodeHead<kHeadDim> head;
   head.load_norms(all.rope, kv_head, args.group, position, shared.rotation);
   wait_for_launches_before();
@@ -395,7 +248,7 @@ TETRAD_DEVICE void attend_decode(const DecodeAttentionArgs& all) {
     const Place after = place_in(group + 2 * num_blocks);
     typename A::State state;
     if (warp() < num_splits) {
-      split.attend(args, kv_head, num_keys, place, next, shared, state);
+      split.attend(args, kv_head, num_keys, place, shared, state);
       A::template save<0, Merge::kPartTiles>(shared.splits + warp() * Merge::kSplit, state);
     }
     // The next keys come while this group's splits are merged. Without a next group the same once

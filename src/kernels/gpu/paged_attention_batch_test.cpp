@@ -306,6 +306,14 @@ TEST_P(PagedAttentionBatchTest, MoreGroupsOfKeysThanTheLastBlockReadsAtOnceAreRi
   EXPECT_EQ(prefill(c, last_queries(c)), attended);
 }
 
+TEST_P(PagedAttentionBatchTest, GroupsOfKeysThatTheLastBlockReadsInSeveralTurnsAreRight) {
+  // It has the sums of 32 of them at a time (NVIDIA; gfx12: 16).
+  const BatchCase c(64, 1, {33 * kGroupKeys + 5});
+  const std::vector<uint16_t> attended = decode(c, last_queries(c), 40);
+  expect_right(c, last_queries(c), attended);
+  EXPECT_EQ(prefill(c, last_queries(c)), attended);
+}
+
 TEST_P(PagedAttentionBatchTest, EveryGroupOfKeysHasAPlaceOfItsOwn) {
   // On a GPU all blocks run at once; here one after the other, which would hide a shared place.
   const BatchCase c(64, 2, {3 * kGroupKeys, kGroupKeys + 1, kGroupKeys});

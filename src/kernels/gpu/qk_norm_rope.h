@@ -24,8 +24,7 @@ struct QkNormRopeArgs {
   const float* rotation = nullptr;        // [max positions, rotary_dim / 2, 2]: cosine and sine
   const int32_t* positions = nullptr;     // [T]
   const int64_t* slot_mapping = nullptr;  // [T]
-  /// Softmax scale, log2(e), the cache's k_scale and kE4m3Factor (paged_attention.h) together:
-  /// scores are exponents of two then.
+  /// Softmax scale, log2(e) and the cache's k_scale together: scores are exponents of two then.
   float q_factor = 1;
   uint16_t* q = nullptr;       // [T, q_size] halves
   uint8_t* k_cache = nullptr;  // E4M3 [blocks, kv_heads, 16, head_dim], x / k_scale
@@ -187,8 +186,9 @@ TETRAD_DEVICE uint32_t kept_value(float first, float second, float v_scale) {
 /// Elements d and d + 1 of a query, as attention wants them.
 TETRAD_DEVICE uint32_t query_halves(const float* head, uint32_t d, const float* rotation,
                                     const QkNormRopeArgs& args) {
-  return floats_to_halves(rotated(head, d, rotation, args.rotary_dim) * args.q_factor,
-                          rotated(head, d + 1, rotation, args.rotary_dim) * args.q_factor);
+  const float factor = args.q_factor * kE4m3Factor;
+  return floats_to_halves(rotated(head, d, rotation, args.rotary_dim) * factor,
+                          rotated(head, d + 1, rotation, args.rotary_dim) * factor);
 }
 
 TETRAD_KERNEL(qk_squares, QkSquaresArgs, 256) {
