@@ -134,19 +134,25 @@ struct DecodeSplit {
       return shuffle(physical, i < num_blocks ? i : 0);
     }
   };
-  /// The keys' blocks, then, each as soon as it has been used, the values'.
+  /// The keys' blocks, then, each as soon as it has been used, the values', and then the next
+  /// keys': registers are asked for again as soon as they are free.
   typename A::template Block<1> ahead[kSplitBlocks];
 
-  /// Asks for the keys, and where there are none for some that nobody looks at: of loads under a
-  /// condition the compiler makes loads and copies under a condition, which wait for them.
   TETRAD_DEVICE void start(const AttentionArgs& args, uint32_t kv_head, const Place& place) {
     TETRAD_UNROLL
     for (uint32_t i = 0; i < kSplitBlocks; ++i)
-      ahead[i].load_keys(args.k_cache + A::cache_at(args, kv_head, place.block(i)), 0);
+      ask_keys(args, kv_head, place, i);
+  }
+  /// Where there are no keys for some that nobody looks at: of loads under a condition the compiler
+  /// makes loads and copies under a condition, which wait for them.
+  TETRAD_DEVICE void ask_keys(const AttentionArgs& args, uint32_t kv_head, const Place& place,
+                              uint32_t i) {
+    ahead[i].load_keys(args.k_cache + A::cache_at(args, kv_head, place.block(i)), 0);
   }
 
   TETRAD_DEVICE void attend(const AttentionArgs& args, uint32_t kv_head, uint32_t num_keys,
-                            const Place& place, const DecodeAttentionShared<kHeadDim>& shared,
+                            const Place& place, const Place& next,
+                            const DecodeAttentionShared<kHeadDim>& shared,
                             SoftmaxState<kHeadDim>& state) {
     const uint32_t num_blocks = place.num_blocks;
     const uint32_t column = Fragment::b_token(lane());
@@ -164,7 +170,6 @@ struct DecodeSplit {
                   [&](uint32_t, uint32_t step, uint32_t(&b)[Fragment::kB])
                       TETRAD_INLINE { queries.as_b(step, b); },
                   i, s);
-      // Registers are asked for again as soon as they are free.
       ahead[i].load_values(args.v_cache + A::cache_at(args, kv_head, place.block(i)), 0);
       if (keys < (i + 1) * kKvBlock) {
         int32_t limit[Fragment::kTokensOfLane];
@@ -196,6 +201,7 @@ struct DecodeSplit {
         ahead[i].values_as_a(tile, a);
         Fragment::multiply_add(state.sums[tile], a, b[0][i]);
       }
+      ask_keys(args, kv_head, next, i);
     }
   }
 };
@@ -247,16 +253,14 @@ TETRAD_DEVICE void attend_decode(const DecodeAttentionArgs& all) {
     const uint32_t num_splits = splits_left < kAttendWarps ? splits_left : kAttendWarps;
     const Place after = place_in(group + 2 * num_blocks);
     typename A::State state;
+    // Without a next group the same keys once more, which are near.
+    if (next.num_blocks == 0) next.physical = place.physical;
     if (warp() < num_splits) {
-      split.attend(args, kv_head, num_keys, place, shared, state);
+      split.attend(args, kv_head, num_keys, place, next, shared, state);
       A::template save<0, Merge::kPartTiles>(shared.splits + warp() * Merge::kSplit, state);
     }
-    // The next keys come while this group's splits are merged. Without a next group the same once
-    // more, which are near.
-    if (next.num_blocks == 0) next.physical = place.physical;
     place = next;
     next = after;
-    split.start(args, kv_head, place);
     merge.merge_splits(group, num_splits, state);
   }
   if (num_groups > 1) merge.merge_groups(num_blocks);
