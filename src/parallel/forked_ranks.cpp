@@ -198,9 +198,9 @@ class OtherRank final : public ForkedRank {
   Result<void> make(const Call& call, std::span<const std::byte> mine,
                     std::span<std::byte> result) override {
     const Time until = in(1);
-    TETRAD_TRY(check(first_.send(bytes_of(call), until), 0, call));
     // Of an error rank 0 tells before it leaves, so that its answer counts, not that it is gone.
-    static_cast<void>(first_.send(mine, until));
+    if (first_.send(bytes_of(call), until) == Outcome::done)
+      static_cast<void>(first_.send(mine, until));
     std::byte is_there{};
     TETRAD_TRY(check(first_.receive(writable_bytes_of(is_there), until), 0, call));
     // It may wait for the others as long again.

@@ -161,10 +161,10 @@ describe('the command line', () => {
     assert.match(output, /--max-modle-len.*did you mean --max-model-len/);
   });
 
-  test('what is not there yet is refused', async () => {
-    const { status, output } = await serve('--tensor-parallel-size', '2');
+  test('what cannot be is refused', async () => {
+    const { status, output } = await serve('--tensor-parallel-size', '3');
     assert.equal(status, 2);
-    assert.match(output, /--tensor-parallel-size.*not yet supported/);
+    assert.match(output, /--tensor-parallel-size 3: .*possible are 1, 2, 4, 8/);
     assert.match((await serve('--override-generation-config', '{"temperature": 9}')).output,
       /--override-generation-config.*temperature/);
     assert.equal((await runTetrad('serve', '/no/such/model')).status, 1);

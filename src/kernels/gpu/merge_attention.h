@@ -134,16 +134,21 @@ struct DecodeMerge {
       const uint32_t tile = first_tile + of_part;
       MergedTile merged;
       merged.clear();
-      float sums[kAttendWarps][Fragment::kD];
-      float ends[kAttendWarps][kEnds];
-      TETRAD_UNROLL
-      for (uint32_t s = 0; s < kAttendWarps; ++s) {
-        // Those that are not there stand for the last one, which is at hand.
-        const float* theirs = shared.splits + (s < num_splits ? s : num_splits - 1) * kSplit;
-        A::get(theirs, of_part, sums[s]);
-        A::get_ends(theirs + A::template ends_at<kPartTiles>(), ends[s]);
+      // All at once where there are registers for it.
+      constexpr uint32_t kAtOnce = 32 / Fragment::kD;
+      for (uint32_t first = 0; first < num_splits; first += kAtOnce) {
+        const uint32_t left = num_splits - first;
+        float sums[kAtOnce][Fragment::kD];
+        float ends[kAtOnce][kEnds];
+        TETRAD_UNROLL
+        for (uint32_t s = 0; s < kAtOnce; ++s) {
+          // Those that are not there stand for the last one, which is at hand.
+          const float* theirs = shared.splits + (first + (s < left ? s : left - 1)) * kSplit;
+          A::get(theirs, of_part, sums[s]);
+          A::get_ends(theirs + A::template ends_at<kPartTiles>(), ends[s]);
+        }
+        merged.take(sums, ends, left);
       }
-      merged.take(sums, ends, num_splits);
       if (num_groups == 1) {
         store(merged, tile);
         continue;
@@ -223,7 +228,8 @@ struct DecodeMerge {
 
   /// As merge_few(), but what the groups are multiplied with is computed once for all tiles.
   TETRAD_DEVICE void merge_many() const {
-    constexpr uint32_t kAtOnce = 4 * kFewGroups;
+    // In 128 registers; gfx12 would run out of them.
+    constexpr uint32_t kAtOnce = (Fragment::kTokens == 8 ? 4 : 2) * kFewGroups;
     static_assert(A::kRowTiles <= kAttendWarps);
     float* ends = shared.splits;  // [num_groups][kTokens]: factor and denominator
     const uint32_t tile = warp() < A::kRowTiles ? warp() : 0;

@@ -307,7 +307,7 @@ TEST_P(PagedAttentionBatchTest, MoreGroupsOfKeysThanTheLastBlockReadsAtOnceAreRi
 }
 
 TEST_P(PagedAttentionBatchTest, GroupsOfKeysThatTheLastBlockReadsInSeveralTurnsAreRight) {
-  // It has the sums of 32 of them at a time (NVIDIA; gfx12: 16).
+  // It has the sums of 32 of them at a time (NVIDIA; gfx12: 8).
   const BatchCase c(64, 1, {33 * kGroupKeys + 5});
   const std::vector<uint16_t> attended = decode(c, last_queries(c), 40);
   expect_right(c, last_queries(c), attended);
