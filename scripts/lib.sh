@@ -68,7 +68,7 @@ build_packages=(cmake ninja-build g++ ccache pkg-config libboost1.81-dev libboos
 gpu_packages=(clang-19 lld-19 llvm-19)
 mpi_packages=(libopenmpi-dev openmpi-bin)
 kv_events_packages=(cppzmq-dev libzmq3-dev nlohmann-json3-dev)
-test_packages=("${gpu_packages[@]}" "${mpi_packages[@]}" "${kv_events_packages[@]}" libclang-rt-19-dev iproute2 json-schema-test-suite libgtest-dev
+test_packages=("${gpu_packages[@]}" "${mpi_packages[@]}" "${kv_events_packages[@]}" iproute2 json-schema-test-suite libgtest-dev
   libgmock-dev librapidcheck-dev python3 python3-jinja2 python3-jsonschema python3-msgpack python3-numpy python3-prometheus-client
   python3-zmq curl haproxy nginx-light openssl valgrind)
 # A Node.js from elsewhere brings its own npm, and Debian's would conflict with it.
