@@ -16,6 +16,7 @@
 #include "engine/sampling_cases_for_tests.h"
 #include "model/gpu_logits.h"
 #include "model/watched_device_for_tests.h"
+#include "model/whole_rows_for_tests.h"
 
 namespace tetrad {
 namespace {
@@ -129,33 +130,6 @@ TEST_P(GpuSampling, LogitsThatAreNoNumbersAreAnError) {
   }
 }
 
-/// The same model, of which nothing is known but whole rows, as on the CPU.
-class WholeRowsOnly final : public DeviceModel {
- public:
-  explicit WholeRowsOnly(DeviceModel& model) : model_(model) {}
-  const ModelConfig& config() const override { return model_.config(); }
-  const std::string& device() const override { return model_.device(); }
-  const std::string& kernels() const override { return model_.kernels(); }
-  DType kv_dtype() const override { return model_.kv_dtype(); }
-  int64_t kv_block_bytes() const override { return model_.kv_block_bytes(); }
-  Result<StartedModel> start(const StepLimits& limits, const KvMemory& memory) override {
-    TETRAD_ASSIGN(StartedModel started, model_.start(limits, memory));
-    started.steps = std::make_unique<Steps>(std::move(started.steps));
-    return started;
-  }
-
- private:
-  class Steps final : public StepModel {
-   public:
-    explicit Steps(std::unique_ptr<StepModel> steps) : steps_(std::move(steps)) {}
-    Result<Activations> forward(const Batch& batch) override { return steps_->forward(batch); }
-
-   private:
-    std::unique_ptr<StepModel> steps_;
-  };
-  DeviceModel& model_;
-};
-
 /// Tokens of even ids, then of ids that 7 divides, and so on.
 class EveryOther final : public TokenConstraint {
  public:
@@ -248,7 +222,7 @@ TEST_P(GpuSampling, TheEnginesTokensAreThoseOfWholeRows) {
   gpu::WatchedDevice::Copies copies;
   const auto model =
       load_on(std::make_unique<gpu::WatchedDevice>(emulated(GetParam()), copies), bundled).value();
-  WholeRowsOnly whole(*model);
+  WholeRows whole(*model);
   const std::vector<GenerationRequest> requests = requests_of_all_kinds();
   const std::vector<Told> expected = answers_of(whole, requests, 0);
   for (const Told& answer : expected)

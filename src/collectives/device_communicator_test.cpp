@@ -4,12 +4,14 @@
 
 #include <gmock/gmock.h>
 
+#include <memory>
 #include <string>
 #include <utility>
 
 #include "collectives/gpu_ranks_for_tests.h"
 #include "collectives/rank_place.h"
 #include "collectives/trial.h"
+#include "parallel/forwarding_communicator_for_tests.h"
 
 namespace tetrad::collectives {
 namespace {
@@ -116,31 +118,19 @@ TEST(TransportChoice, IsTriedBeforeItIsTaken) {
 }
 
 /// Carries what gathers places as if each rank were on a machine of its own.
-class Machines final : public parallel::Communicator {
+class Machines final : public parallel::ForwardingCommunicator {
  public:
-  explicit Machines(parallel::Communicator& ranks) : ranks_(ranks) {}
-  int rank() const override { return ranks_.rank(); }
-  int size() const override { return ranks_.size(); }
-  std::string_view name() const override { return "machines"; }
-  Result<void> all_reduce_sum(std::span<float> values) override {
-    return ranks_.all_reduce_sum(values);
-  }
+  /// `ranks` must outlive this.
+  explicit Machines(parallel::Communicator& ranks)
+      : ForwardingCommunicator(
+            std::shared_ptr<parallel::Communicator>(std::shared_ptr<void>(), &ranks)) {}
   Result<void> all_gather(std::span<const std::byte> mine, std::span<std::byte> all) override {
-    TETRAD_TRY(ranks_.all_gather(mine, all));
+    TETRAD_TRY(ForwardingCommunicator::all_gather(mine, all));
     if (mine.size() != sizeof(RankPlace)) return {};
     for (int rank = 0; rank < size(); ++rank)
       all[static_cast<size_t>(rank) * mine.size()] = static_cast<std::byte>('a' + rank);
     return {};
   }
-  Result<void> broadcast(std::span<std::byte> bytes, int root) override {
-    return ranks_.broadcast(bytes, root);
-  }
-  Result<void> barrier() override { return ranks_.barrier(); }
-  void set_deadline(milliseconds deadline) override { ranks_.set_deadline(deadline); }
-  void give_up(std::string reason) override { ranks_.give_up(std::move(reason)); }
-
- private:
-  parallel::Communicator& ranks_;
 };
 
 TEST(TransportChoice, KnowsThatMachinesShareNoMemory) {

@@ -5,6 +5,8 @@
 #include <gtest/gtest.h>
 
 #include <cstdint>
+#include <iterator>
+#include <span>
 #include <vector>
 
 #include "base/error.h"
@@ -25,21 +27,27 @@ class BatchOfSequences {
  public:
   /// Adds the next `count` tokens; logits of the last `num_logits` of them.
   void add(GpuTestSequence& sequence, int64_t count, int64_t num_logits) {
-    slices_.push_back({.query_start = static_cast<int64_t>(token_ids_.size()),
-                       .query_len = count,
-                       .context_len = sequence.computed,
-                       .block_table = sequence.blocks});
-    for (int64_t i = 0; i < count; ++i) {
-      const int64_t position = sequence.computed + i;
-      token_ids_.push_back(sequence.tokens[static_cast<size_t>(position)]);
-      positions_.push_back(static_cast<int32_t>(position));
-      slots_.push_back(sequence.blocks[static_cast<size_t>(position / kKvBlockSize)] *
-                           kKvBlockSize +
-                       position % kKvBlockSize);
-      if (i >= count - num_logits)
-        logits_rows_.push_back(static_cast<int32_t>(token_ids_.size()) - 1);
-    }
+    add(sequence.blocks, sequence.computed, count, num_logits,
+        [&](int64_t position) { return sequence.tokens[static_cast<size_t>(position)]; });
     sequence.computed += count;
+  }
+  /// Of a sequence of which `computed` are in `blocks`, which must outlive this;
+  /// token_at(position).
+  template <class TokenAt>
+  void add(std::span<const int32_t> blocks, int64_t computed, int64_t count, int64_t num_logits,
+           const TokenAt& token_at) {
+    slices_.push_back({.query_start = std::ssize(token_ids_),
+                       .query_len = count,
+                       .context_len = computed,
+                       .block_table = blocks});
+    for (int64_t i = 0; i < count; ++i) {
+      const int64_t position = computed + i;
+      const int64_t block = blocks[static_cast<size_t>(position / kKvBlockSize)];
+      if (i >= count - num_logits) logits_rows_.push_back(static_cast<int32_t>(token_ids_.size()));
+      token_ids_.push_back(token_at(position));
+      positions_.push_back(static_cast<int32_t>(position));
+      slots_.push_back(block * kKvBlockSize + position % kKvBlockSize);
+    }
   }
   Batch batch() const {
     return {.token_ids = token_ids_,

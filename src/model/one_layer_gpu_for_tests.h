@@ -12,6 +12,7 @@
 #include "gpu/emulated_device.h"
 #include "kernels/batch.h"
 #include "kernels/gpu/emulated_kernels.h"
+#include "model/gpu_batches_for_tests.h"
 #include "model/gpu_model.h"
 #include "model/synthetic_model.h"
 #include "model/watched_device_for_tests.h"
@@ -64,34 +65,16 @@ class MadeUpBatch {
  public:
   MadeUpBatch(std::span<const MadeUpSequence* const> sequences, int64_t count, int64_t vocab_size,
               int64_t num_logits = 1) {
-    for (const MadeUpSequence* sequence : sequences) {
-      slices_.push_back({.query_start = std::ssize(ids_),
-                         .query_len = count,
-                         .context_len = sequence->computed,
-                         .block_table = sequence->blocks});
-      for (int64_t i = 0; i < count; ++i) {
-        const int64_t position = sequence->computed + i;
-        const int64_t block = sequence->blocks[static_cast<size_t>(position / kKvBlockSize)];
-        if (i >= count - num_logits) rows_.push_back(static_cast<int32_t>(ids_.size()));
-        ids_.push_back(static_cast<int32_t>((sequence->number * 37 + position * 101) % vocab_size));
-        positions_.push_back(static_cast<int32_t>(position));
-        slots_.push_back(block * kKvBlockSize + position % kKvBlockSize);
-      }
-    }
+    for (const MadeUpSequence* sequence : sequences)
+      batch_.add(sequence->blocks, sequence->computed, count, num_logits, [&](int64_t position) {
+        return static_cast<int32_t>((sequence->number * 37 + position * 101) % vocab_size);
+      });
   }
 
-  Batch batch() const {
-    return {.token_ids = ids_,
-            .positions = positions_,
-            .slot_mapping = slots_,
-            .sequences = slices_,
-            .logits_rows = rows_};
-  }
+  Batch batch() const { return batch_.batch(); }
 
  private:
-  std::vector<int32_t> ids_, positions_, rows_;
-  std::vector<int64_t> slots_;
-  std::vector<SequenceSlice> slices_;
+  BatchOfSequences batch_;
 };
 
 }  // namespace tetrad

@@ -6,6 +6,7 @@
 #include <cstring>
 #include <string>
 
+#include "parallel/forwarding_communicator_for_tests.h"
 #include "parallel/ranks_for_tests.h"
 
 namespace tetrad::parallel {
@@ -22,30 +23,18 @@ std::vector<std::byte> payload_of(size_t size) {
 }
 
 /// Changes what comes from rank 0, as somebody on the way may.
-class Meddler final : public Communicator {
+class Meddler final : public ForwardingCommunicator {
  public:
   using Change = std::function<void(std::span<std::byte>)>;
-  Meddler(Ranks ranks, Change change) : ranks_(std::move(ranks)), change_(std::move(change)) {}
-  int rank() const override { return ranks_->rank(); }
-  int size() const override { return ranks_->size(); }
-  std::string_view name() const override { return "meddler"; }
-  Result<void> all_reduce_sum(std::span<float> values) override {
-    return ranks_->all_reduce_sum(values);
-  }
-  Result<void> all_gather(std::span<const std::byte> mine, std::span<std::byte> all) override {
-    return ranks_->all_gather(mine, all);
-  }
+  Meddler(Ranks ranks, Change change)
+      : ForwardingCommunicator(std::move(ranks)), change_(std::move(change)) {}
   Result<void> broadcast(std::span<std::byte> bytes, int root) override {
-    TETRAD_TRY(ranks_->broadcast(bytes, root));
+    TETRAD_TRY(ForwardingCommunicator::broadcast(bytes, root));
     change_(bytes);
     return {};
   }
-  Result<void> barrier() override { return ranks_->barrier(); }
-  void set_deadline(std::chrono::milliseconds deadline) override { ranks_->set_deadline(deadline); }
-  void give_up(std::string reason) override { ranks_->give_up(std::move(reason)); }
 
  private:
-  Ranks ranks_;
   Change change_;
 };
 

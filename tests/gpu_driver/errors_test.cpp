@@ -4,12 +4,11 @@
 #include <dlfcn.h>
 #include <gmock/gmock.h>
 #include <gtest/gtest.h>
-#include <sys/wait.h>
-#include <unistd.h>
 
 #include <cstdlib>
 #include <string>
 
+#include "base/told_by_child_for_tests.h"
 #include "gpu/device.h"
 
 namespace tetrad::gpu {
@@ -37,32 +36,14 @@ Result<void> use_device(bool is_hip, int index, Asked ask) {
 /// that one loaded from anywhere is the driver.
 std::string told_by(const char* library, const char* wrong, Asked ask = ask_nothing,
                     int index = 0) {
-  int ends[2];
-  EXPECT_EQ(pipe(ends), 0);
-  const pid_t child = fork();
-  if (child == 0) {
+  return told_by_child([&]() -> std::string {
     setenv("FAKE_DRIVER", wrong, 1);
-    std::string told = "the library is not there";
-    if (dlopen(library, RTLD_NOW | RTLD_LOCAL) != nullptr) {
-      const auto used =
-          use_device(std::string_view(library).find("hip") != std::string_view::npos, index, ask);
-      told = used ? "all is well"
-                  : fmt::format("{} {}", static_cast<int>(used.error().code), used.error().message);
-    }
-    const ssize_t written = write(ends[1], told.data(), told.size());
-    _exit(written == static_cast<ssize_t>(told.size()) ? 0 : 1);
-  }
-  close(ends[1]);
-  std::string told(4096, '\0');
-  size_t size = 0;
-  for (ssize_t got = 1; got > 0; size += static_cast<size_t>(got))
-    got = std::max<ssize_t>(read(ends[0], told.data() + size, told.size() - size), 0);
-  close(ends[0]);
-  int status = 0;
-  waitpid(child, &status, 0);
-  EXPECT_EQ(status, 0);
-  told.resize(size);
-  return told;
+    if (dlopen(library, RTLD_NOW | RTLD_LOCAL) == nullptr) return "the library is not there";
+    const auto used =
+        use_device(std::string_view(library).find("hip") != std::string_view::npos, index, ask);
+    return used ? "all is well"
+                : fmt::format("{} {}", static_cast<int>(used.error().code), used.error().message);
+  });
 }
 
 std::string told(ErrorCode code) {

@@ -4,13 +4,12 @@
 #include <dlfcn.h>
 #include <gmock/gmock.h>
 #include <gtest/gtest.h>
-#include <sys/wait.h>
-#include <unistd.h>
 
 #include <cstdlib>
 #include <functional>
 #include <string>
 
+#include "base/told_by_child_for_tests.h"
 #include "collectives/device_communicator.h"
 #include "collectives/nccl_library.h"
 #include "gpu/emulated_device.h"
@@ -44,27 +43,12 @@ class CardWithStream final : public gpu::ForwardingDevice {
 /// What body() says in a process that has the library and, in the environment, what is wrong.
 std::string told_with(const char* library, const char* wrong,
                       const std::function<std::string()>& body) {
-  int ends[2];
-  EXPECT_EQ(pipe(ends), 0);
-  const pid_t child = fork();
-  if (child == 0) {
+  return told_by_child([&]() -> std::string {
     setenv("FAKE_NCCL", wrong, 1);
-    std::string told = "the library is not there";
-    if (library == nullptr || dlopen(library, RTLD_NOW | RTLD_LOCAL) != nullptr) told = body();
-    const ssize_t written = write(ends[1], told.data(), told.size());
-    _exit(written == static_cast<ssize_t>(told.size()) ? 0 : 1);
-  }
-  close(ends[1]);
-  std::string told(8192, '\0');
-  size_t size = 0;
-  for (ssize_t got = 1; got > 0; size += static_cast<size_t>(got))
-    got = std::max<ssize_t>(read(ends[0], told.data() + size, told.size() - size), 0);
-  close(ends[0]);
-  int status = 0;
-  waitpid(child, &status, 0);
-  EXPECT_EQ(status, 0);
-  told.resize(size);
-  return told;
+    if (library != nullptr && dlopen(library, RTLD_NOW | RTLD_LOCAL) == nullptr)
+      return "the library is not there";
+    return body();
+  });
 }
 
 /// The name of what was made and what it was asked, or the error.

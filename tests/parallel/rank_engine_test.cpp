@@ -15,6 +15,8 @@
 #include "model/leading_model.h"
 #include "model/rank_agreement.h"
 #include "model/sequence_runner.h"
+#include "model/whole_rows_for_tests.h"
+#include "parallel/forwarding_communicator_for_tests.h"
 #include "parallel/in_process.h"
 
 namespace tetrad {
@@ -99,65 +101,22 @@ class Led {
 };
 
 /// Tells of what is gathered and broadcast, and leaves when `stays` says no.
-class Watched final : public Communicator {
+class Watched final : public parallel::ForwardingCommunicator {
  public:
   using Stays = std::function<bool(int64_t bytes, bool is_broadcast)>;
   Watched(std::shared_ptr<Communicator> ranks, Stays stays)
-      : ranks_(std::move(ranks)), stays_(std::move(stays)) {}
-  int rank() const override { return rank_; }
-  int size() const override { return size_; }
-  std::string_view name() const override { return "watched"; }
-  Result<void> all_reduce_sum(std::span<float> values) override {
-    return ranks_ == nullptr ? gone() : ranks_->all_reduce_sum(values);
-  }
+      : ForwardingCommunicator(std::move(ranks)), stays_(std::move(stays)) {}
   Result<void> all_gather(std::span<const std::byte> mine, std::span<std::byte> all) override {
-    if (!stays_(std::ssize(mine), false)) ranks_ = nullptr;
-    return ranks_ == nullptr ? gone() : ranks_->all_gather(mine, all);
+    if (!stays_(std::ssize(mine), false)) leave();
+    return ForwardingCommunicator::all_gather(mine, all);
   }
   Result<void> broadcast(std::span<std::byte> bytes, int root) override {
-    if (!stays_(std::ssize(bytes), true)) ranks_ = nullptr;
-    return ranks_ == nullptr ? gone() : ranks_->broadcast(bytes, root);
+    if (!stays_(std::ssize(bytes), true)) leave();
+    return ForwardingCommunicator::broadcast(bytes, root);
   }
-  Result<void> barrier() override { return ranks_->barrier(); }
-  void set_deadline(std::chrono::milliseconds deadline) override { ranks_->set_deadline(deadline); }
-  void give_up(std::string reason) override { ranks_->give_up(std::move(reason)); }
 
  private:
-  static Result<void> gone() { return fail(ErrorCode::cancelled, "this rank has had enough"); }
-
-  std::shared_ptr<Communicator> ranks_;
-  int rank_ = ranks_->rank();
-  int size_ = ranks_->size();
   Stays stays_;
-};
-
-/// Asks for whole rows, whatever is needed of them.
-class WholeRows final : public DeviceModel {
- public:
-  explicit WholeRows(DeviceModel& model) : model_(model) {}
-  const ModelConfig& config() const override { return model_.config(); }
-  const std::string& device() const override { return model_.device(); }
-  const std::string& kernels() const override { return model_.kernels(); }
-  DType kv_dtype() const override { return model_.kv_dtype(); }
-  int64_t kv_block_bytes() const override { return model_.kv_block_bytes(); }
-  Result<StartedModel> start(const StepLimits& limits, const KvMemory& memory) override {
-    TETRAD_ASSIGN(StartedModel started, model_.start(limits, memory));
-    started.steps = std::make_unique<Steps>(std::move(started.steps));
-    return started;
-  }
-
- private:
-  class Steps final : public StepModel {
-   public:
-    explicit Steps(std::unique_ptr<StepModel> steps) : steps_(std::move(steps)) {}
-    Result<Activations> forward(const Batch& batch) override { return steps_->forward(batch); }
-    // start() and finish() as they are by default: forward().
-
-   private:
-    std::unique_ptr<StepModel> steps_;
-  };
-
-  DeviceModel& model_;
 };
 
 std::vector<GenerationRequest> requests_of_many_kinds() {

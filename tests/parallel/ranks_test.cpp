@@ -13,6 +13,7 @@
 #include "base/percentile.h"
 #include "base/sanitized_for_tests.h"
 #include "kernels/kernels.h"
+#include "parallel/forwarding_communicator_for_tests.h"
 #include "parallel/in_process.h"
 #include "plan/planned_model.h"
 #include "rank_answers.h"
@@ -197,39 +198,26 @@ TEST_P(ManyRanks, OfThePackedModelWithActivationsOf8Bits) {
 }
 
 /// Does something else with the squares that QK-norm sums than to add them.
-class OtherNorm final : public Communicator {
+class OtherNorm final : public parallel::ForwardingCommunicator {
  public:
   /// squares: [T, 2], of q and of k. mine: before they were summed.
   using Change = std::function<void(std::span<float> squares, std::span<const float> mine)>;
 
   OtherNorm(std::shared_ptr<Communicator> ranks, Change change)
-      : ranks_(std::move(ranks)), change_(std::move(change)) {}
-  int rank() const override { return ranks_->rank(); }
-  int size() const override { return ranks_->size(); }
-  std::string_view name() const override { return "another norm"; }
+      : ForwardingCommunicator(std::move(ranks)), change_(std::move(change)) {}
   Result<void> all_reduce_sum(std::span<float> values) override {
     const std::vector<float> mine(values.begin(), values.end());
-    TETRAD_TRY(ranks_->all_reduce_sum(values));
+    TETRAD_TRY(ForwardingCommunicator::all_reduce_sum(values));
     // Two squares a token: less than any row of activations.
     if (values.size() > 2 * parallel_for_tests::kPromptTokens) return {};
     ++num_norms_;
     change_(values, mine);
     return {};
   }
-  Result<void> all_gather(std::span<const std::byte> mine, std::span<std::byte> all) override {
-    return ranks_->all_gather(mine, all);
-  }
-  Result<void> broadcast(std::span<std::byte> bytes, int root) override {
-    return ranks_->broadcast(bytes, root);
-  }
-  Result<void> barrier() override { return ranks_->barrier(); }
-  void set_deadline(std::chrono::milliseconds deadline) override { ranks_->set_deadline(deadline); }
-  void give_up(std::string reason) override { ranks_->give_up(std::move(reason)); }
 
   int num_norms() const { return num_norms_; }
 
  private:
-  std::shared_ptr<Communicator> ranks_;
   Change change_;
   int num_norms_ = 0;
 };
@@ -276,16 +264,12 @@ TEST(ManyRanksMutated, KvHeadsThatCountTwiceAreNoticed) {
 }
 
 /// Leaves in the middle of a forward pass.
-class Quitter final : public Communicator {
+class Quitter final : public parallel::ForwardingCommunicator {
  public:
-  explicit Quitter(std::shared_ptr<Communicator> ranks) : ranks_(std::move(ranks)) {}
-  int rank() const override { return rank_; }
-  int size() const override { return size_; }
-  std::string_view name() const override { return "quitter"; }
+  using ForwardingCommunicator::ForwardingCommunicator;
   Result<void> all_reduce_sum(std::span<float> values) override {
-    if (--num_sums_ == 0) ranks_ = nullptr;
-    if (ranks_ == nullptr) return fail(ErrorCode::cancelled, "this rank has had enough");
-    return ranks_->all_reduce_sum(values);
+    if (--num_sums_ == 0) leave();
+    return ForwardingCommunicator::all_reduce_sum(values);
   }
   Result<void> all_gather(std::span<const std::byte>, std::span<std::byte>) override {
     return fail(ErrorCode::internal, "not reached");
@@ -294,13 +278,8 @@ class Quitter final : public Communicator {
     return fail(ErrorCode::internal, "not reached");
   }
   Result<void> barrier() override { return fail(ErrorCode::internal, "not reached"); }
-  void set_deadline(std::chrono::milliseconds) override {}
-  void give_up(std::string) override {}
 
  private:
-  std::shared_ptr<Communicator> ranks_;
-  int rank_ = ranks_->rank();
-  int size_ = ranks_->size();
   int num_sums_ = 10;
 };
 
