@@ -8,6 +8,7 @@
 // Of a lambda: what is not inlined keeps its registers in memory.
 #define TETRAD_INLINE __attribute__((always_inline))
 #define TETRAD_UNROLL _Pragma("unroll")
+#define TETRAD_NO_UNROLL _Pragma("nounroll")
 
 namespace tetrad::gpu {
 

@@ -19,6 +19,7 @@
 #define TETRAD_KERNEL(name, Args, threads) inline void name(const Args& args)
 #define TETRAD_INLINE
 #define TETRAD_UNROLL
+#define TETRAD_NO_UNROLL
 
 namespace tetrad::gpu {
 

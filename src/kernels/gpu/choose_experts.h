@@ -96,22 +96,23 @@ TETRAD_DEVICE void take_candidates(float logit, float bias, bool is_expert, uint
   }
 }
 
-/// The experts of tokens first_token … + num_tokens, at most kFewTokens, into memory.picked and
+/// The experts of tokens first_token … + num_tokens, at most kMaxTokens, into memory.picked and
 /// with `writes` to expert_ids and weights. By all kChoiceThreads of a block; a sync_block() must
 /// follow before `memory` is read.
+template <uint32_t kMaxTokens = kFewTokens>
 TETRAD_DEVICE void choose_experts(const ExpertChoice& args, float bias, uint32_t first_token,
                                   uint32_t num_tokens, ChoiceMemory& memory, bool writes) {
   const uint32_t expert = thread_index();
   const uint32_t top_k = args.num_experts_per_tok;
-  float logits[kFewTokens] = {};
+  float logits[kMaxTokens] = {};
   TETRAD_UNROLL
-  for (uint32_t t = 0; t < kFewTokens; ++t) {
+  for (uint32_t t = 0; t < kMaxTokens; ++t) {
     if (t < num_tokens && expert < args.num_experts)
       logits[t] = load_fresh(args.logits +
                              static_cast<uint64_t>(first_token + t) * args.num_experts + expert);
   }
   TETRAD_UNROLL
-  for (uint32_t t = 0; t < kFewTokens; ++t) {
+  for (uint32_t t = 0; t < kMaxTokens; ++t) {
     if (t < num_tokens) take_candidates(logits[t], bias, expert < args.num_experts, t, memory);
   }
   sync_block();
@@ -151,17 +152,19 @@ TETRAD_DEVICE void choose_experts(const ExpertChoice& args, float bias, uint32_t
   args.weights[at] = divide(memory.picked_scores[token][pick], sum);
 }
 
-/// Chooses the experts of all of up to kFewTokens tokens and lists them in `memory`; with `writes`
+/// Chooses the experts of all of up to kMaxTokens tokens and lists them in `memory`; with `writes`
 /// also in global memory, the lists where `to` says.
+template <uint32_t kMaxTokens>
 TETRAD_DEVICE ExpertLists choose_few(const ExpertChoice& args, float bias, ChoiceMemory& memory,
                                      const ExpertLists& to, bool writes) {
-  choose_experts(args, bias, 0, args.num_tokens, memory, writes);
+  const uint32_t num_tokens = kMaxTokens == 1 ? 1 : args.num_tokens;
+  choose_experts<kMaxTokens>(args, bias, 0, num_tokens, memory, writes);
   sync_block();
-  const uint32_t num_pairs = args.num_tokens * args.num_experts_per_tok;
+  const uint32_t num_pairs = num_tokens * args.num_experts_per_tok;
   const uint32_t at = thread_index();
   const ExpertLists lists{
       .sorted_pairs = memory.pairs, .active = memory.active, .num_active = memory.num_active};
-  if (args.num_tokens == 1) {  // in any order
+  if (num_tokens == 1) {  // in any order
     if (at < num_pairs) {
       const ActiveExpert active{memory.picked[0][at], at, 1, 0};
       memory.pairs[at] = at;

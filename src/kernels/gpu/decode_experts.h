@@ -68,9 +68,9 @@ struct PairChunk {
   const uint32_t* pairs;
   uint32_t count;
   bool is_last;
-  TETRAD_DEVICE PairChunk(const ExpertLists& lists, const ActiveExpert& of, uint32_t done,
-                          uint32_t most) {
-    const uint32_t left = of.num_pairs - done;
+  TETRAD_DEVICE PairChunk(const ExpertLists& lists, const ActiveExpert& of, uint32_t num_pairs,
+                          uint32_t done, uint32_t most) {
+    const uint32_t left = num_pairs - done;
     count = left < most ? left : most;
     pairs = lists.sorted_pairs + of.first_pair + done;
     is_last = count == left;
@@ -91,8 +91,8 @@ TETRAD_DEVICE const char* segment_of(const char* tiles, uint64_t expert_stride,
 
 /// The products of one job's tiles of rows with a chunk of its tokens, into shared.partial. Starts
 /// what comes `after`, if it is not null.
-template <class Tile>
-TETRAD_DEVICE void multiply_job(SegmentReader<Tile>& reader, const char* tiles,
+template <class Tile, bool kIsWhole>
+TETRAD_DEVICE void multiply_job(SegmentReader<Tile, kIsWhole>& reader, const char* tiles,
                                 uint64_t expert_stride, const ExpertJob& job, uint32_t job_tiles,
                                 const WarpShare& share, uint32_t row_tiles, DecodeShared& shared,
                                 uint32_t num_tokens, const char* after) {
@@ -110,7 +110,8 @@ TETRAD_DEVICE void multiply_job(SegmentReader<Tile>& reader, const char* tiles,
   }
 }
 
-template <class Tile>
+/// kIsOne: one token, and columns that are whole segments (decode_product.h says why).
+template <class Tile, bool kIsOne>
 TETRAD_DEVICE void experts_up(const ExpertsUpArgs& args) {
   DecodeShared shared(args.w1.cols, args.job_tiles);
   // The first half of the warps takes w1, the second the same rows of w3.
@@ -123,16 +124,18 @@ TETRAD_DEVICE void experts_up(const ExpertsUpArgs& args) {
   const uint32_t jobs_per_expert = tiles_for(args.w1.rows, rows);
   if constexpr (Tile::kBytes == kCodeTileBytes)
     fill_level_table(shared.table, args.codebook, kDecodeThreads);
-  const uint32_t num_tokens = args.choice.num_tokens;
-  const bool is_few = num_tokens <= kFewTokens;
+  const uint32_t num_tokens = kIsOne ? 1 : args.choice.num_tokens;
+  const bool is_few = kIsOne || num_tokens <= kFewTokens;
+  const uint32_t chunk_tokens = kIsOne ? 1 : args.chunk_tokens;
   const float bias = is_few ? bias_of_thread(args.choice) : 0;
   wait_for_launches_before();
-  const bool is_one = num_tokens == 1;
+  const bool is_one = kIsOne || num_tokens == 1;
   if (is_one) shared.copy_row(0, args.x, args.w1.cols);
   ExpertLists lists = args.lists;
   if (is_few) {
-    auto& memory = *reinterpret_cast<ChoiceMemory*>(shared.x + args.chunk_tokens * shared.stride);
-    lists = choose_few(args.choice, bias, memory, args.lists, block_x() == 0);
+    auto& memory = *reinterpret_cast<ChoiceMemory*>(shared.x + chunk_tokens * shared.stride);
+    lists =
+        choose_few<kIsOne ? 1 : kFewTokens>(args.choice, bias, memory, args.lists, block_x() == 0);
   }
   // The next launch may look at what is chosen before it waits (expert_of_warp).
   if (block_x() == 0) {
@@ -142,7 +145,7 @@ TETRAD_DEVICE void experts_up(const ExpertsUpArgs& args) {
   let_next_launch_begin();
   const uint32_t num_jobs = *lists.num_active * jobs_per_expert;
 
-  SegmentReader<Tile> reader;
+  SegmentReader<Tile, kIsOne> reader;
   const auto first_of = [&](const ExpertJob& job, uint32_t index) TETRAD_INLINE -> const char* {
     if (index >= num_jobs) return nullptr;
     return segment_of<Tile>(tiles, args.expert_stride, job, args.job_tiles, 0, share, row_tiles);
@@ -152,8 +155,9 @@ TETRAD_DEVICE void experts_up(const ExpertsUpArgs& args) {
 
   for (uint32_t index = block_x(); index < num_jobs; index += grid_x()) {
     const ExpertJob next(lists, index + grid_x(), num_jobs, jobs_per_expert);
-    for (uint32_t done = 0; done < job.of.num_pairs; done += args.chunk_tokens) {
-      const PairChunk chunk(lists, job.of, done, args.chunk_tokens);
+    const uint32_t num_pairs = kIsOne ? 1 : job.of.num_pairs;
+    for (uint32_t done = 0; done < num_pairs; done += chunk_tokens) {
+      const PairChunk chunk(lists, job.of, num_pairs, done, chunk_tokens);
       for (uint32_t i = 0; i < chunk.count && !is_one; ++i)
         shared.copy_row(
             i,
@@ -167,19 +171,12 @@ TETRAD_DEVICE void experts_up(const ExpertsUpArgs& args) {
                    chunk.is_last ? first_of(next, index + grid_x()) : first_of(job, index));
       sync_block();
       for (uint32_t i = thread_index(); i < rows * chunk.count; i += kDecodeThreads) {
-        const uint32_t token = i / rows;
-        const uint32_t row = job.part * rows + i % rows;
+        const RowOfJob of = share.row_of_job(i, kIsOne, rows);
+        const uint32_t row = job.part * rows + of.row;
         if (row >= args.w1.rows) continue;
-        const uint32_t tile = i % rows / kTileRows;
-        const uint32_t job_tile = tile / share.tiles_per_block;
-        const uint32_t first_warp = tile % share.tiles_per_block * share.num_segments;
-        const float gate =
-            shared.total(job_tile, first_warp, share.num_segments, i % kTileRows, token) *
-            args.w1.scale;
-        const float up = shared.total(job_tile, first_warp + kDecodeWarps / 2, share.num_segments,
-                                      i % kTileRows, token) *
-                         args.w3.scale;
-        args.hidden[static_cast<uint64_t>(chunk.pairs[token]) * args.hidden_stride +
+        const float gate = shared.total(of, share.num_segments) * args.w1.scale;
+        const float up = shared.total(of, share.num_segments, kDecodeWarps / 2) * args.w3.scale;
+        args.hidden[static_cast<uint64_t>(chunk.pairs[of.token]) * args.hidden_stride +
                     activation_offset<Fragment>(row)] = swiglu_to_half(gate, up);
       }
       sync_block();
@@ -231,7 +228,7 @@ TETRAD_DEVICE void experts_down(const ExpertsDownArgs& args) {
   for (uint32_t index = block_x(); index < num_jobs; index += grid_x()) {
     const ExpertJob next(args.lists, index + grid_x(), num_jobs, jobs_per_expert);
     for (uint32_t done = 0; done < job.of.num_pairs; done += args.chunk_tokens) {
-      const PairChunk chunk(args.lists, job.of, done, args.chunk_tokens);
+      const PairChunk chunk(args.lists, job.of, job.of.num_pairs, done, args.chunk_tokens);
       for (uint32_t i = 0; i < chunk.count; ++i)
         shared.copy_row(i, args.hidden + static_cast<uint64_t>(chunk.pairs[i]) * args.hidden_stride,
                         args.w2.cols);
@@ -242,15 +239,11 @@ TETRAD_DEVICE void experts_down(const ExpertsDownArgs& args) {
                    chunk.is_last ? first_of(next, index + grid_x()) : first_of(job, index));
       sync_block();
       for (uint32_t i = thread_index(); i < rows * chunk.count; i += kDecodeThreads) {
-        const uint32_t token = i / rows;
-        const uint32_t row = job.part * rows + i % rows;
+        const RowOfJob of = share.row_of_job(i, false, rows);
+        const uint32_t row = job.part * rows + of.row;
         if (row >= args.w2.rows) continue;
-        const uint32_t tile = i % rows / kTileRows;
-        args.products[static_cast<uint64_t>(chunk.pairs[token]) * args.w2.rows + row] =
-            shared.total(tile / share.tiles_per_block,
-                         tile % share.tiles_per_block * share.num_segments, share.num_segments,
-                         i % kTileRows, token) *
-            (args.w2.scale / kHiddenScale);
+        args.products[static_cast<uint64_t>(chunk.pairs[of.token]) * args.w2.rows + row] =
+            shared.total(of, share.num_segments) * (args.w2.scale / kHiddenScale);
       }
       sync_block();
     }
@@ -335,7 +328,9 @@ TETRAD_DEVICE void experts_down_one(const ExpertsDownArgs& args) {
   for (uint32_t pick = 0; pick < args.num_experts_per_tok; ++pick)
     sum = fused_multiply_add(
         shared.scratch[pick],
-        shared.total(0, pick, 1, thread_index(), 0) * (args.w2.scale / kHiddenScale), sum);
+        shared.total({.token = 0, .row = thread_index(), .job_tile = 0, .first_warp = pick}, 1) *
+            (args.w2.scale / kHiddenScale),
+        sum);
   args.residual[row] = before + sum;
 }
 
@@ -346,10 +341,16 @@ TETRAD_KERNEL(experts_down_one_halves, ExpertsDownArgs, 256) {
   experts_down_one<HalfTile<Fragment>>(args);
 }
 TETRAD_KERNEL(experts_up_codes, ExpertsUpArgs, 256) {
-  experts_up<CodeTile<Fragment>>(args);
+  experts_up<CodeTile<Fragment>, false>(args);
 }
 TETRAD_KERNEL(experts_up_halves, ExpertsUpArgs, 256) {
-  experts_up<HalfTile<Fragment>>(args);
+  experts_up<HalfTile<Fragment>, false>(args);
+}
+TETRAD_KERNEL(experts_up_one_codes, ExpertsUpArgs, 256) {
+  experts_up<CodeTile<Fragment>, true>(args);
+}
+TETRAD_KERNEL(experts_up_one_halves, ExpertsUpArgs, 256) {
+  experts_up<HalfTile<Fragment>, true>(args);
 }
 TETRAD_KERNEL(experts_down_codes, ExpertsDownArgs, 256) {
   experts_down<CodeTile<Fragment>>(args);

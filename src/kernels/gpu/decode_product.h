@@ -4,6 +4,10 @@
 // A warp takes one segment of the columns of one tile of rows and always has the next kTilesAhead
 // tiles of it on their way; the partial sums of the segments meet in shared memory. Blocks go over
 // the tiles of rows in turn, so that the table of levels is made once a block.
+//
+// A launch of some microseconds runs most of its code once, and code comes from memory too: on an
+// H200 128 bytes of it take some 30 cycles, which adds up to a third of the time of a layer. For
+// one token alone, the commonest of all, kernels are compiled without what only several need.
 
 #include "kernels/gpu/packed_matrix.h"
 #include "kernels/gpu/rms_norm.h"
@@ -43,7 +47,8 @@ constexpr uint32_t decode_shared_bytes(uint32_t cols, uint32_t num_tokens, uint3
 namespace TETRAD_MACHINE {
 
 /// One warp's way through the same segment of several tiles of rows, one after the other.
-template <class Tile>
+/// kIsWhole: all segments have kSegmentTiles.
+template <class Tile, bool kIsWhole = false>
 struct SegmentReader {
   /// 16 warps a multiprocessor times 6 tiles are 61 KB, where 4.5 TB/s times 1 us of latency ask
   /// for 34 KB of each of 132.
@@ -56,7 +61,7 @@ struct SegmentReader {
     if (tiles == nullptr) return;
     TETRAD_UNROLL
     for (uint32_t i = 0; i < kTilesAhead; ++i) {
-      if (i < num_tiles) ahead[i].load(tiles + i * Tile::kBytes);
+      if (kIsWhole || i < num_tiles) ahead[i].load(tiles + i * Tile::kBytes);
     }
   }
 
@@ -66,22 +71,34 @@ struct SegmentReader {
                               const uint16_t* x, const uint32_t* table,
                               float (&sums)[Fragment::kD]) {
     if (tiles == nullptr) return start(next, num_tiles);
-    // All segments but a matrix's last: without a question. As many tiles as are on their way are
-    // written out and no more, since code comes from memory too. For gfx12 the compiler runs out of
+    // All segments but a matrix's last: without a question. For gfx12 the compiler runs out of
     // registers over it.
-    if (kUnrollsSegments && num_tiles == kSegmentTiles) {
-      for (uint32_t first = 0; first < kSegmentTiles; first += kTilesAhead) {
-        const bool is_last = first + kTilesAhead == kSegmentTiles;
-        const char* ahead_of_x = is_last ? next : tiles + (first + kTilesAhead) * Tile::kBytes;
-        TETRAD_UNROLL
-        for (uint32_t i = 0; i < kTilesAhead; ++i) {
-          multiply_tile(ahead[i], x + (first + i) * kTileColumns, table, sums);
-          if (ahead_of_x != nullptr) ahead[i].load(ahead_of_x + i * Tile::kBytes);
-          keep_order();
-        }
-      }
-      return;
+    if constexpr (kUnrollsSegments) {
+      if (kIsWhole || num_tiles == kSegmentTiles)
+        return multiply_whole(tiles, next, x, table, sums);
     }
+    if constexpr (!kUnrollsSegments || !kIsWhole) multiply_any(tiles, num_tiles, x, table, sums);
+    start(next, num_tiles);
+  }
+
+ private:
+  /// As many tiles as are on their way are written out and no more.
+  TETRAD_DEVICE void multiply_whole(const char* tiles, const char* next, const uint16_t* x,
+                                    const uint32_t* table, float (&sums)[Fragment::kD]) {
+    TETRAD_NO_UNROLL
+    for (uint32_t first = 0; first < kSegmentTiles; first += kTilesAhead) {
+      const bool is_last = first + kTilesAhead == kSegmentTiles;
+      const char* ahead_of_x = is_last ? next : tiles + (first + kTilesAhead) * Tile::kBytes;
+      TETRAD_UNROLL
+      for (uint32_t i = 0; i < kTilesAhead; ++i) {
+        multiply_tile(ahead[i], x + (first + i) * kTileColumns, table, sums);
+        if (ahead_of_x != nullptr) ahead[i].load(ahead_of_x + i * Tile::kBytes);
+        keep_order();
+      }
+    }
+  }
+  TETRAD_DEVICE void multiply_any(const char* tiles, uint32_t num_tiles, const uint16_t* x,
+                                  const uint32_t* table, float (&sums)[Fragment::kD]) {
     for (uint32_t first = 0; first < num_tiles; first += kTilesAhead) {
       TETRAD_UNROLL
       for (uint32_t i = 0; i < kTilesAhead; ++i) {
@@ -92,10 +109,7 @@ struct SegmentReader {
         keep_order();
       }
     }
-    start(next, num_tiles);
   }
-
- private:
   TETRAD_DEVICE static void multiply_tile(const Tile& tile, const uint16_t* x,
                                           const uint32_t* table, float (&sums)[Fragment::kD]) {
     uint32_t a[Fragment::kA];
@@ -110,6 +124,44 @@ struct SegmentReader {
     Fragment::multiply_add(sums, a, b[0]);
     tile.template unpack<3>(table, a);
     Fragment::multiply_add(sums, a, b[1]);
+  }
+};
+
+/// One of a job's sums: of which token and row of the job, and which warps have its parts.
+struct RowOfJob {
+  uint32_t token;
+  uint32_t row;
+  uint32_t job_tile;
+  uint32_t first_warp;
+};
+
+/// How the warps of a block share the tiles of rows of a matrix: each tile has num_segments warps.
+struct WarpShare {
+  uint32_t num_segments;
+  uint32_t tiles_per_block;
+  uint32_t tile;     // of this warp, in the block
+  uint32_t segment;  // of this warp
+  uint32_t column_tiles;
+  bool works;
+
+  TETRAD_DEVICE WarpShare(uint32_t cols, uint32_t warps) {
+    column_tiles = tiles_for(cols, kTileColumns);
+    num_segments = tiles_for(cols, kSegmentColumns);
+    tiles_per_block = warps / num_segments;
+    tile = warp() % warps / num_segments;
+    segment = warp() % warps % num_segments;
+    works = tile < tiles_per_block;
+  }
+  TETRAD_DEVICE RowOfJob row_of_job(uint32_t i, bool is_one, uint32_t rows) const {
+    const uint32_t token = is_one ? 0 : i / rows;
+    const uint32_t row = i - token * rows;
+    const uint32_t of_job = row / kTileRows;
+    const uint32_t job_tile = of_job / tiles_per_block;
+    return {token, row, job_tile, (of_job - job_tile * tiles_per_block) * num_segments};
+  }
+  TETRAD_DEVICE uint32_t tiles_of_segment() const {
+    const uint32_t left = column_tiles - segment * kSegmentTiles;
+    return left < kSegmentTiles ? left : kSegmentTiles;
   }
 };
 
@@ -143,14 +195,28 @@ struct DecodeShared {
     for (uint32_t i = 0; i < Fragment::kD; ++i)
       mine[Fragment::d_row(lane(), i) * Fragment::kTokens + Fragment::d_token(lane(), i)] = sums[i];
   }
-  /// The sum over the segments that warps first … first + count - 1 computed, in order.
-  TETRAD_DEVICE float total(uint32_t job_tile, uint32_t first, uint32_t count, uint32_t row,
-                            uint32_t token) const {
+  /// The sum over the segments, of which `more` warps further than `of` says have the parts.
+  TETRAD_DEVICE float total(const RowOfJob& of, uint32_t count, uint32_t more = 0) const {
     const float* at =
-        partial + ((job_tile * kDecodeWarps + first) * kTileRows + row) * Fragment::kTokens + token;
+        partial +
+        ((of.job_tile * kDecodeWarps + of.first_warp + more) * kTileRows + of.row % kTileRows) *
+            Fragment::kTokens +
+        of.token;
     float sum = *at;
-    for (uint32_t s = 1; s < count; ++s)
-      sum += at[s * kTileRows * Fragment::kTokens];
+    // Some at a time: each load alone would be waited for.
+    constexpr uint32_t kAtOnce = 4;
+    TETRAD_NO_UNROLL
+    for (uint32_t done = 1; done < count; done += kAtOnce) {
+      float parts[kAtOnce];
+      TETRAD_UNROLL
+      for (uint32_t i = 0; i < kAtOnce; ++i) {
+        const uint32_t s = done + i < count ? done + i : 0;
+        parts[i] = at[s * kTileRows * Fragment::kTokens];
+      }
+      TETRAD_UNROLL
+      for (uint32_t i = 0; i < kAtOnce; ++i)
+        sum = done + i < count ? sum + parts[i] : sum;
+    }
     return sum;
   }
 
@@ -177,31 +243,10 @@ struct DecodeShared {
   }
 };
 
-/// How the warps of a block share the tiles of rows of a matrix: each tile has num_segments warps.
-struct WarpShare {
-  uint32_t num_segments;
-  uint32_t tiles_per_block;
-  uint32_t tile;     // of this warp, in the block
-  uint32_t segment;  // of this warp
-  uint32_t column_tiles;
-  bool works;
-
-  TETRAD_DEVICE WarpShare(uint32_t cols, uint32_t warps) {
-    column_tiles = tiles_for(cols, kTileColumns);
-    num_segments = tiles_for(cols, kSegmentColumns);
-    tiles_per_block = warps / num_segments;
-    tile = warp() % warps / num_segments;
-    segment = warp() % warps % num_segments;
-    works = tile < tiles_per_block;
-  }
-  TETRAD_DEVICE uint32_t tiles_of_segment() const {
-    const uint32_t left = column_tiles - segment * kSegmentTiles;
-    return left < kSegmentTiles ? left : kSegmentTiles;
-  }
-};
-
-template <class Tile>
+/// kIsOne: one token, columns that are whole segments, and at most a row a thread.
+template <class Tile, bool kIsOne>
 TETRAD_DEVICE void decode_product(const DecodeProductArgs& args) {
+  const uint32_t num_tokens = kIsOne ? 1 : args.num_tokens;
   DecodeShared shared(args.weight.cols, args.job_tiles);
   const WarpShare share(args.weight.cols, kDecodeWarps);
   const uint32_t row_tiles = tiles_for(args.weight.rows, kTileRows);
@@ -209,7 +254,7 @@ TETRAD_DEVICE void decode_product(const DecodeProductArgs& args) {
   const uint32_t num_jobs = tiles_for(row_tiles, tiles_of_job);
   const uint32_t num_tiles = share.works ? share.tiles_of_segment() : 0;
 
-  SegmentReader<Tile> reader;
+  SegmentReader<Tile, kIsOne> reader;
   // Of this warp in a job: every tiles_per_block-th tile of rows.
   const auto segment_at = [&](uint32_t job, uint32_t job_tile) TETRAD_INLINE -> const char* {
     const uint32_t row_tile = job * tiles_of_job + job_tile * share.tiles_per_block + share.tile;
@@ -224,13 +269,14 @@ TETRAD_DEVICE void decode_product(const DecodeProductArgs& args) {
     fill_level_table(shared.table, args.codebook, kDecodeThreads);
   NormColumns norm_weight;
   if (args.norm_weight != nullptr) norm_weight.load(args.norm_weight, args.weight.cols);
-  // What is added to, of the thread's first row: the launch before does not write it.
   const uint32_t rows = tiles_of_job * kTileRows;
-  const uint32_t first_row = block_x() * rows + thread_index() % rows;
-  const uint32_t first_token = thread_index() / rows;
+  const RowOfJob mine = share.row_of_job(thread_index(), kIsOne, rows);
+  // What is added to, of the thread's first row: the launch before does not write it.
+  const uint32_t first_row = block_x() * rows + mine.row;
+  const bool has_first = thread_index() < rows * num_tokens && first_row < args.weight.rows;
   float first_before = 0;
-  if (args.add != 0 && first_row < args.weight.rows && first_token < args.num_tokens)
-    first_before = args.out[static_cast<uint64_t>(first_token) * args.out_stride + first_row];
+  if (args.add != 0 && has_first)
+    first_before = args.out[static_cast<uint64_t>(mine.token) * args.out_stride + first_row];
   wait_for_launches_before();
   let_next_launch_begin();
 
@@ -239,14 +285,14 @@ TETRAD_DEVICE void decode_product(const DecodeProductArgs& args) {
                StoreHalves{shared.x, shared.stride});
     shared.clear_padding(1, args.weight.cols);
   } else {
-    for (uint32_t token = 0; token < args.num_tokens; ++token)
+    for (uint32_t token = 0; token < num_tokens; ++token)
       shared.copy_row(token, args.halves + static_cast<uint64_t>(token) * args.halves_stride,
                       args.weight.cols);
     shared.wait_for_rows();
   }
   sync_block();
 
-  const uint16_t* x = shared.of_lane(args.num_tokens, share.segment * kSegmentColumns);
+  const uint16_t* x = shared.of_lane(num_tokens, share.segment * kSegmentColumns);
   for (uint32_t job = block_x(); job < num_jobs; job += grid_x()) {
     for (uint32_t job_tile = 0; job_tile < args.job_tiles; ++job_tile) {
       const bool is_last = job_tile + 1 == args.job_tiles;
@@ -257,28 +303,35 @@ TETRAD_DEVICE void decode_product(const DecodeProductArgs& args) {
       tiles = next;
     }
     sync_block();
-    for (uint32_t i = thread_index(); i < rows * args.num_tokens; i += kDecodeThreads) {
-      const uint32_t token = i / rows;
-      const uint32_t tile = i % rows / kTileRows;
-      const uint32_t row = job * rows + i % rows;
-      if (row >= args.weight.rows) continue;
-      const float value = shared.total(tile / share.tiles_per_block,
-                                       tile % share.tiles_per_block * share.num_segments,
-                                       share.num_segments, i % kTileRows, token) *
-                          args.weight.scale;
-      float* out = args.out + static_cast<uint64_t>(token) * args.out_stride + row;
+    const auto finish = [&](uint32_t i, const RowOfJob& of) TETRAD_INLINE {
+      const uint32_t row = job * rows + of.row;
+      if (i >= rows * num_tokens || row >= args.weight.rows) return;
+      const float value = shared.total(of, share.num_segments) * args.weight.scale;
+      float* out = args.out + static_cast<uint64_t>(of.token) * args.out_stride + row;
       const bool is_first = job == block_x() && i == thread_index();
       *out = args.add == 0 ? value : (is_first ? first_before : *out) + value;
+    };
+    if constexpr (kIsOne) {
+      finish(thread_index(), mine);
+    } else {
+      for (uint32_t i = thread_index(); i < rows * num_tokens; i += kDecodeThreads)
+        finish(i, share.row_of_job(i, false, rows));
     }
     sync_block();
   }
 }
 
 TETRAD_KERNEL(decode_product_codes, DecodeProductArgs, 256) {
-  decode_product<CodeTile<Fragment>>(args);
+  decode_product<CodeTile<Fragment>, false>(args);
 }
 TETRAD_KERNEL(decode_product_halves, DecodeProductArgs, 256) {
-  decode_product<HalfTile<Fragment>>(args);
+  decode_product<HalfTile<Fragment>, false>(args);
+}
+TETRAD_KERNEL(decode_product_one_codes, DecodeProductArgs, 256) {
+  decode_product<CodeTile<Fragment>, true>(args);
+}
+TETRAD_KERNEL(decode_product_one_halves, DecodeProductArgs, 256) {
+  decode_product<HalfTile<Fragment>, true>(args);
 }
 
 }  // namespace TETRAD_MACHINE

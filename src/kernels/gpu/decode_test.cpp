@@ -1,6 +1,7 @@
 // The kernels for a few tokens, on the emulation: against sums in double, bit for bit over the
 // orders of threads, and each token as if it were alone.
 
+#include <fmt/format.h>
 #include <gtest/gtest.h>
 
 #include <bit>
@@ -107,17 +108,21 @@ TEST_P(DecodeTest, ProductOfANormIsWhatDoublesGive) {
   }
 }
 
-TEST_P(DecodeTest, TokensGridAndOrderOfThreadsDoNotChangeBits) {
-  const uint32_t rows = 48;
-  const uint32_t cols = 1600;
-  const uint32_t num_tokens = Emulation(GetParam()).kernels().max_decode_tokens(cols);
+/// One token alone has kernels of its own where columns are whole segments.
+class DecodeColumnsTest
+    : public testing::TestWithParam<std::tuple<testing_gpu::EmulationKind, uint32_t>> {};
+
+TEST_P(DecodeColumnsTest, TokensGridAndOrderOfThreadsDoNotChangeBits) {
+  const auto& [kind, cols] = GetParam();
+  const uint32_t rows = 88;
+  const uint32_t num_tokens = Emulation(kind).kernels().max_decode_tokens(cols);
   ASSERT_GE(num_tokens, 7u);
   const std::vector<float> x = random_floats(num_tokens * cols, 3.0f, 1);
   const std::vector<float> norm = random_floats(cols, 1.0f, 2);
   std::vector<float> expected;
   for (const ThreadOrder order :
        {ThreadOrder::ascending, ThreadOrder::descending, ThreadOrder::shuffled}) {
-    Emulation gpu(GetParam(), order);
+    Emulation gpu(kind, order);
     const PackedCodes w(gpu, rows, cols, 7);
     const std::vector<float> out = product(gpu, w, x, norm, num_tokens);
     if (expected.empty()) expected = out;
@@ -128,11 +133,14 @@ TEST_P(DecodeTest, TokensGridAndOrderOfThreadsDoNotChangeBits) {
   }
 }
 
-TEST_P(DecodeTest, HalvesAreMultipliedAndAdded) {
-  Emulation gpu(GetParam());
-  const uint32_t rows = 33;
-  const uint32_t cols = 208;
-  const uint32_t num_tokens = 2;
+struct HalvesCase {
+  uint32_t rows, cols, num_tokens;
+};
+
+void expect_halves_are_multiplied_and_added(const testing_gpu::EmulationKind& kind,
+                                            const HalvesCase& of) {
+  Emulation gpu(kind);
+  const auto& [rows, cols, num_tokens] = of;
   const uint32_t stride = tiles_for(cols, kTileColumns) * kTileColumns;
   const std::vector<float> w = random_floats(rows * cols, 0.1f, 3);
   std::vector<uint16_t> bf16(w.size());
@@ -169,6 +177,11 @@ TEST_P(DecodeTest, HalvesAreMultipliedAndAdded) {
   }
 }
 
+TEST_P(DecodeTest, HalvesAreMultipliedAndAdded) {
+  expect_halves_are_multiplied_and_added(GetParam(), {.rows = 33, .cols = 208, .num_tokens = 2});
+  expect_halves_are_multiplied_and_added(GetParam(), {.rows = 50, .cols = 768, .num_tokens = 1});
+}
+
 /// Router and experts of one layer against the definition in double.
 struct ExpertCase {
   uint32_t hidden;
@@ -179,7 +192,8 @@ struct ExpertCase {
 };
 
 TEST_P(DecodeTest, RouterAndExpertsAreWhatDoublesGive) {
-  for (const ExpertCase c : {ExpertCase{128, 80, 12, 3, 1}, ExpertCase{256, 64, 9, 2, 8}}) {
+  for (const ExpertCase c : {ExpertCase{128, 80, 12, 3, 1}, ExpertCase{256, 64, 9, 2, 8},
+                             ExpertCase{768, 80, 5, 2, 1}}) {
     std::vector<float> expected_bits;
     for (const ThreadOrder order : {ThreadOrder::ascending, ThreadOrder::shuffled}) {
       Emulation gpu(GetParam(), order);
@@ -318,7 +332,7 @@ TEST_P(DecodeTest, RouterAndExpertsAreWhatDoublesGive) {
 TEST_P(DecodeTest, LogitsThatAreNoNumbersStillNameExperts) {
   constexpr uint32_t kExperts = 12;
   constexpr uint32_t kTopK = 3;
-  constexpr uint32_t kCols = 128;
+  constexpr uint32_t kCols = 768;
   constexpr uint32_t kRows = 16;
   const float nan = std::bit_cast<float>(0x7FFFFFFFu);  // what NVIDIA's units make
   for (const uint32_t num_nans : {1u, 2u, kExperts}) {
@@ -360,6 +374,13 @@ TEST_P(DecodeTest, LogitsThatAreNoNumbersStillNameExperts) {
 
 INSTANTIATE_TEST_SUITE_P(Fragments, DecodeTest, testing::ValuesIn(kEmulations),
                          [](const auto& kind) { return std::string(kind.param.name); });
+INSTANTIATE_TEST_SUITE_P(Fragments, DecodeColumnsTest,
+                         testing::Combine(testing::ValuesIn(kEmulations),
+                                          testing::Values(1600u, 1536u)),
+                         [](const auto& test) {
+                           return fmt::format("{}_{}", std::get<0>(test.param).name,
+                                              std::get<1>(test.param));
+                         });
 
 }  // namespace
 }  // namespace tetrad::gpu

@@ -144,6 +144,11 @@ uint32_t GpuKernels::job_tiles(uint32_t per_multiprocessor, uint32_t tiles, uint
   return taken;
 }
 
+/// Whether there is a kernel for one token alone: it takes whole segments.
+static bool is_one_token(uint32_t num_tokens, uint32_t cols) {
+  return num_tokens == 1 && cols % kSegmentColumns == 0;
+}
+
 void GpuKernels::embed(const EmbedArgs& args, uint32_t num_tokens) {
   launch(kernels_.embed, {.grid_x = num_tokens, .threads = 256}, args, num_tokens);
 }
@@ -157,8 +162,13 @@ void GpuKernels::decode_product(DecodeProductArgs args) {
   const uint32_t per_block = kDecodeWarps / tiles_for(args.weight.cols, kSegmentColumns);
   const uint32_t tiles = tiles_for(tiles_for(args.weight.rows, kTileRows), per_block);
   args.job_tiles = job_tiles(tuning_.product_blocks, tiles, args.weight.cols, args.num_tokens, 0);
-  launch(args.weight.format == TileFormat::codes ? kernels_.decode_product_codes
-                                                 : kernels_.decode_product_halves,
+  const bool is_codes = args.weight.format == TileFormat::codes;
+  const bool is_one = is_one_token(args.num_tokens, args.weight.cols) &&
+                      args.job_tiles * per_block * kTileRows <= kDecodeThreads;
+  const Kernel of_one =
+      is_codes ? kernels_.decode_product_one_codes : kernels_.decode_product_one_halves;
+  const Kernel of_any = is_codes ? kernels_.decode_product_codes : kernels_.decode_product_halves;
+  launch(is_one ? of_one : of_any,
          {.grid_x = blocks(tuning_.product_blocks, tiles_for(tiles, args.job_tiles)),
           .threads = kDecodeThreads,
           .shared_bytes = decode_shared_bytes(args.weight.cols, args.num_tokens, args.job_tiles)},
@@ -229,7 +239,7 @@ void GpuKernels::combine_experts(const CombineExpertsArgs& args, uint32_t num_to
 void GpuKernels::route(const RouteArgs& args) {
   const ExpertChoice& choice = args.choice;
   const uint32_t block_tokens = by_fragment([]<class F>() { return kRouteTokensOf<F>; });
-  launch(kernels_.route,
+  launch(choice.num_tokens == 1 ? kernels_.route_one : kernels_.route,
          {.grid_x = tiles_for(choice.num_experts, 8),
           .grid_y = tiles_for(choice.num_tokens, block_tokens),
           .threads = 256,
@@ -267,8 +277,11 @@ void GpuKernels::experts_up(ExpertsUpArgs args, uint32_t num_experts) {
   args.chunk_tokens = chunk_tokens(args.w1.cols, num_tokens, more_bytes);
   args.job_tiles = job_tiles(tuning_.experts_up_blocks, tiles * most_experts, args.w1.cols,
                              args.chunk_tokens, more_bytes);
+  const bool is_codes = args.w1.format == TileFormat::codes;
+  const Kernel of_one = is_codes ? kernels_.experts_up_one_codes : kernels_.experts_up_one_halves;
+  const Kernel of_any = is_codes ? kernels_.experts_up_codes : kernels_.experts_up_halves;
   launch(
-      args.w1.format == TileFormat::codes ? kernels_.experts_up_codes : kernels_.experts_up_halves,
+      is_one_token(num_tokens, args.w1.cols) ? of_one : of_any,
       {.grid_x = blocks(tuning_.experts_up_blocks, tiles_for(tiles, args.job_tiles) * most_experts),
        .threads = kDecodeThreads,
        .shared_bytes =

@@ -34,14 +34,19 @@
   X(attend_prefill_64, AttentionArgs)                   \
   X(attend_prefill_128, AttentionArgs)                  \
   X(route, RouteArgs)                                   \
+  X(route_one, RouteArgs)                               \
   X(route_norm, RouteManyArgs)                          \
   X(route_many, RouteManyArgs)                          \
   X(group_by_expert, GroupByExpertArgs)                 \
   X(combine_experts, CombineExpertsArgs)                \
   X(decode_product_codes, DecodeProductArgs)            \
   X(decode_product_halves, DecodeProductArgs)           \
+  X(decode_product_one_codes, DecodeProductArgs)        \
+  X(decode_product_one_halves, DecodeProductArgs)       \
   X(experts_up_codes, ExpertsUpArgs)                    \
   X(experts_up_halves, ExpertsUpArgs)                   \
+  X(experts_up_one_codes, ExpertsUpArgs)                \
+  X(experts_up_one_halves, ExpertsUpArgs)               \
   X(experts_down_codes, ExpertsDownArgs)                \
   X(experts_down_halves, ExpertsDownArgs)               \
   X(experts_down_one_codes, ExpertsDownArgs)            \

@@ -58,12 +58,15 @@ struct StoreRouterInput {
 
 inline constexpr uint32_t kRouteTokens = kRouteTokensOf<Fragment>;
 
-TETRAD_KERNEL(route, RouteArgs, 256) {
+/// kIsOne: one token (decode_product.h says why).
+template <bool kIsOne>
+TETRAD_DEVICE void route_tokens(const RouteArgs& args) {
+  constexpr uint32_t kMaxTokens = kIsOne ? 1 : kRouteTokens;
   const uint32_t cols = args.hidden_size;
-  const uint32_t first_token = block_y() * kRouteTokens;
+  const uint32_t first_token = kIsOne ? 0 : block_y() * kRouteTokens;
   const uint32_t num_experts = args.choice.num_experts;
-  const uint32_t left = args.choice.num_tokens - first_token;
-  const uint32_t num_tokens = left < kRouteTokens ? left : kRouteTokens;
+  const uint32_t left = kIsOne ? 1 : args.choice.num_tokens - first_token;
+  const uint32_t num_tokens = left < kMaxTokens ? left : kMaxTokens;
   float* x = reinterpret_cast<float*>(shared_memory());
   float* scratch = x + num_tokens * cols;
   uint32_t* is_last = reinterpret_cast<uint32_t*>(scratch + kRouteTokens * 8);
@@ -91,9 +94,9 @@ TETRAD_KERNEL(route, RouteArgs, 256) {
   uint16_t* normed = block_x() == 0
                          ? args.normed + static_cast<uint64_t>(first_token) * args.normed_stride
                          : nullptr;
-  norm_to<kRouteTokens>(args.residual + static_cast<uint64_t>(first_token) * cols, num_tokens,
-                        norm_weight, cols, args.eps, scratch,
-                        StoreRouterInput{x, cols, normed, args.normed_stride});
+  norm_to<kMaxTokens>(args.residual + static_cast<uint64_t>(first_token) * cols, num_tokens,
+                      norm_weight, cols, args.eps, scratch,
+                      StoreRouterInput{x, cols, normed, args.normed_stride});
   if (normed != nullptr) {
     for (uint32_t token = 0; token < num_tokens; ++token) {
       for (uint32_t k = cols + thread_index(); k < args.normed_stride; k += 256)
@@ -121,10 +124,17 @@ TETRAD_KERNEL(route, RouteArgs, 256) {
     }
   }
 
-  if (args.choice.num_tokens <= kFewTokens) return;
+  if (kIsOne || args.choice.num_tokens <= kFewTokens) return;
   if (is_last_of(args.finished + block_y(), tiles_for(num_experts, 8), is_last))
     choose_experts(args.choice, bias_of_thread(args.choice), first_token, num_tokens, *memory,
                    true);
+}
+
+TETRAD_KERNEL(route, RouteArgs, 256) {
+  route_tokens<false>(args);
+}
+TETRAD_KERNEL(route_one, RouteArgs, 256) {
+  route_tokens<true>(args);
 }
 
 }  // namespace TETRAD_MACHINE
