@@ -62,7 +62,7 @@ void GpuModel::enqueue_told_logits(uint32_t first, uint32_t count) {
 void GpuModel::decoder_layer(size_t index) {
   const GpuLayer& layer = weights_.layers[index];
   norm_product(layer.qkv, buffers_->residual, layer.input_layernorm, shape().num_tokens,
-               buffers_->qkv, layer.qkv.rows);
+               buffers_->qkv, layer.qkv.rows, buffers_->square_sums);
   attention(index);
   product(layer.o, buffers_->attended, buffers_->attended_stride, shape().num_tokens,
           buffers_->residual, layer.o.rows, ranks_.brings_residual() ? 1 : 0);
@@ -72,17 +72,20 @@ void GpuModel::decoder_layer(size_t index) {
 }
 
 void GpuModel::norm_product(const gpu::PackedMatrix& weight, const float* residual,
-                            const float* norm, uint32_t num_rows, float* out, uint32_t out_stride) {
+                            const float* norm, uint32_t num_rows, float* out, uint32_t out_stride,
+                            float* square_sums) {
   Buffers& b = *buffers_;
   const auto eps = static_cast<float>(config_.rms_norm_eps);
   if (num_rows == 1)
-    return kernels_.decode_product(with_codebook(gpu::DecodeProductArgs{.weight = weight,
-                                                                        .residual = residual,
-                                                                        .norm_weight = norm,
-                                                                        .eps = eps,
-                                                                        .num_tokens = 1,
-                                                                        .out = out,
-                                                                        .out_stride = out_stride}));
+    return kernels_.decode_product(
+        with_codebook(gpu::DecodeProductArgs{.weight = weight,
+                                             .residual = residual,
+                                             .norm_weight = norm,
+                                             .eps = eps,
+                                             .num_tokens = 1,
+                                             .out = out,
+                                             .out_stride = out_stride,
+                                             .square_sums = square_sums}));
   kernels_.norm_rows({.x = residual,
                       .weight = norm,
                       .out = b.normed,
@@ -90,11 +93,12 @@ void GpuModel::norm_product(const gpu::PackedMatrix& weight, const float* residu
                       .stride = b.normed_stride,
                       .eps = eps},
                      num_rows);
-  product(weight, b.normed, b.normed_stride, num_rows, out, out_stride, 0);
+  product(weight, b.normed, b.normed_stride, num_rows, out, out_stride, 0, square_sums);
 }
 
 void GpuModel::product(const gpu::PackedMatrix& weight, const uint16_t* halves, uint32_t stride,
-                       uint32_t num_rows, float* out, uint32_t out_stride, uint32_t add) {
+                       uint32_t num_rows, float* out, uint32_t out_stride, uint32_t add,
+                       float* square_sums) {
   if (num_rows <= kernels_.max_decode_tokens(weight.cols))
     return kernels_.decode_product(with_codebook(gpu::DecodeProductArgs{.weight = weight,
                                                                         .halves = halves,
@@ -102,6 +106,7 @@ void GpuModel::product(const gpu::PackedMatrix& weight, const uint16_t* halves, 
                                                                         .num_tokens = num_rows,
                                                                         .out = out,
                                                                         .out_stride = out_stride,
+                                                                        .square_sums = square_sums,
                                                                         .add = add}));
   kernels_.gemm(with_codebook(gpu::GemmArgs{.weight = weight,
                                             .x = halves,
@@ -110,6 +115,8 @@ void GpuModel::product(const gpu::PackedMatrix& weight, const uint16_t* halves, 
                                             .out = out,
                                             .out_stride = out_stride,
                                             .add = add}));
+  if (square_sums != nullptr)
+    kernels_.square_sums({.x = out, .cols = weight.rows, .sums = square_sums}, num_rows);
 }
 
 /// attended = attention(rope(q_norm(q)), rope(k_norm(k)), v), keys and values by way of the cache.
@@ -122,6 +129,7 @@ void GpuModel::attention(size_t index) {
   const double softmax_scale = 1.0 / std::sqrt(static_cast<double>(head_dim));
   const gpu::QkNormRopeArgs rope{
       .qkv = b.qkv,
+      .square_sums = b.square_sums,
       .q_norm = layer.q_norm,
       .k_norm = layer.k_norm,
       .eps = static_cast<float>(config_.rms_norm_eps),
@@ -142,7 +150,7 @@ void GpuModel::attention(size_t index) {
       .all_q_size = static_cast<uint32_t>(ranks_.q_size()),
       .all_kv_size = static_cast<uint32_t>(ranks_.kv_size())};
   if (!ranks_.is_alone()) {
-    kernels_.qk_squares({.qkv = b.qkv,
+    kernels_.qk_squares({.square_sums = b.square_sums,
                          .q_size = rope.q_size,
                          .kv_size = rope.kv_size,
                          .counts_k = ranks_.share().counts_kv_heads ? 1u : 0u,

@@ -1,5 +1,7 @@
 #include "model/gpu_model.h"
 
+#include <fmt/format.h>
+
 #include <algorithm>
 #include <bit>
 #include <cmath>
@@ -49,26 +51,32 @@ GpuModel::~GpuModel() {
 }
 
 Result<void> GpuModel::check_config(const ModelConfig& config) {
-  const int64_t group = config.num_attention_heads / config.num_key_value_heads;
-  if ((config.head_dim != 64 && config.head_dim != 128) || group > gpu::kMaxGroup ||
-      config.hidden_size > 128 * gpu::kRouterLoads || config.hidden_size % 128 != 0 ||
-      config.num_local_experts > gpu::kMaxExperts || config.num_experts_per_tok > gpu::kMaxPicks ||
-      config.q_size() > gpu::kDecodeWarps * gpu::kSegmentColumns ||
-      config.q_size() + config.kv_size() > gpu::kNormChunk * (gpu::kMaxNormChunks - 1) ||
-      config.vocab_size > gpu::kMaxSummaryVocabulary ||
-      config.intermediate_size > gpu::kDecodeWarps * gpu::kSegmentColumns) {
-    return fail(ErrorCode::unsupported,
-                "the GPU's kernels take head_dim 64 or 128, up to {} query heads a KV head, "
-                "hidden_size a multiple of 128 up to {}, up to {} experts and 8 a token, and query "
-                "and intermediate sizes up to {}, queries and keys together up to {}, vocabularies "
-                "up to {}; this model has {}, {}, {}, {} and {}, {}, {}, {} and {}; "
-                "use --device cpu",
-                gpu::kMaxGroup, 128 * gpu::kRouterLoads, gpu::kMaxExperts,
-                gpu::kDecodeWarps * gpu::kSegmentColumns,
-                gpu::kNormChunk * (gpu::kMaxNormChunks - 1), gpu::kMaxSummaryVocabulary,
-                config.head_dim, group, config.hidden_size, config.num_local_experts,
-                config.num_experts_per_tok, config.q_size(), config.intermediate_size,
-                config.q_size() + config.kv_size(), config.vocab_size);
+  struct Size {
+    std::string_view name;
+    int64_t value;
+    int64_t most;
+    int64_t multiple_of = 1;
+  };
+  constexpr int64_t kMostColumns = gpu::kDecodeWarps * gpu::kSegmentColumns;
+  const Size sizes[] = {
+      {"head_dim", config.head_dim, 128, 64},
+      {"query heads a KV head", config.num_attention_heads / config.num_key_value_heads,
+       gpu::kMaxGroup},
+      {"query size", config.q_size(), gpu::kMaxQSize},
+      {"key size", config.kv_size(), gpu::kMaxKvSize},
+      {"rotary_dim", config.rotary_dim, config.head_dim, 8},
+      {"hidden_size", config.hidden_size, 128 * gpu::kRouterLoads, 128},
+      {"intermediate_size", config.intermediate_size, kMostColumns},
+      {"num_local_experts", config.num_local_experts, gpu::kMaxExperts},
+      {"num_experts_per_tok", config.num_experts_per_tok, gpu::kMaxPicks},
+      {"vocab_size", config.vocab_size, gpu::kMaxSummaryVocabulary},
+  };
+  for (const Size& size : sizes) {
+    if (size.value <= size.most && size.value % size.multiple_of == 0) continue;
+    return fail(
+        ErrorCode::unsupported, "{} is {}, and the GPU's kernels take {}up to {}; use --device cpu",
+        size.name, size.value,
+        size.multiple_of == 1 ? "" : fmt::format("multiples of {} ", size.multiple_of), size.most);
   }
   return {};
 }
@@ -182,7 +190,9 @@ Result<void> GpuModel::allocate_activations() {
   b.attended_stride = padded(config_.q_size());
 
   TETRAD_ASSIGN(b.residual, memory.array<float>(tokens * config_.hidden_size));
-  TETRAD_ASSIGN(b.qkv, memory.array<float>(tokens * (config_.q_size() + 2 * config_.kv_size())));
+  const int64_t qkv_size = config_.q_size() + 2 * config_.kv_size();
+  TETRAD_ASSIGN(b.qkv, memory.array<float>(tokens * qkv_size));
+  TETRAD_ASSIGN(b.square_sums, memory.array<float>(tokens * qkv_size / gpu::kSquareColumns));
   TETRAD_ASSIGN(b.last, memory.array<float>(logits_->rows_at_once() * config_.hidden_size));
   if (!ranks_.is_alone()) {
     TETRAD_ASSIGN(b.squares, memory.array<float>(2 * tokens));

@@ -13,6 +13,7 @@ namespace tetrad {
 struct GpuModel::Buffers {
   float* residual = nullptr;
   float* qkv = nullptr;
+  float* square_sums = nullptr;  // of each 16 of qkv
   // Of a rank among others.
   float* squares = nullptr;
   float* logits_part = nullptr;

@@ -12,8 +12,8 @@
 // weights. The splits of a group are merged in order, then the groups. Maxima are rounded up to
 // integers (the scores are exponents of two), so merging multiplies by powers of two, exactly.
 // Decode (paged_attention.h) computes a group by a block, a split by a warp, and the last block to
-// finish merges the groups; prefill (prefill_attention.h) merges as it goes. Both do the same
-// operations on the same numbers, so the bits are the same.
+// finish or another launch merges the groups; prefill (prefill_attention.h) merges as it goes. Both
+// do the same operations on the same numbers, so the bits are the same.
 
 #include "gpu/fragment.h"
 #include "kernels/gpu/packed_matrix.h"
@@ -26,6 +26,8 @@ inline constexpr uint32_t kSplitBlocks = kSplitKeys / kKvBlock;
 inline constexpr uint32_t kAttendWarps = 8;
 inline constexpr uint32_t kGroupKeys = kSplitKeys * kAttendWarps;
 inline constexpr uint32_t kMaxGroup = 8;  // query heads of a KV head
+/// Of launches whose sequences have more groups, a launch of its own merges them (merge_groups.h).
+inline constexpr uint32_t kGroupsOfLastBlock = 8;
 /// Into how many parts decode cuts a head's dimensions to merge splits: gfx12 has 64 KiB of shared
 /// memory for a block.
 template <class F>
@@ -80,8 +82,7 @@ inline constexpr uint32_t kQueryPadding = 8;
 template <class F>
 constexpr uint32_t attend_decode_shared_bytes(uint32_t head_dim) {
   return (kAttendWarps * partial_floats<F>(head_dim / kMergePartsOf<F>) + 4) * 4 +
-         head_dim * (kMaxGroup * 2 + 2 + (kMaxGroup + 2) * 4) + kMaxGroup * kQueryPadding * 2 +
-         kMaxNormChunks * 4;
+         head_dim * (kMaxGroup * 2 + 2) + kMaxGroup * kQueryPadding * 2;
 }
 
 // A block of gfx12 has 64 KiB.

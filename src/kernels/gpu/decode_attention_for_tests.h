@@ -38,6 +38,7 @@ inline QkNormRopeArgs exact_norms(Emulation& gpu, const std::vector<float>& prod
                                   const AttentionArgs& attention) {
   const auto q_size = static_cast<uint32_t>(product.size() / slots.size()) - 2 * kv_size;
   return {.qkv = gpu.copy(product),
+          .square_sums = gpu.zeros<float>(product.size() / kSquareColumns),
           .q_norm = gpu.copy(std::vector<float>(q_size, 0x1p30f)),
           .k_norm = gpu.copy(std::vector<float>(kv_size, 0x1p30f)),
           .eps = 0x1p60f,

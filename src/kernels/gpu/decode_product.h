@@ -10,6 +10,7 @@
 // one token alone, the commonest of all, kernels are compiled without what only several need.
 
 #include "kernels/gpu/packed_matrix.h"
+#include "kernels/gpu/qk_norm_rope.h"
 #include "kernels/gpu/rms_norm.h"
 
 namespace tetrad::gpu {
@@ -30,6 +31,8 @@ struct DecodeProductArgs {
   uint32_t num_tokens = 0;  // at most F::kTokens
   float* out = nullptr;     // [T, out_stride]
   uint32_t out_stride = 0;
+  // Where wanted, [T, tiles of rows]: the sums of the squares of each 16 of W x (qk_norm_rope.h).
+  float* square_sums = nullptr;
   uint32_t add = 0;        // 1: out += W x
   uint32_t job_tiles = 1;  // tiles of rows a warp takes before its block meets
 };
@@ -303,10 +306,18 @@ TETRAD_DEVICE void decode_product(const DecodeProductArgs& args) {
       tiles = next;
     }
     sync_block();
+    // By all threads of a warp.
     const auto finish = [&](uint32_t i, const RowOfJob& of) TETRAD_INLINE {
       const uint32_t row = job * rows + of.row;
-      if (i >= rows * num_tokens || row >= args.weight.rows) return;
-      const float value = shared.total(of, share.num_segments) * args.weight.scale;
+      const bool is_there = i < rows * num_tokens && row < args.weight.rows;
+      float value = 0;
+      if (is_there) value = shared.total(of, share.num_segments) * args.weight.scale;
+      if (args.square_sums != nullptr) {
+        const float sum = square_sum_of_16(value);
+        if (is_there && row % kTileRows == 0)
+          args.square_sums[of.token * row_tiles + row / kTileRows] = sum;
+      }
+      if (!is_there) return;
       float* out = args.out + static_cast<uint64_t>(of.token) * args.out_stride + row;
       const bool is_first = job == block_x() && i == thread_index();
       *out = args.add == 0 ? value : (is_first ? first_before : *out) + value;
@@ -314,8 +325,10 @@ TETRAD_DEVICE void decode_product(const DecodeProductArgs& args) {
     if constexpr (kIsOne) {
       finish(thread_index(), mine);
     } else {
-      for (uint32_t i = thread_index(); i < rows * num_tokens; i += kDecodeThreads)
+      for (uint32_t first = 0; first < rows * num_tokens; first += kDecodeThreads) {
+        const uint32_t i = first + thread_index();
         finish(i, share.row_of_job(i, false, rows));
+      }
     }
     sync_block();
   }

@@ -4,6 +4,7 @@
 #include <fmt/format.h>
 #include <gtest/gtest.h>
 
+#include <algorithm>
 #include <bit>
 #include <cmath>
 #include <random>
@@ -59,8 +60,12 @@ std::vector<float> product(Emulation& gpu, const PackedCodes& w, const std::vect
   float* out = gpu.zeros<float>(num_tokens * w.random.rows);
   const float* residual = gpu.copy(x);
   const float* norm_weight = gpu.copy(norm);
-  DecodeProductArgs args{
-      .weight = w.matrix(), .num_tokens = num_tokens, .out = out, .out_stride = w.random.rows};
+  const uint32_t num_sums = num_tokens * tiles_for(w.random.rows, kTileRows);
+  DecodeProductArgs args{.weight = w.matrix(),
+                         .num_tokens = num_tokens,
+                         .out = out,
+                         .out_stride = w.random.rows,
+                         .square_sums = gpu.zeros<float>(num_sums)};
   set_codebook(args.codebook);
   if (num_tokens == 1) {
     args.residual = residual;
@@ -79,6 +84,16 @@ std::vector<float> product(Emulation& gpu, const PackedCodes& w, const std::vect
     args.halves_stride = stride;
   }
   gpu.kernels().decode_product(args);
+  if (w.random.rows % kSquareColumns == 0) {
+    // The same bits as when they are made of a product that is there.
+    const SquareSumsArgs squares{
+        .x = out, .cols = w.random.rows, .sums = gpu.zeros<float>(num_sums)};
+    gpu.kernels().square_sums(squares, num_tokens);
+    gpu.check();
+    const std::vector<float> sums = gpu.read(args.square_sums, num_sums);
+    EXPECT_EQ(sums, gpu.read(squares.sums, num_sums));
+    EXPECT_GT(*std::ranges::min_element(sums), 0);
+  }
   gpu.check();
   return gpu.read(out, num_tokens * w.random.rows);
 }
@@ -114,7 +129,7 @@ class DecodeColumnsTest
 
 TEST_P(DecodeColumnsTest, TokensGridAndOrderOfThreadsDoNotChangeBits) {
   const auto& [kind, cols] = GetParam();
-  const uint32_t rows = 88;
+  const uint32_t rows = 96;
   const uint32_t num_tokens = Emulation(kind).kernels().max_decode_tokens(cols);
   ASSERT_GE(num_tokens, 7u);
   const std::vector<float> x = random_floats(num_tokens * cols, 3.0f, 1);

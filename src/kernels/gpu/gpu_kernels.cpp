@@ -181,16 +181,15 @@ void GpuKernels::gather_rows(const GatherRowsArgs& args, uint32_t num_rows) {
 
 void GpuKernels::qk_norm_rope(const QkNormRopeArgs& args, uint32_t num_tokens) {
   launch(args.squares != nullptr ? kernels_.qk_norm_rope_of_rank : kernels_.qk_norm_rope,
-         {.grid_x = num_tokens,
-          .threads = kRopeThreads,
-          .shared_bytes = rope_shared_bytes(args.q_size, args.kv_size)},
-         args, num_tokens);
+         {.grid_x = num_tokens, .threads = kRopeThreads}, args, num_tokens);
 }
 
 void GpuKernels::qk_squares(const QkSquaresArgs& args, uint32_t num_tokens) {
-  launch(kernels_.qk_squares,
-         {.grid_x = num_tokens, .threads = 256, .shared_bytes = kMaxNormChunks * 4}, args,
-         num_tokens);
+  launch(kernels_.qk_squares, {.grid_x = num_tokens, .threads = 32}, args, num_tokens);
+}
+
+void GpuKernels::square_sums(const SquareSumsArgs& args, uint32_t num_tokens) {
+  launch(kernels_.square_sums, {.grid_x = num_tokens, .threads = 256}, args, num_tokens);
 }
 
 void GpuKernels::attend_decode(const DecodeAttentionArgs& args, uint32_t head_dim,
@@ -209,6 +208,14 @@ void GpuKernels::attend_decode(const DecodeAttentionArgs& args, uint32_t head_di
           .shared_bytes =
               by_fragment([&]<class F>() { return attend_decode_shared_bytes<F>(head_dim); })},
          args, head_dim, work);
+  if (args.attention.max_groups <= kGroupsOfLastBlock) return;
+  launch(head_dim == 64 ? kernels_.merge_groups_64 : kernels_.merge_groups_128,
+         {.grid_x = head_dim / 16,
+          .grid_y = args.attention.num_kv_heads,
+          .grid_z = num_sequences,
+          .threads = kMergeThreads,
+          .shared_bytes = by_fragment([]<class F>() { return merge_groups_shared_bytes<F>(); })},
+         args.attention, head_dim, AttentionWork{});
 }
 
 uint32_t GpuKernels::prefill_columns() const {

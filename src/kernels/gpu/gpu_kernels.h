@@ -63,6 +63,7 @@ class GpuKernels {
   void norm_rows(const NormRowsArgs& args, uint32_t num_tokens);
   void gather_rows(const GatherRowsArgs& args, uint32_t num_rows);
   void qk_norm_rope(const QkNormRopeArgs& args, uint32_t num_tokens);
+  void square_sums(const SquareSumsArgs& args, uint32_t num_tokens);
   void qk_squares(const QkSquaresArgs& args, uint32_t num_tokens);
   /// head_dim 64 or 128. As many blocks as tuning().attend_blocks says share the groups of keys.
   /// `work` is for profiles.

@@ -8,6 +8,7 @@
 #include "kernels/gpu/gemm_experts.h"
 #include "kernels/gpu/group_by_expert.h"
 #include "kernels/gpu/limits.h"
+#include "kernels/gpu/merge_groups.h"
 #include "kernels/gpu/pack_weights.h"
 #include "kernels/gpu/paged_attention.h"
 #include "kernels/gpu/prefill_attention.h"
@@ -26,11 +27,14 @@
   X(gather_rows, GatherRowsArgs)                        \
   X(qk_norm_rope, QkNormRopeArgs)                       \
   X(qk_squares, QkSquaresArgs)                          \
+  X(square_sums, SquareSumsArgs)                        \
   X(qk_norm_rope_of_rank, QkNormRopeArgs)               \
   X(attend_decode_64, DecodeAttentionArgs)              \
   X(attend_decode_128, DecodeAttentionArgs)             \
   X(attend_decode_64_of_rank, DecodeAttentionArgs)      \
   X(attend_decode_128_of_rank, DecodeAttentionArgs)     \
+  X(merge_groups_64, AttentionArgs)                     \
+  X(merge_groups_128, AttentionArgs)                    \
   X(attend_prefill_64, AttentionArgs)                   \
   X(attend_prefill_128, AttentionArgs)                  \
   X(route, RouteArgs)                                   \

@@ -42,7 +42,11 @@ LaunchCost launch_cost(const QkNormRopeArgs& args, uint32_t num_tokens) {
 }
 
 LaunchCost launch_cost(const QkSquaresArgs& args, uint32_t num_tokens) {
-  return {.bytes = kFloatBytes * (args.q_size + args.kv_size) * num_tokens};
+  return {.bytes = kFloatBytes * (args.q_size + args.kv_size) / kSquareColumns * num_tokens};
+}
+
+LaunchCost launch_cost(const SquareSumsArgs& args, uint32_t num_tokens) {
+  return {.bytes = kFloatBytes * args.cols * num_tokens};
 }
 
 LaunchCost launch_cost(const AttentionArgs& args, uint32_t head_dim, const AttentionWork& work) {

@@ -28,6 +28,7 @@ LaunchCost launch_cost(const EmbedArgs& args, uint32_t num_tokens);
 LaunchCost launch_cost(const NormRowsArgs& args, uint32_t num_tokens);
 LaunchCost launch_cost(const GatherRowsArgs& args, uint32_t num_rows);
 LaunchCost launch_cost(const QkNormRopeArgs& args, uint32_t num_tokens);
+LaunchCost launch_cost(const SquareSumsArgs& args, uint32_t num_tokens);
 LaunchCost launch_cost(const QkSquaresArgs& args, uint32_t num_tokens);
 LaunchCost launch_cost(const AttentionArgs& args, uint32_t head_dim, const AttentionWork& work);
 LaunchCost launch_cost(const DecodeAttentionArgs& args, uint32_t head_dim,

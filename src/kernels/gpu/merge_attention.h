@@ -1,7 +1,7 @@
 #pragma once
 
-// Decode's attention: how what warps and blocks have computed of a sequence's keys is merged
-// (attention_tile.h says in which order).
+// Decode's attention: how what warps and few blocks have computed of a sequence's keys is merged
+// (attention_tile.h says in which order, merge_groups.h how many blocks are).
 
 #include "kernels/gpu/attention_tile.h"
 #include "kernels/gpu/last_block.h"
@@ -16,9 +16,6 @@ struct DecodeAttentionShared {
   static constexpr uint32_t kQueryStride = kHeadDim + kQueryPadding;
   float* splits;      // [kAttendWarps][kSplit]
   uint32_t* is_last;  // [4]
-  float* values;      // [kMaxGroup + 1][kHeadDim]: q and k, normed
-  float* rotation;    // [kHeadDim]: cosines and sines
-  float* chunk_sums;  // [kMaxNormChunks]
   uint16_t* q;        // [kMaxGroup][kQueryStride] halves
   uint8_t* k;         // [kHeadDim] E4M3, as v
   uint8_t* v;
@@ -26,10 +23,7 @@ struct DecodeAttentionShared {
   TETRAD_DEVICE DecodeAttentionShared() {
     splits = reinterpret_cast<float*>(shared_memory());
     is_last = reinterpret_cast<uint32_t*>(splits + kAttendWarps * kSplit);
-    values = reinterpret_cast<float*>(is_last + 4);
-    rotation = values + (kMaxGroup + 1) * kHeadDim;
-    chunk_sums = rotation + kHeadDim;
-    q = reinterpret_cast<uint16_t*>(chunk_sums + kMaxNormChunks);
+    q = reinterpret_cast<uint16_t*>(is_last + 4);
     k = reinterpret_cast<uint8_t*>(q + kMaxGroup * kQueryStride);
     v = k + kHeadDim;
   }
@@ -134,7 +128,6 @@ struct DecodeMerge {
       const uint32_t tile = first_tile + of_part;
       MergedTile merged;
       merged.clear();
-      // All at once where there are registers for it.
       constexpr uint32_t kAtOnce = 32 / Fragment::kD;
       for (uint32_t first = 0; first < num_splits; first += kAtOnce) {
         const uint32_t left = num_splits - first;
@@ -175,127 +168,32 @@ struct DecodeMerge {
     sync_block();
   }
 
-  /// All groups, of which num_blocks blocks have written their share, by the last of these.
+  /// All groups, few, of which num_blocks blocks have written their share, by the last of these.
   TETRAD_DEVICE void merge_groups(uint32_t num_blocks) const {
     if (!is_last_of(args.finished + block_z() * args.num_kv_heads + kv_head, num_blocks,
                     shared.is_last))
       return;
-    if (num_groups > kFewGroups && num_groups <= kManyGroups) {
-      merge_many();
-    } else {
-      merge_few();
-    }
-  }
-
- private:
-  /// Of so many groups all loads are on their way at once: what takes time is waiting for them.
-  static constexpr uint32_t kFewGroups = 32 / Fragment::kD;
-  static constexpr uint32_t kThreads = kAttendWarps * 32;
-  static constexpr uint32_t kTokens = Fragment::kTokens;
-  /// Whose ends fit where the splits were.
-  static constexpr uint32_t kManyGroups = kAttendWarps * kSplit / (2 * kTokens);
-
-  template <uint32_t kCount>
-  TETRAD_DEVICE void load_sums(uint32_t first, uint32_t tile,
-                               float (&sums)[kCount][Fragment::kD]) const {
-    TETRAD_UNROLL
-    for (uint32_t g = 0; g < kCount; ++g) {
-      if (first + g >= num_groups) continue;
-      load_fresh_floats(sums[g],
-                        partials + (first + g) * kPartial + (tile * 32 + lane()) * Fragment::kD);
-    }
-  }
-
-  TETRAD_DEVICE void merge_few() const {
     for (uint32_t tile = warp(); tile < A::kRowTiles; tile += kAttendWarps) {
       MergedTile total;
       total.clear();
-      for (uint32_t first = 0; first < num_groups; first += kFewGroups) {
+      // All loads are on their way at once: what takes time is waiting for them.
+      constexpr uint32_t kAtOnce = 32 / Fragment::kD;
+      TETRAD_NO_UNROLL
+      for (uint32_t first = 0; first < num_groups; first += kAtOnce) {
         const uint32_t left = num_groups - first;
-        float sums[kFewGroups][Fragment::kD] = {};
-        float ends[kFewGroups][kEnds] = {};
-        load_sums(first, tile, sums);
+        float sums[kAtOnce][Fragment::kD] = {};
+        float ends[kAtOnce][kEnds] = {};
         TETRAD_UNROLL
-        for (uint32_t g = 0; g < kFewGroups; ++g) {
-          if (g < left)
-            load_fresh_floats(ends[g], partials + (first + g) * kPartial + A::ends_at());
+        for (uint32_t g = 0; g < kAtOnce; ++g) {
+          if (g >= left) continue;
+          const float* theirs = partials + (first + g) * kPartial;
+          load_fresh_floats(sums[g], theirs + (tile * 32 + lane()) * Fragment::kD);
+          load_fresh_floats(ends[g], theirs + A::ends_at());
         }
         total.take(sums, ends, left);
       }
       store(total, tile);
     }
-  }
-
-  /// As merge_few(), but what the groups are multiplied with is computed once for all tiles.
-  TETRAD_DEVICE void merge_many() const {
-    // In 128 registers; gfx12 would run out of them.
-    constexpr uint32_t kAtOnce = (Fragment::kTokens == 8 ? 4 : 2) * kFewGroups;
-    static_assert(A::kRowTiles <= kAttendWarps);
-    float* ends = shared.splits;  // [num_groups][kTokens]: factor and denominator
-    const uint32_t tile = warp() < A::kRowTiles ? warp() : 0;
-    float sums[kAtOnce][Fragment::kD] = {};
-    load_sums(0, tile, sums);
-    gather_factors(ends);
-    if (warp() >= A::kRowTiles) return;
-    MergedTile total;
-    total.clear();
-    for (uint32_t first = 0; first < num_groups; first += kAtOnce) {
-      if (first > 0) load_sums(first, tile, sums);
-      TETRAD_UNROLL
-      for (uint32_t g = 0; g < kAtOnce; ++g) {
-        if (first + g >= num_groups) continue;
-        float theirs[kEnds];
-        A::get_ends(ends + ((first + g) * kTokens + Fragment::d_token(lane(), 0)) * 2, theirs);
-        TETRAD_UNROLL
-        for (uint32_t i = 0; i < Fragment::kD; ++i) {
-          const uint32_t t = i % Fragment::kTokensOfLane;
-          total.sums[i] = fused_multiply_add(sums[g][i], theirs[2 * t], total.sums[i]);
-        }
-        TETRAD_UNROLL
-        for (uint32_t t = 0; t < Fragment::kTokensOfLane; ++t)
-          total.denominator[t] =
-              fused_multiply_add(theirs[2 * t + 1], theirs[2 * t], total.denominator[t]);
-      }
-    }
-    store(total, tile);
-  }
-
-  /// The groups' ends into shared memory, the maxima as the factors that take a group to the
-  /// largest of them. By all threads, each for one column.
-  TETRAD_DEVICE void gather_factors(float* ends) const {
-    constexpr uint32_t kGroupsAtOnce = kThreads / kTokens;
-    constexpr uint32_t kLoads = 4;
-    const uint32_t column = thread_index() % kTokens;
-    const uint32_t group = thread_index() / kTokens;
-    const float* theirs = partials + A::kRowTiles * 32 * Fragment::kD + column * 2;
-    float largest = -1e9f;
-    for (uint32_t first = group; first < num_groups; first += kLoads * kGroupsAtOnce) {
-      float both[kLoads][2];
-      TETRAD_UNROLL
-      for (uint32_t i = 0; i < kLoads; ++i) {
-        const uint32_t g = first + i * kGroupsAtOnce;
-        if (g < num_groups) load_fresh_floats(both[i], theirs + g * kPartial);
-      }
-      TETRAD_UNROLL
-      for (uint32_t i = 0; i < kLoads; ++i) {
-        const uint32_t g = first + i * kGroupsAtOnce;
-        if (g >= num_groups) continue;
-        ends[(g * kTokens + column) * 2] = both[i][0];
-        ends[(g * kTokens + column) * 2 + 1] = both[i][1];
-        largest = larger(largest, both[i][0]);
-      }
-    }
-    TETRAD_UNROLL
-    for (uint32_t step = kTokens; step < 32; step *= 2)
-      largest = larger(largest, shuffle_xor(largest, step));
-    float* of_warps = shared.values;
-    if (lane() < kTokens) of_warps[warp() * kTokens + lane()] = largest;
-    sync_block();
-    for (uint32_t w = 0; w < kAttendWarps; ++w)
-      largest = larger(largest, of_warps[w * kTokens + column]);
-    for (uint32_t g = group; g < num_groups; g += kGroupsAtOnce)
-      ends[(g * kTokens + column) * 2] = exact_power(ends[(g * kTokens + column) * 2] - largest);
-    sync_block();
   }
 };
 

@@ -18,90 +18,68 @@ struct DecodeAttentionArgs {
 namespace TETRAD_MACHINE {
 
 /// q, k and v of one token and KV head, from what the product gave to what attention wants. The
-/// block's threads take four numbers each, of the group's queries and then of the key.
+/// block's threads take four numbers each: the group's queries, then the key, then the value.
 template <uint32_t kHeadDim>
 struct DecodeHead {
   static constexpr uint32_t kThreads = kAttendWarps * 32;
-  static constexpr uint32_t kLoads = (kMaxGroup + 1) * kHeadDim / 4 / kThreads + 1;
   static constexpr uint32_t kFours = kHeadDim / 4;  // of a head
-  Words4 norms[kLoads];
+  const QkNormRopeArgs& args;
+  uint32_t kv_head;
+  uint32_t group;
+  uint32_t position;
+  QkvFour first;  // the thread's
 
-  /// Before the launch waits: what was there before.
-  TETRAD_DEVICE void load_norms(const QkNormRopeArgs& args, uint32_t kv_head, uint32_t group,
-                                uint32_t position, float* rotation) {
-    TETRAD_UNROLL
-    for (uint32_t i = 0; i < kLoads; ++i) {
-      const uint32_t four = i * kThreads + thread_index();
-      if (four < group * kFours)
-        norms[i] =
-            *reinterpret_cast<const Words4*>(args.q_norm + kv_head * group * kHeadDim + four * 4);
-      else if (four < (group + 1) * kFours)
-        norms[i] = *reinterpret_cast<const Words4*>(args.k_norm + kv_head * kHeadDim +
-                                                    (four - group * kFours) * 4);
-    }
-    if (thread_index() < args.rotary_dim)
-      rotation[thread_index()] =
-          args.rotation[static_cast<uint64_t>(position) * args.rotary_dim + thread_index()];
-  }
+  TETRAD_DEVICE DecodeHead(const QkNormRopeArgs& of, uint32_t head, uint32_t heads_of_group,
+                           uint32_t token_position)
+      : args(of),
+        kv_head(head),
+        group(heads_of_group),
+        position(token_position),
+        first(four_at(thread_index())) {}
 
-  /// After it. A sync_block() must follow.
+  /// After the launch has waited. `slot`: where to keep key and value, none below 0. A sync_block()
+  /// must follow.
   template <bool kAmongRanks>
-  TETRAD_DEVICE void take(const QkNormRopeArgs& args, uint32_t kv_head, uint32_t group,
-                          uint64_t token, const DecodeAttentionShared<kHeadDim>& shared) {
-    const float* from = args.qkv + token * (args.q_size + 2 * args.kv_size);
-    QkNumbers<kAttendWarps> numbers;
-    if constexpr (!kAmongRanks) numbers.load(from, args.q_size, args.kv_size);
-    Words4 mine[kLoads];
-    TETRAD_UNROLL
-    for (uint32_t i = 0; i < kLoads; ++i) {
-      const uint32_t four = i * kThreads + thread_index();
-      if (four >= (group + 1) * kFours) break;
-      const uint32_t at = four < group * kFours
-                              ? kv_head * group * kHeadDim + four * 4
-                              : args.q_size + kv_head * kHeadDim + (four - group * kFours) * 4;
-      mine[i] = *reinterpret_cast<const Words4*>(from + at);
-    }
-    if (thread_index() < kFours) {
-      const float* v = from + args.q_size + args.kv_size + kv_head * kHeadDim + thread_index() * 4;
-      reinterpret_cast<uint32_t*>(shared.v)[thread_index()] =
-          kept_value(v[0], v[1], args.v_scale) | kept_value(v[2], v[3], args.v_scale) << 16;
-    }
-    if constexpr (!kAmongRanks) {
-      numbers.add_squares(shared.chunk_sums);
-      sync_block();
-    }
-    const QkInverses<kAmongRanks> inverse(shared.chunk_sums, args, token);
-    TETRAD_UNROLL
-    for (uint32_t i = 0; i < kLoads; ++i) {
-      const uint32_t four = i * kThreads + thread_index();
-      if (four >= (group + 1) * kFours) break;
-      *reinterpret_cast<Words4*>(shared.values + four * 4) =
-          normed_four(mine[i], four < group * kFours ? inverse.q : inverse.k, norms[i]);
-    }
-    sync_block();
-    for (uint32_t i = thread_index() * 2; i < (group + 1) * kHeadDim; i += kThreads * 2) {
-      const uint32_t d = i % kHeadDim;
-      const float* head = shared.values + i - d;
-      if (i < group * kHeadDim)
-        *reinterpret_cast<uint32_t*>(shared.q + i / kHeadDim * shared.kQueryStride + d) =
-            query_halves(head, d, shared.rotation, args);
-      else
-        *reinterpret_cast<uint16_t*>(shared.k + d) =
-            static_cast<uint16_t>(kept_key(head, d, shared.rotation, args));
+  TETRAD_DEVICE void take(uint64_t token, int64_t slot,
+                          const DecodeAttentionShared<kHeadDim>& shared) const {
+    const float* row = args.qkv + token * (args.q_size + 2 * args.kv_size);
+    QkvFour four = first;
+    Words4 numbers = *reinterpret_cast<const Words4*>(row + four.at);
+    const QkInverses<kAmongRanks> inverse(args, token);
+    const uint32_t count = (group + 2) * kFours;
+    TETRAD_NO_UNROLL
+    for (uint32_t i = thread_index();;) {
+      float values[4];
+      four.turn(numbers, inverse, args, values);
+      if (i < count) store(i, four, values, slot, shared);
+      i += kThreads;
+      if (i - lane() >= count) break;
+      four = four_at(i);
+      numbers = *reinterpret_cast<const Words4*>(row + four.at);
     }
   }
 
-  /// Into the cache, by one block a head.
-  TETRAD_DEVICE static void keep(const QkNormRopeArgs& args, uint32_t kv_head, uint64_t token,
-                                 const DecodeAttentionShared<kHeadDim>& shared) {
-    const int64_t slot = args.slot_mapping[token];
-    if (slot < 0 || thread_index() >= kFours) return;
-    const uint64_t at =
-        cache_place(slot, kv_head, args.kv_size / kHeadDim, kHeadDim) + thread_index() * 4;
-    *reinterpret_cast<uint32_t*>(args.k_cache + at) =
-        reinterpret_cast<const uint32_t*>(shared.k)[thread_index()];
-    *reinterpret_cast<uint32_t*>(args.v_cache + at) =
-        reinterpret_cast<const uint32_t*>(shared.v)[thread_index()];
+ private:
+  /// The i-th four numbers of the block's; beyond the last these once more.
+  TETRAD_DEVICE QkvFour four_at(uint32_t i) const {
+    const uint32_t last = (group + 2) * kFours - 1;
+    const uint32_t at = i < last ? i : last;
+    const uint32_t of_head = at % kFours * 4;
+    uint32_t column = args.q_size + kv_head * kHeadDim + of_head;
+    if (at < group * kFours) column = kv_head * group * kHeadDim + at * 4;
+    if (at >= (group + 1) * kFours) column += args.kv_size;
+    return QkvFour(args, column, kHeadDim, position);
+  }
+  TETRAD_DEVICE void store(uint32_t i, const QkvFour& four, const float (&values)[4], int64_t slot,
+                           const DecodeAttentionShared<kHeadDim>& shared) const {
+    if (four.part == QkvPart::q) {
+      *reinterpret_cast<Words2*>(shared.q + i / kFours * shared.kQueryStride + four.d) =
+          QkvFour::as_query(values, args);
+      return;
+    }
+    const uint32_t word = four.kept(values, args);
+    *reinterpret_cast<uint32_t*>((four.part == QkvPart::k ? shared.k : shared.v) + four.d) = word;
+    four.keep(word, args, slot, kHeadDim);
   }
 };
 
@@ -159,19 +137,29 @@ struct DecodeSplit {
     typename A::Queries queries;
     queries.load(column < args.group ? shared.q + column * shared.kQueryStride : nullptr);
     const uint32_t keys = num_keys - place.first_block * kKvBlock;
+    // The token's own key is the split's last one. What only this split needs stands apart: the
+    // others jump over it.
+    const bool is_end = keys <= kSplitKeys;
+    if (is_end) {
+      TETRAD_UNROLL
+      for (uint32_t i = 0; i < kSplitBlocks; ++i) {
+        if (i + 1 == num_blocks) ahead[i].set_key((keys - 1) % kKvBlock, shared.k);
+      }
+    }
     float s[1][kSplitBlocks][Fragment::kD];
     TETRAD_UNROLL
     for (uint32_t i = 0; i < kSplitBlocks; ++i) {
-      const bool is_last = i + 1 == num_blocks && keys <= kSplitKeys;
-      if (is_last) ahead[i].set_key((keys - 1) % kKvBlock, shared.k);
-      if (i < num_blocks)
-        A::scores([&](uint32_t step, uint32_t(&a)[Fragment::kA])
-                      TETRAD_INLINE { ahead[i].keys_as_a(step, a); },
-                  [&](uint32_t, uint32_t step, uint32_t(&b)[Fragment::kB])
-                      TETRAD_INLINE { queries.as_b(step, b); },
-                  i, s);
+      A::scores([&](uint32_t step, uint32_t(&a)[Fragment::kA])
+                    TETRAD_INLINE { ahead[i].keys_as_a(step, a); },
+                [&](uint32_t, uint32_t step, uint32_t(&b)[Fragment::kB])
+                    TETRAD_INLINE { queries.as_b(step, b); },
+                i, s);
       ahead[i].load_values(args.v_cache + A::cache_at(args, kv_head, place.block(i)), 0);
-      if (keys < (i + 1) * kKvBlock) {
+      keep_order();
+    }
+    if (is_end) {
+      TETRAD_UNROLL
+      for (uint32_t i = 0; i < kSplitBlocks; ++i) {
         int32_t limit[Fragment::kTokensOfLane];
         TETRAD_UNROLL
         for (uint32_t t = 0; t < Fragment::kTokensOfLane; ++t)
@@ -187,14 +175,17 @@ struct DecodeSplit {
     for (uint32_t t = 0; t < Fragment::kTokensOfLane; ++t)
       state.largest[t] = largest[0][t];
     A::sum_weights(b[0], state.denominator);
-    TETRAD_UNROLL
-    for (uint32_t i = 0; i < kSplitBlocks; ++i) {
-      if (i >= num_blocks) break;
-      const bool is_last = i + 1 == num_blocks && keys <= kSplitKeys;
-      if (is_last) {
+    if (is_end) {
+      TETRAD_UNROLL
+      for (uint32_t i = 0; i < kSplitBlocks; ++i) {
+        if (i + 1 != num_blocks) continue;
         ahead[i].set_value((keys - 1) % kKvBlock, shared.v);
         ahead[i].clear_values(keys - i * kKvBlock, lane());
       }
+    }
+    TETRAD_UNROLL
+    for (uint32_t i = 0; i < kSplitBlocks; ++i) {
+      if (i >= num_blocks) break;
       TETRAD_UNROLL
       for (uint32_t tile = 0; tile < A::kRowTiles; ++tile) {
         uint32_t a[Fragment::kA];
@@ -232,13 +223,13 @@ TETRAD_DEVICE void attend_decode(const DecodeAttentionArgs& all) {
   // Of the next group that is the block's: its place is known a group before it is asked for.
   Place next = place_in(block_x() + num_blocks);
   split.start(args, kv_head, place);
-  DecodeHead<kHeadDim> head;
-  head.load_norms(all.rope, kv_head, args.group, position, shared.rotation);
+  const DecodeHead<kHeadDim> head(all.rope, kv_head, args.group, position);
+  const bool keeps = (num_groups - 1) % num_blocks == block_x();
+  const int64_t slot = keeps ? all.rope.slot_mapping[token] : -1;
   wait_for_launches_before();
   let_next_launch_begin();
-  head.template take<kAmongRanks>(all.rope, kv_head, args.group, token, shared);
+  head.template take<kAmongRanks>(token, slot, shared);
   sync_block();
-  if ((num_groups - 1) % num_blocks == block_x()) head.keep(all.rope, kv_head, token, shared);
 
   const Merge merge{
       args,
@@ -263,7 +254,7 @@ TETRAD_DEVICE void attend_decode(const DecodeAttentionArgs& all) {
     next = after;
     merge.merge_splits(group, num_splits, state);
   }
-  if (num_groups > 1) merge.merge_groups(num_blocks);
+  if (num_groups > 1 && args.max_groups <= kGroupsOfLastBlock) merge.merge_groups(num_blocks);
 }
 
 TETRAD_KERNEL(attend_decode_64, DecodeAttentionArgs, 256) {

@@ -7,6 +7,7 @@
 #include <numeric>
 #include <random>
 
+#include "base/sanitized_for_tests.h"
 #include "kernels/gpu/decode_attention_for_tests.h"
 #include "kernels/gpu/prefill_attention.h"
 
@@ -87,8 +88,13 @@ struct AttentionCase {
 
 class PagedAttentionTest : public testing::TestWithParam<testing_gpu::EmulationKind> {
  protected:
+  /// Enough groups for that a launch of its own merges them.
+  static constexpr uint32_t kManyGroups = 80;
+  static_assert(kManyGroups > kGroupsOfLastBlock);
+
   /// All queries together (prefill), or only the last (decode), as halves in order.
-  static std::vector<uint16_t> attend(const AttentionCase& c, bool decode, ThreadOrder order) {
+  static std::vector<uint16_t> attend(const AttentionCase& c, bool decode, ThreadOrder order,
+                                      uint32_t groups = 4) {
     Emulation gpu(GetParam(), order);
     const uint32_t queries = decode ? 1 : c.num_queries;
     const uint32_t width = kKvHeads * c.group * c.head_dim;
@@ -96,7 +102,6 @@ class PagedAttentionTest : public testing::TestWithParam<testing_gpu::EmulationK
     std::vector<PrefillItem> items;
     for (uint32_t column = 0; column < queries * c.group; column += gpu.kernels().prefill_columns())
       items.push_back({0, static_cast<int32_t>(column)});
-    const uint32_t groups = 4;
     const std::vector<uint16_t> q(c.q.end() - queries * width, c.q.end());
     // What decode brings itself is not in the cache yet.
     std::vector<uint8_t> k = c.k;
@@ -177,7 +182,19 @@ TEST_P(PagedAttentionTest, IsWhatDoublesGiveAndTheSameInPrefillAndDecode) {
     EXPECT_TRUE(std::equal(last.begin(), last.end(), all.end() - static_cast<long>(last.size())))
         << keys << " keys, head_dim " << head_dim;
     EXPECT_EQ(last, attend(c, true, ThreadOrder::descending));
+    EXPECT_EQ(last, attend(c, true, ThreadOrder::shuffled, kManyGroups));
   }
+}
+
+// Groups are merged some at a time.
+TEST_P(PagedAttentionTest, ManyGroupsAreMergedByALaunchOfTheirOwn) {
+  if (kSanitized) GTEST_SKIP() << "33,500 keys take minutes under sanitizers";
+  const AttentionCase c(64, 1, 33'500, 1);
+  ASSERT_GT(tiles_for(c.num_keys, kGroupKeys), 65u);
+  const std::vector<double> expected = c.expected(0.5);
+  const std::vector<uint16_t> out = attend(c, true, ThreadOrder::ascending, kManyGroups);
+  for (size_t i = 0; i < out.size(); ++i)
+    ASSERT_NEAR(f16_to_float(out[i]), expected[i], 1e-3 + std::abs(expected[i]) * 1e-3) << i;
 }
 
 INSTANTIATE_TEST_SUITE_P(Fragments, PagedAttentionTest, testing::ValuesIn(kEmulations),

@@ -3,7 +3,7 @@
 // Between the product that gives q, k and v and attention: one norm over all heads of q and one
 // over all of k, the rotation, and the keys and values into the FP8 cache. A launch for the
 // tokens of a step with a prompt; of sequences with one token, attention does the same for the
-// heads it needs (paged_attention.h).
+// heads it needs (paged_attention.h). The norms' sums of squares come with the product.
 
 #include "kernels/gpu/rms_norm.h"
 
@@ -11,11 +11,12 @@ namespace tetrad::gpu {
 
 inline constexpr uint32_t kKvBlock = 16;  // kKvBlockSize of kernels/batch.h
 
-/// A block a token. q_size and kv_size are multiples of 4.
+/// A block a token. q_size is at most kMaxQSize, kv_size kMaxKvSize, rotary_dim a multiple of 8.
 struct QkNormRopeArgs {
-  const float* qkv = nullptr;     // [T, q_size + 2 * kv_size]
-  const float* q_norm = nullptr;  // [q_size]
-  const float* k_norm = nullptr;  // [kv_size]
+  const float* qkv = nullptr;          // [T, q_size + 2 * kv_size]
+  const float* square_sums = nullptr;  // [T, (q_size + 2 * kv_size) / 16] (SquareSumsArgs)
+  const float* q_norm = nullptr;       // [q_size]
+  const float* k_norm = nullptr;       // [kv_size]
   float eps = 0;
   uint32_t q_size = 0;
   uint32_t kv_size = 0;
@@ -39,101 +40,84 @@ struct QkNormRopeArgs {
 };
 
 /// squares[t] = the sums of the squares of q and of k of this rank's heads; of k 0 where another
-/// rank, which has the same, counts them. A block a token.
+/// rank, which has the same, counts them. A warp a token.
 struct QkSquaresArgs {
-  const float* qkv = nullptr;  // [T, q_size + 2 * kv_size]
+  const float* square_sums = nullptr;  // as QkNormRopeArgs has them
   uint32_t q_size = 0;
   uint32_t kv_size = 0;
   uint32_t counts_k = 1;
   float* squares = nullptr;  // [T, 2]
 };
 
-/// A token's q, k and v are few numbers and the launch is one of many: many threads, each with few
-/// of them, wait for memory once.
-inline constexpr uint32_t kRopeThreads = 1024;
-inline constexpr uint32_t kRopeWarps = kRopeThreads / 32;
+/// sums[t][i] = the sum of the squares of numbers 16 i … of x[t]: what decode_product adds up as it
+/// writes, here for the products that are gemm's. A block a token.
+struct SquareSumsArgs {
+  const float* x = nullptr;  // [T, cols]
+  uint32_t cols = 0;         // a multiple of 16
+  float* sums = nullptr;     // [T, cols / 16]
+};
 
-/// Squares are added up by stretches of so many numbers of q or of k, a warp a stretch; of both
-/// there are at most kMaxNormChunks. So every block, however many warps it has, gets the same sum.
-inline constexpr uint32_t kNormChunk = 128;
-inline constexpr uint32_t kMaxNormChunks = 64;
+inline constexpr uint32_t kRopeThreads = 512;
 
-constexpr uint32_t rope_shared_bytes(uint32_t q_size, uint32_t kv_size) {
-  return (q_size + kv_size + kMaxNormChunks) * 4;
-}
+/// The norms' squares are added up by stretches of so many numbers, a row of a tile of the product
+/// each, and then by the lanes of a warp: of q up to kMaxQSize, of k up to kMaxKvSize.
+inline constexpr uint32_t kSquareColumns = 16;
+inline constexpr uint32_t kMaxQSize = 6144;
+inline constexpr uint32_t kMaxKvSize = 2048;
 
 namespace TETRAD_MACHINE {
 
-/// Element d of a head after the rotation.
-TETRAD_DEVICE float rotated(const float* head, uint32_t d, const float* rotation,
-                            uint32_t rotary_dim) {
-  const uint32_t half = rotary_dim / 2;
-  if (d >= rotary_dim) return head[d];
-  const uint32_t pair = d % half;
-  const float cosine = rotation[2 * pair];
-  const float sine = rotation[2 * pair + 1];
-  return d < half ? head[d] * cosine - head[d + half] * sine : head[d] * cosine + head[pair] * sine;
+/// The sum of the squares of 16 lanes' numbers, in each of them. The lanes' first is a multiple of
+/// 16.
+TETRAD_DEVICE float square_sum_of_16(float value) {
+  float sum = value * value;
+  TETRAD_UNROLL
+  for (uint32_t step = 1; step < kSquareColumns; step *= 2)
+    sum += shuffle_xor(sum, step);
+  return sum;
+}
+/// As square_sum_of_16(), where a lane has four numbers one after the other.
+TETRAD_DEVICE float square_sum_of_4_lanes(const Words4& four) {
+  float squares[4];
+  TETRAD_UNROLL
+  for (uint32_t i = 0; i < 4; ++i) {
+    const float value = __builtin_bit_cast(float, four.word[i]);
+    squares[i] = value * value;
+  }
+  float sum = (squares[0] + squares[1]) + (squares[2] + squares[3]);
+  sum += shuffle_xor(sum, 1);
+  return sum + shuffle_xor(sum, 2);
 }
 
-/// What a block of kWarps warps has of a token's q and k.
-template <uint32_t kWarps>
-struct QkNumbers {
-  static constexpr uint32_t kLoads = kMaxNormChunks / kWarps;
-  Words4 words[kLoads];
-
-  /// Of the thread's i-th four numbers where they stand in q and k together; past the end if there
-  /// are none.
-  TETRAD_DEVICE static uint32_t place(uint32_t i, uint32_t q_size, uint32_t kv_size) {
-    const uint32_t chunk = i * kWarps + warp();
-    const uint32_t q_chunks = (q_size + kNormChunk - 1) / kNormChunk;
-    const bool is_q = chunk < q_chunks;
-    const uint32_t at = (is_q ? chunk : chunk - q_chunks) * kNormChunk + lane() * 4;
-    if (at >= (is_q ? q_size : kv_size)) return q_size + kv_size;
-    return is_q ? at : q_size + at;
-  }
-  TETRAD_DEVICE void load(const float* q_and_k, uint32_t q_size, uint32_t kv_size) {
-    TETRAD_UNROLL
-    for (uint32_t i = 0; i < kLoads; ++i) {
-      const uint32_t at = place(i, q_size, kv_size);
-      words[i] = {};
-      if (at < q_size + kv_size) words[i] = *reinterpret_cast<const Words4*>(q_and_k + at);
-    }
-  }
-  /// The sums of the squares of each chunk, into chunk_sums[kMaxNormChunks].
-  TETRAD_DEVICE void add_squares(float* chunk_sums) const {
-    float squares[kLoads] = {};
-    TETRAD_UNROLL
-    for (uint32_t i = 0; i < kLoads; ++i) {
-      TETRAD_UNROLL
-      for (uint32_t j = 0; j < 4; ++j) {
-        const float value = __builtin_bit_cast(float, words[i].word[j]);
-        squares[i] = fused_multiply_add(value, value, squares[i]);
-      }
-    }
-    warp_sum(squares);
-    TETRAD_UNROLL
-    for (uint32_t i = 0; i < kLoads; ++i) {
-      if (lane() == 0) chunk_sums[i * kWarps + warp()] = squares[i];
-    }
-  }
-};
-
-/// The sums of the squares of q and of k, from those of their chunks, in each thread of a warp.
+/// The sums of the squares of a token's q and k, in each lane of a warp.
 struct QkSquares {
   float sums[2];
-  TETRAD_DEVICE QkSquares(const float* chunk_sums, uint32_t q_size, uint32_t kv_size) {
-    const uint32_t q_chunks = (q_size + kNormChunk - 1) / kNormChunk;
-    const uint32_t k_chunks = (kv_size + kNormChunk - 1) / kNormChunk;
-    sums[0] = of_lane(chunk_sums, q_chunks);
-    sums[1] = of_lane(chunk_sums + q_chunks, k_chunks);
+  /// `square_sums`: of the token.
+  TETRAD_DEVICE QkSquares(const float* square_sums, uint32_t q_size, uint32_t kv_size) {
+    sums[0] = of_lane<kMaxQSize>(square_sums, q_size);
+    sums[1] = of_lane<kMaxKvSize>(square_sums + q_size / kSquareColumns, kv_size);
     warp_sum(sums);
   }
 
  private:
-  TETRAD_DEVICE static float of_lane(const float* chunk_sums, uint32_t count) {
-    float mine = lane() < count ? chunk_sums[lane()] : 0;
-    if (lane() + 32 < count) mine += chunk_sums[lane() + 32];
-    return mine;
+  template <uint32_t kMaxSize>
+  TETRAD_DEVICE static float of_lane(const float* square_sums, uint32_t size) {
+    constexpr uint32_t kLoads = kMaxSize / kSquareColumns / 128;
+    Words4 words[kLoads] = {};
+    TETRAD_UNROLL
+    for (uint32_t i = 0; i < kLoads; ++i) {
+      const uint32_t first = i * 128 + lane() * 4;
+      if (first * kSquareColumns < size)
+        words[i] = *reinterpret_cast<const Words4*>(square_sums + first);
+    }
+    float sum = 0;
+    TETRAD_UNROLL
+    for (uint32_t i = 0; i < kLoads; ++i) {
+      TETRAD_UNROLL
+      for (uint32_t j = 0; j < 4; ++j)
+        sum += __builtin_bit_cast(float, words[i].word[j]);
+    }
+    return sum;
   }
 };
 
@@ -143,28 +127,18 @@ template <bool kAmongRanks>
 struct QkInverses {
   float q;
   float k;
-  TETRAD_DEVICE QkInverses(const float* chunk_sums, const QkNormRopeArgs& args, uint64_t token) {
+  TETRAD_DEVICE QkInverses(const QkNormRopeArgs& args, uint64_t token) {
     if constexpr (kAmongRanks) {
       q = inverse_rms(args.squares[2 * token], args.all_q_size, args.eps);
       k = inverse_rms(args.squares[2 * token + 1], args.all_kv_size, args.eps);
     } else {
-      const QkSquares squares(chunk_sums, args.q_size, args.kv_size);
+      const uint32_t num_sums = (args.q_size + 2 * args.kv_size) / kSquareColumns;
+      const QkSquares squares(args.square_sums + token * num_sums, args.q_size, args.kv_size);
       q = inverse_rms(squares.sums[0], args.q_size, args.eps);
       k = inverse_rms(squares.sums[1], args.kv_size, args.eps);
     }
   }
 };
-
-/// Four numbers after their norm.
-TETRAD_DEVICE Words4 normed_four(const Words4& numbers, float inverse, const Words4& weights) {
-  Words4 normed;
-  TETRAD_UNROLL
-  for (uint32_t j = 0; j < 4; ++j)
-    normed.word[j] =
-        __builtin_bit_cast(uint32_t, __builtin_bit_cast(float, numbers.word[j]) * inverse *
-                                         __builtin_bit_cast(float, weights.word[j]));
-  return normed;
-}
 
 /// Where a slot's key or value of a head begins in the cache.
 TETRAD_DEVICE uint64_t cache_place(int64_t slot, uint32_t kv_head, uint32_t num_kv_heads,
@@ -174,102 +148,146 @@ TETRAD_DEVICE uint64_t cache_place(int64_t slot, uint32_t kv_head, uint32_t num_
          head_dim;
 }
 
-/// Elements d and d + 1 of a key after the rotation, or of a value, as they are kept.
-TETRAD_DEVICE uint32_t kept_key(const float* head, uint32_t d, const float* rotation,
-                                const QkNormRopeArgs& args) {
-  return floats_to_e4m3(divide(rotated(head, d, rotation, args.rotary_dim), args.k_scale),
-                        divide(rotated(head, d + 1, rotation, args.rotary_dim), args.k_scale));
-}
-TETRAD_DEVICE uint32_t kept_value(float first, float second, float v_scale) {
-  return floats_to_e4m3(divide(first, v_scale), divide(second, v_scale));
-}
-/// Elements d and d + 1 of a query, as attention wants them.
-TETRAD_DEVICE uint32_t query_halves(const float* head, uint32_t d, const float* rotation,
-                                    const QkNormRopeArgs& args) {
-  const float factor = args.q_factor * kE4m3Factor;
-  return floats_to_halves(rotated(head, d, rotation, args.rotary_dim) * factor,
-                          rotated(head, d + 1, rotation, args.rotary_dim) * factor);
-}
+enum class QkvPart : uint32_t { q, k, v };
 
-TETRAD_KERNEL(qk_squares, QkSquaresArgs, 256) {
+/// Four numbers of a token's q, k or v, one thread's. What they are made of that was there before
+/// is loaded first.
+struct QkvFour {
+  uint32_t at;  // in the token's row
+  uint32_t d;   // in their head
+  QkvPart part;
+  Words4 norms = {};
+  Words4 rotation[2] = {};  // cosines and sines in turn
+
+  TETRAD_DEVICE QkvFour(const QkNormRopeArgs& args, uint32_t first, uint32_t head_dim,
+                        uint32_t position)
+      : at(first), d(first % head_dim) {
+    part = at < args.q_size                  ? QkvPart::q
+           : at < args.q_size + args.kv_size ? QkvPart::k
+                                             : QkvPart::v;
+    if (part == QkvPart::v) return;
+    const float* norm = part == QkvPart::q ? args.q_norm + at : args.k_norm + (at - args.q_size);
+    norms = *reinterpret_cast<const Words4*>(norm);
+    if (d >= args.rotary_dim) return;
+    const float* pairs =
+        args.rotation + static_cast<uint64_t>(position) * args.rotary_dim + d % half(args) * 2;
+    rotation[0] = *reinterpret_cast<const Words4*>(pairs);
+    rotation[1] = *reinterpret_cast<const Words4*>(pairs + 4);
+  }
+
+  /// After norm and rotation, by all lanes of a warp: they have their heads' others. Of v as it is.
+  template <bool kAmongRanks>
+  TETRAD_DEVICE void turn(const Words4& numbers, const QkInverses<kAmongRanks>& inverse,
+                          const QkNormRopeArgs& args, float (&values)[4]) const {
+    const float factor = part == QkvPart::q ? inverse.q : inverse.k;
+    const bool is_first = d < half(args);
+    const bool rotates = part != QkvPart::v && d < args.rotary_dim;
+    const uint32_t lanes = half(args) / 4;
+    const uint32_t other = !rotates ? lane() : is_first ? lane() + lanes : lane() - lanes;
+    TETRAD_UNROLL
+    for (uint32_t j = 0; j < 4; ++j) {
+      values[j] = __builtin_bit_cast(float, numbers.word[j]);
+      if (part != QkvPart::v) values[j] = values[j] * factor * number(norms, j);
+    }
+    TETRAD_UNROLL
+    for (uint32_t j = 0; j < 4; ++j) {
+      const float theirs = shuffle(values[j], other);
+      if (!rotates) continue;
+      const float cosine = number(rotation[j / 2], j % 2 * 2);
+      const float sine = number(rotation[j / 2], j % 2 * 2 + 1);
+      values[j] =
+          is_first ? values[j] * cosine - theirs * sine : values[j] * cosine + theirs * sine;
+    }
+  }
+
+  /// As the cache keeps keys and values.
+  TETRAD_DEVICE uint32_t kept(const float (&values)[4], const QkNormRopeArgs& args) const {
+    const float scale = part == QkvPart::k ? args.k_scale : args.v_scale;
+    return floats_to_e4m3(divide(values[0], scale), divide(values[1], scale)) |
+           floats_to_e4m3(divide(values[2], scale), divide(values[3], scale)) << 16;
+  }
+  /// As attention wants queries.
+  TETRAD_DEVICE static Words2 as_query(const float (&values)[4], const QkNormRopeArgs& args) {
+    const float factor = args.q_factor * kE4m3Factor;
+    return {{floats_to_halves(values[0] * factor, values[1] * factor),
+             floats_to_halves(values[2] * factor, values[3] * factor)}};
+  }
+  /// Into the cache, if the token has a slot.
+  TETRAD_DEVICE void keep(uint32_t word, const QkNormRopeArgs& args, int64_t slot,
+                          uint32_t head_dim) const {
+    if (slot < 0) return;
+    const uint32_t of_part = at - args.q_size - (part == QkvPart::k ? 0 : args.kv_size);
+    uint8_t* cache = part == QkvPart::k ? args.k_cache : args.v_cache;
+    const uint64_t to =
+        cache_place(slot, of_part / head_dim, args.kv_size / head_dim, head_dim) + d;
+    *reinterpret_cast<uint32_t*>(cache + to) = word;
+  }
+
+ private:
+  TETRAD_DEVICE static uint32_t half(const QkNormRopeArgs& args) { return args.rotary_dim / 2; }
+  TETRAD_DEVICE static float number(const Words4& words, uint32_t i) {
+    return __builtin_bit_cast(float, words.word[i]);
+  }
+};
+
+TETRAD_KERNEL(qk_squares, QkSquaresArgs, 32) {
   wait_for_launches_before();
   let_next_launch_begin();
   const uint64_t token = block_x();
-  float* chunk_sums = reinterpret_cast<float*>(shared_memory());
-  QkNumbers<8> numbers;
-  numbers.load(args.qkv + token * (args.q_size + 2 * args.kv_size), args.q_size, args.kv_size);
-  numbers.add_squares(chunk_sums);
-  sync_block();
-  if (warp() != 0) return;
-  const QkSquares squares(chunk_sums, args.q_size, args.kv_size);
+  const uint32_t num_sums = (args.q_size + 2 * args.kv_size) / kSquareColumns;
+  const QkSquares squares(args.square_sums + token * num_sums, args.q_size, args.kv_size);
   if (lane() == 0) {
     args.squares[2 * token] = squares.sums[0];
     args.squares[2 * token + 1] = args.counts_k != 0 ? squares.sums[1] : 0;
   }
 }
 
-template <bool kAmongRanks>
-TETRAD_DEVICE void norm_and_rotate(const QkNormRopeArgs& args) {
-  float* values = reinterpret_cast<float*>(shared_memory());  // q, then k, normed
-  float* chunk_sums = values + args.q_size + args.kv_size;
-  const uint32_t size = args.q_size + args.kv_size;
-  using Numbers = QkNumbers<kRopeWarps>;
-  Words4 norms[Numbers::kLoads];
-  TETRAD_UNROLL
-  for (uint32_t i = 0; i < Numbers::kLoads; ++i) {
-    const uint32_t at = Numbers::place(i, args.q_size, args.kv_size);
-    if (at >= size) break;
-    norms[i] = at < args.q_size
-                   ? *reinterpret_cast<const Words4*>(args.q_norm + at)
-                   : *reinterpret_cast<const Words4*>(args.k_norm + (at - args.q_size));
-  }
+TETRAD_KERNEL(square_sums, SquareSumsArgs, 256) {
   wait_for_launches_before();
   let_next_launch_begin();
-  const uint32_t token = block_x();
-  const uint64_t row = static_cast<uint64_t>(token) * (args.q_size + 2 * args.kv_size);
-  const float* from = args.qkv + row;
-  const int64_t slot = args.slot_mapping[token];
-  const float* rotation =
-      args.rotation + static_cast<uint64_t>(args.positions[token]) * args.rotary_dim;
-
-  Numbers numbers;
-  numbers.load(from, args.q_size, args.kv_size);
-  if constexpr (!kAmongRanks) {
-    numbers.add_squares(chunk_sums);
-    sync_block();
-  }
-  const QkInverses<kAmongRanks> inverse(chunk_sums, args, token);
-  TETRAD_UNROLL
-  for (uint32_t i = 0; i < Numbers::kLoads; ++i) {
-    const uint32_t at = Numbers::place(i, args.q_size, args.kv_size);
-    if (at >= size) break;
-    *reinterpret_cast<Words4*>(values + at) =
-        normed_four(numbers.words[i], at < args.q_size ? inverse.q : inverse.k, norms[i]);
-  }
-  sync_block();
-
-  for (uint32_t i = thread_index() * 2; i < args.q_size; i += kRopeThreads * 2) {
-    const uint32_t d = i % args.head_dim;
-    *reinterpret_cast<uint32_t*>(args.q + static_cast<uint64_t>(token) * args.q_size + i) =
-        query_halves(values + i - d, d, rotation, args);
-  }
-  if (slot < 0) return;
-  const uint32_t num_heads = args.kv_size / args.head_dim;
-  for (uint32_t i = thread_index() * 2; i < args.kv_size; i += kRopeThreads * 2) {
-    const uint32_t d = i % args.head_dim;
-    const uint64_t at = cache_place(slot, i / args.head_dim, num_heads, args.head_dim) + d;
-    *reinterpret_cast<uint16_t*>(args.k_cache + at) =
-        static_cast<uint16_t>(kept_key(values + args.q_size + i - d, d, rotation, args));
-    const float* v = from + args.q_size + args.kv_size + i;
-    *reinterpret_cast<uint16_t*>(args.v_cache + at) =
-        static_cast<uint16_t>(kept_value(v[0], v[1], args.v_scale));
+  const uint64_t token = block_x();
+  const uint32_t num_fours = args.cols / 4;
+  for (uint32_t first = warp() * 32; first < num_fours; first += 256) {
+    const uint32_t four = first + lane();
+    Words4 numbers = {};
+    if (four < num_fours)
+      numbers = *reinterpret_cast<const Words4*>(args.x + token * args.cols + 4 * four);
+    const float sum = square_sum_of_4_lanes(numbers);
+    if (four < num_fours && four % 4 == 0)
+      args.sums[token * (args.cols / kSquareColumns) + four / 4] = sum;
   }
 }
 
-TETRAD_KERNEL(qk_norm_rope, QkNormRopeArgs, 1024) {
+template <bool kAmongRanks>
+TETRAD_DEVICE void norm_and_rotate(const QkNormRopeArgs& args) {
+  wait_for_launches_before();
+  let_next_launch_begin();
+  const uint64_t token = block_x();
+  const uint32_t width = args.q_size + 2 * args.kv_size;
+  const float* row = args.qkv + token * width;
+  const int64_t slot = args.slot_mapping[token];
+  const auto position = static_cast<uint32_t>(args.positions[token]);
+  const QkInverses<kAmongRanks> inverse(args, token);
+  for (uint32_t first = warp() * 128; first < width; first += kRopeThreads * 4) {
+    // Lanes beyond the end, of a warp's last heads, take the last numbers once more.
+    const uint32_t wanted = first + lane() * 4;
+    const bool is_there = wanted < width;
+    const QkvFour four(args, is_there ? wanted : width - 4, args.head_dim, position);
+    float values[4];
+    four.turn(*reinterpret_cast<const Words4*>(row + four.at), inverse, args, values);
+    if (!is_there) continue;
+    if (four.part == QkvPart::q)
+      *reinterpret_cast<Words2*>(args.q + token * args.q_size + four.at) =
+          QkvFour::as_query(values, args);
+    else
+      four.keep(four.kept(values, args), args, slot, args.head_dim);
+  }
+}
+
+TETRAD_KERNEL(qk_norm_rope, QkNormRopeArgs, 512) {
   norm_and_rotate<false>(args);
 }
-TETRAD_KERNEL(qk_norm_rope_of_rank, QkNormRopeArgs, 1024) {
+TETRAD_KERNEL(qk_norm_rope_of_rank, QkNormRopeArgs, 512) {
   norm_and_rotate<true>(args);
 }
 

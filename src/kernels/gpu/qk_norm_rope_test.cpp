@@ -23,7 +23,7 @@ struct RopeShape {
   uint32_t head_dim, rotary_dim, num_heads, num_kv_heads;
 };
 constexpr RopeShape kRopeShapes[] = {{128, 64, 6, 1},
-                                     {128, 64, 48, 8},  // MiniMax-M2: two loads a thread
+                                     {128, 64, 48, 8},  // MiniMax-M2
                                      {64, 64, 4, 2},
                                      {64, 32, 2, 2}};
 
@@ -128,7 +128,12 @@ class QkNormRopeTest : public testing::TestWithParam<testing_gpu::EmulationKind>
     Emulation gpu(GetParam(), order);
     const auto tokens = static_cast<uint32_t>(c.positions.size());
     const std::vector<uint8_t> cache(c.cache_bytes(), kUntouched);
-    const QkNormRopeArgs args{.qkv = gpu.copy(c.qkv),
+    const SquareSumsArgs squares{.x = gpu.copy(c.qkv),
+                                 .cols = c.width(),
+                                 .sums = gpu.zeros<float>(c.qkv.size() / kSquareColumns)};
+    gpu.kernels().square_sums(squares, tokens);
+    const QkNormRopeArgs args{.qkv = squares.x,
+                              .square_sums = squares.sums,
                               .q_norm = gpu.copy(c.q_norm),
                               .k_norm = gpu.copy(c.k_norm),
                               .eps = RopeCase::kEps,
