@@ -27,7 +27,7 @@ inline constexpr uint32_t kAttendWarps = 8;
 inline constexpr uint32_t kGroupKeys = kSplitKeys * kAttendWarps;
 inline constexpr uint32_t kMaxGroup = 8;  // query heads of a KV head
 /// Of launches whose sequences have more groups, a launch of its own merges them (merge_groups.h).
-inline constexpr uint32_t kGroupsOfLastBlock = 8;
+inline constexpr uint32_t kGroupsOfLastBlock = 16;
 /// Into how many parts decode cuts a head's dimensions to merge splits: gfx12 has 64 KiB of shared
 /// memory for a block.
 template <class F>

@@ -96,12 +96,13 @@ struct GroupMerge {
       largest = larger(largest, maxima[w * kTokens + thread_index() % kTokens]);
     return largest;
   }
-  /// What was asked for, into shared memory; a sync_block() must follow. `largest`: of the thread's
-  /// column.
-  TETRAD_DEVICE void put(float largest) {
+  /// What was asked for, into shared memory, with no weight beyond the last group; a sync_block()
+  /// must follow. `largest`: of the thread's column.
+  TETRAD_DEVICE void put(uint32_t first, float largest) {
     TETRAD_UNROLL
     for (uint32_t i = 0; i < kEndLoads; ++i) {
-      const float factor = exact_power(largest_of[i] - largest);
+      const bool is_there = first + (i * kMergeThreads + thread_index()) / kTokens < num_groups;
+      const float factor = is_there ? exact_power(largest_of[i] - largest) : 0;
       *reinterpret_cast<Words2*>(ends + (i * kMergeThreads + thread_index()) * 2) = {
           {__builtin_bit_cast(uint32_t, factor), denominators[i]}};
     }
@@ -115,8 +116,10 @@ struct GroupMerge {
 template <uint32_t kHeadDim>
 TETRAD_DEVICE void merge_groups(const AttentionArgs& args) {
   using Merge = GroupMerge<kHeadDim>;
-  wait_for_launches_before();
+  // The next launch may ask for its weights while attention goes on: what it reads of others before
+  // it waits, attention's launch has waited for.
   let_next_launch_begin();
+  wait_for_launches_before();
   const auto sequence = static_cast<uint32_t>(args.sequences[block_z()]);
   const uint32_t num_keys = static_cast<uint32_t>(args.context_len[sequence]) + 1;
   const uint32_t num_groups = tiles_for(num_keys, kGroupKeys);
@@ -132,21 +135,33 @@ TETRAD_DEVICE void merge_groups(const AttentionArgs& args) {
   const uint32_t at = thread_index() % Fragment::kD;
   const bool has_number = thread_index() < Merge::kTileFloats;
   const uint32_t column = has_number ? Fragment::d_token(of_lane, at) : 0;
+  // Each load alone would be waited for.
+  constexpr uint32_t kAtOnce = 8;
+  static_assert(Merge::kRound % kAtOnce == 0);
   float total = 0;
   float denominator = 0;
   for (uint32_t first = 0; first < num_groups; first += Merge::kRound) {
-    merge.put(largest);
+    merge.put(first, largest);
     sync_block();
     if (first + Merge::kRound < num_groups) merge.ask(first + Merge::kRound);
     const uint32_t left = num_groups - first;
     const uint32_t count = left < Merge::kRound ? left : Merge::kRound;
-    for (uint32_t g = 0; g < count && has_number; ++g) {
-      const Words2 end =
-          *reinterpret_cast<const Words2*>(merge.ends + (g * Merge::kTokens + column) * 2);
-      const float factor = __builtin_bit_cast(float, end.word[0]);
-      total =
-          fused_multiply_add(merge.sums[g * Merge::kTileFloats + thread_index()], factor, total);
-      denominator = fused_multiply_add(__builtin_bit_cast(float, end.word[1]), factor, denominator);
+    for (uint32_t g = 0; g < count && has_number; g += kAtOnce) {
+      float sums[kAtOnce];
+      float ends[kAtOnce][2];
+      TETRAD_UNROLL
+      for (uint32_t i = 0; i < kAtOnce; ++i) {
+        const Words2 end =
+            *reinterpret_cast<const Words2*>(merge.ends + ((g + i) * Merge::kTokens + column) * 2);
+        ends[i][0] = __builtin_bit_cast(float, end.word[0]);
+        ends[i][1] = __builtin_bit_cast(float, end.word[1]);
+        sums[i] = merge.sums[(g + i) * Merge::kTileFloats + thread_index()];
+      }
+      TETRAD_UNROLL
+      for (uint32_t i = 0; i < kAtOnce; ++i) {
+        total = fused_multiply_add(sums[i], ends[i][0], total);
+        denominator = fused_multiply_add(ends[i][1], ends[i][0], denominator);
+      }
     }
     sync_block();
   }
