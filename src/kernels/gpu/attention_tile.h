@@ -67,6 +67,11 @@ struct AttentionArgs {
   uint32_t num_items = 0;
 };
 
+/// What attend_decode leaves of sequences with more groups than its last block takes.
+struct MergeGroupsArgs {
+  AttentionArgs attention;  // of the launch of attend_decode
+};
+
 /// Floats of what is left of one split or group: every lane's sums, then of each token the maximum
 /// and the denominator.
 template <class F>

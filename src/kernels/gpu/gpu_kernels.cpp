@@ -215,7 +215,7 @@ void GpuKernels::attend_decode(const DecodeAttentionArgs& args, uint32_t head_di
           .grid_z = num_sequences,
           .threads = kMergeThreads,
           .shared_bytes = by_fragment([]<class F>() { return merge_groups_shared_bytes<F>(); })},
-         args.attention, head_dim, AttentionWork{});
+         MergeGroupsArgs{args.attention}, head_dim, work);
 }
 
 uint32_t GpuKernels::prefill_columns() const {

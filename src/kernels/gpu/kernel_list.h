@@ -33,8 +33,8 @@
   X(attend_decode_128, DecodeAttentionArgs)             \
   X(attend_decode_64_of_rank, DecodeAttentionArgs)      \
   X(attend_decode_128_of_rank, DecodeAttentionArgs)     \
-  X(merge_groups_64, AttentionArgs)                     \
-  X(merge_groups_128, AttentionArgs)                    \
+  X(merge_groups_64, MergeGroupsArgs)                   \
+  X(merge_groups_128, MergeGroupsArgs)                  \
   X(attend_prefill_64, AttentionArgs)                   \
   X(attend_prefill_128, AttentionArgs)                  \
   X(route, RouteArgs)                                   \

@@ -59,6 +59,11 @@ LaunchCost launch_cost(const DecodeAttentionArgs& args, uint32_t head_dim,
   return launch_cost(args.attention, head_dim, work);
 }
 
+LaunchCost launch_cost(const MergeGroupsArgs& args, uint32_t head_dim, const AttentionWork& work) {
+  const AttentionArgs& of = args.attention;
+  return {.bytes = kFloatBytes * of.num_kv_heads * of.group * head_dim * work.keys / kGroupKeys};
+}
+
 LaunchCost launch_cost(const RouteArgs& args) {
   const double router = static_cast<double>(args.choice.num_experts) * args.hidden_size;
   const double num_tokens = args.choice.num_tokens;

@@ -33,6 +33,7 @@ LaunchCost launch_cost(const QkSquaresArgs& args, uint32_t num_tokens);
 LaunchCost launch_cost(const AttentionArgs& args, uint32_t head_dim, const AttentionWork& work);
 LaunchCost launch_cost(const DecodeAttentionArgs& args, uint32_t head_dim,
                        const AttentionWork& work);
+LaunchCost launch_cost(const MergeGroupsArgs& args, uint32_t head_dim, const AttentionWork& work);
 LaunchCost launch_cost(const RouteArgs& args);
 /// Of route_norm or of route_many.
 LaunchCost launch_cost(const RouteManyArgs& args, bool is_norm);

@@ -114,7 +114,8 @@ struct GroupMerge {
 };
 
 template <uint32_t kHeadDim>
-TETRAD_DEVICE void merge_groups(const AttentionArgs& args) {
+TETRAD_DEVICE void merge_groups(const MergeGroupsArgs& all) {
+  const AttentionArgs& args = all.attention;
   using Merge = GroupMerge<kHeadDim>;
   // The next launch may ask for its weights while attention goes on: what it reads of others before
   // it waits, attention's launch has waited for.
@@ -172,10 +173,10 @@ TETRAD_DEVICE void merge_groups(const AttentionArgs& args) {
                   divide(total, denominator) * (args.v_scale * kE4m3Factor));
 }
 
-TETRAD_KERNEL(merge_groups_64, AttentionArgs, 256) {
+TETRAD_KERNEL(merge_groups_64, MergeGroupsArgs, 256) {
   merge_groups<64>(args);
 }
-TETRAD_KERNEL(merge_groups_128, AttentionArgs, 256) {
+TETRAD_KERNEL(merge_groups_128, MergeGroupsArgs, 256) {
   merge_groups<128>(args);
 }
 
