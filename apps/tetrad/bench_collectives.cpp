@@ -14,6 +14,7 @@
 #include "number_flag.h"
 #include "parallel/forked_ranks.h"
 #include "quant/pretty_json.h"
+#include "rank_flags.h"
 #include "verbs.h"
 
 namespace tetrad {
@@ -176,11 +177,7 @@ void add_bench_collectives(CLI::App& bench, int& exit_status) {
   verb->add_option("--ranks-as", flags->ranks_as, "processes, or threads of one process")
       ->check(CLI::IsMember({"processes", "threads"}))
       ->capture_default_str();
-  verb->add_option("--transport", flags->transport,
-                   "peer: each other's memory; host: the machine's; nccl: NCCL or RCCL; auto: the "
-                   "first of these that works")
-      ->check(CLI::IsMember({"auto", "peer", "host", "nccl"}))
-      ->capture_default_str();
+  add_transport_flag(*verb, flags->transport);
   verb->add_option("--one-shot-bytes", flags->one_shot_bytes,
                    "up to which each rank tells all values to all; above, each adds up a share")
       ->transform(as_byte_size());

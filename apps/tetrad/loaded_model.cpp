@@ -201,6 +201,7 @@ Result<void> load_on_cpu(const ModelFlags& flags, LoadedModel& loaded) {
 Result<void> load_on_gpu(const ModelFlags& flags, LoadedModel& loaded) {
   // What is wrong with the flags or the machine is said before a long way through the weights.
   TETRAD_TRY(check_gpu_flags(flags));
+  if (flags.session != nullptr) return load_by_ranks(flags, *flags.session, loaded);
   TETRAD_ASSIGN(const MiniMaxM2Weights weights, MiniMaxM2Weights::load(*loaded.checkpoint));
   TETRAD_ASSIGN(loaded.kv_cache, kv_cache_format(flags, weights.kv_scales));
   TETRAD_ASSIGN(auto device, open_gpu_device(flags.device));

@@ -6,18 +6,33 @@
 
 namespace tetrad {
 
-void add_rank_flags(CLI::App& verb, RankFlags& flags) {
-  verb.add_option("--tensor-parallel-size,--tp", flags.tensor_parallel_size,
-                  "ranks that share the model, with --device cpu: threads of this process, or the "
-                  "processes that mpirun started, as many")
+void add_transport_flag(CLI::App& verb, std::string& transport) {
+  verb.add_option("--transport", transport,
+                  "what carries messages between GPUs. peer: each other's memory; host: the "
+                  "machine's; nccl: NCCL or RCCL; auto: the first of these that works")
+      ->check(CLI::IsMember({"auto", "peer", "host", "nccl"}))
+      ->capture_default_str();
+}
+
+void add_layout_flags(CLI::App& verb, RankFlags& flags, const std::string& what_ranks_are) {
+  verb.add_option("--tensor-parallel-size,--tp", flags.tensor_parallel_size, what_ranks_are)
       ->transform(as_whole_number({.from = 1, .to = 4096}))
       ->capture_default_str();
   verb.add_flag("--enable-expert-parallel,!--no-enable-expert-parallel",
                 flags.enable_expert_parallel,
                 "experts go to the ranks whole instead of each being cut");
-  verb.add_option("--rank-timeout", flags.timeout_seconds,
-                  "seconds after which a process is given up that has died, stopped or left the "
-                  "network; all others have ended by then. Longer than a rank computes one layer")
+  add_transport_flag(verb, flags.transport);
+}
+
+void add_rank_flags(CLI::App& verb, RankFlags& flags) {
+  add_layout_flags(verb, flags,
+                   "ranks that share the model: threads of this process, or the processes that "
+                   "mpirun started, as many. With --device gpu each has a GPU, from the first on");
+  verb.add_option(
+          "--rank-timeout", flags.timeout_seconds,
+          "seconds after which a process is given up that has died, stopped or left the "
+          "network; all others have ended by then. Longer than a rank computes one layer, on "
+          "GPUs one step")
       ->transform(as_number({.from = 1, .to = 3600}))
       ->capture_default_str();
 }

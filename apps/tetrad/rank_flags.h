@@ -5,6 +5,7 @@
 #include <CLI/CLI.hpp>
 #include <chrono>
 #include <cstdint>
+#include <string>
 
 #include "plan/sharding.h"
 
@@ -14,6 +15,7 @@ struct RankFlags {
   int64_t tensor_parallel_size = 1;
   bool enable_expert_parallel = false;
   double timeout_seconds = 5;
+  std::string transport = "auto";  // between GPUs
 
   bool are_many() const { return tensor_parallel_size > 1; }
   plan::Layout layout() const {
@@ -21,8 +23,12 @@ struct RankFlags {
   }
 };
 
-/// --tensor-parallel-size, --enable-expert-parallel, --rank-timeout.
+/// --tensor-parallel-size, --enable-expert-parallel, --transport, --rank-timeout.
 void add_rank_flags(CLI::App& verb, RankFlags& flags);
+/// The first three, for ranks that are threads in any case.
+void add_layout_flags(CLI::App& verb, RankFlags& flags, const std::string& what_ranks_are);
+/// --transport alone: collectives::parse_transport takes all that it lets pass.
+void add_transport_flag(CLI::App& verb, std::string& transport);
 
 /// What --rank-timeout is made of: whoever falls silent right behind a heartbeat is missed at the
 /// next one, waited for until the deadline, and the process has ended after the grace.
@@ -36,6 +42,9 @@ struct RankTimes {
 
 /// Until all ranks have loaded their share.
 inline constexpr std::chrono::minutes kLoadDeadline{30};
+/// Between the GPUs of ranks that are threads, within a step; emulated ones take their time.
+inline constexpr std::chrono::seconds kGpuDeadline{30};
+inline constexpr std::chrono::minutes kEmulatedGpuDeadline{10};
 /// Of ranks that are threads: they do not vanish, and a process that was stopped for a while may
 /// go on.
 inline constexpr std::chrono::hours kThreadsDeadline{24};

@@ -20,7 +20,8 @@ namespace tetrad {
 RankSession::RankSession(const RankFlags& flags)
     : flags_(flags), times_(flags.timeout_seconds), loss_(times_.grace) {}
 
-Result<std::unique_ptr<RankSession>> RankSession::open(const RankFlags& flags, bool by_mpi) {
+Result<std::unique_ptr<RankSession>> RankSession::open(const RankFlags& flags, bool by_mpi,
+                                                       bool on_gpus) {
   std::unique_ptr<RankSession> session(new RankSession(flags));
   TETRAD_ASSIGN(session->secret_, parallel::secret_of_environment());
   if (!by_mpi) return session;
@@ -35,10 +36,16 @@ Result<std::unique_ptr<RankSession>> RankSession::open(const RankFlags& flags, b
   }
   TETRAD_ASSIGN(session->neighbours_, parallel::find_neighbours(ranks));
   session->watch_ = std::make_unique<parallel::ProcessWatch>(
-      session->neighbours_.others, [&ranks, size = ranks.size()](int rank) {
-        ranks.give_up(fmt::format("the process of rank {} of {} has ended", rank, size));
-      });
+      session->neighbours_.others,
+      [of = session.get(), on_gpus](int rank) { of->noticed_end(rank, on_gpus); });
   return session;
+}
+
+void RankSession::noticed_end(int rank, bool on_gpus) {
+  std::string reason =
+      fmt::format("the process of rank {} of {} has ended", rank, processes_->size());
+  processes_->give_up(reason);
+  if (on_gpus) loss_.lost({ErrorCode::io, std::move(reason), ""});
 }
 
 /// The others end together with this one, and what is watched is no loss any more. MPI's own end
@@ -50,19 +57,40 @@ RankSession::~RankSession() {
   processes_.reset();
 }
 
-void RankSession::describe(std::string_view communicator, int threads_of_a_rank) {
-  const std::string_view collectives =
-      processes_ == nullptr ? "through shared memory, added in the order of the ranks"
-                            : "messages between two ranks each, added in the order of the ranks";
+void RankSession::describe(std::string_view communicator, std::string_view collectives,
+                           const json::object& more) {
   description_ = {{"tensor_parallel_size", flags_.tensor_parallel_size},
                   {"expert_parallel", flags_.enable_expert_parallel},
                   {"communicator", communicator},
                   {"collectives", collectives},
-                  {"threads_of_rank_0", threads_of_a_rank},
                   {"rank_timeout", flags_.timeout_seconds}};
-  log::info("{} ranks, {}, experts {}; {} threads each; sums {}", flags_.tensor_parallel_size,
-            communicator, flags_.enable_expert_parallel ? "dealt out whole" : "cut",
-            threads_of_a_rank, collectives);
+  for (const auto& [key, value] : more)
+    description_[key] = value;
+  log::info("{} ranks, {}, experts {}; sums {}", flags_.tensor_parallel_size, communicator,
+            flags_.enable_expert_parallel ? "dealt out whole" : "cut", collectives);
+}
+
+void RankSession::describe(std::string_view communicator, int threads_of_a_rank) {
+  describe(communicator,
+           processes_ == nullptr ? "through shared memory, added in the order of the ranks"
+                                 : "messages between two ranks each, added in the order of the "
+                                   "ranks",
+           {{"threads_of_rank_0", threads_of_a_rank}});
+  log::info("{} threads on rank 0", threads_of_a_rank);
+}
+
+void RankSession::describe_gpus(std::string_view communicator, std::string_view device,
+                                const GpuRankGroup& group) {
+  json::object more = {{"device_of_rank_0", device}, {"transport", group.transport()}};
+  if (!group.transport_reason().empty()) {
+    more["not_over_others"] = group.transport_reason();
+    log::info("between the GPUs not over others: {}", group.transport_reason());
+  }
+  describe(communicator,
+           fmt::format("over {} between the GPUs, added in {}", group.transport(),
+                       group.adds_in_rank_order() ? "the order of the ranks"
+                                                  : "an order that is the library's"),
+           more);
 }
 
 namespace {
@@ -81,10 +109,9 @@ int run_follower(const ModelFlags& flags, RankSession& session) {
 Result<void> check_ranks(const ModelFlags& flags, const std::optional<ProcessWorld>& world) {
   TETRAD_ASSIGN(const auto pods, pod_group(variable_of_process));
   TETRAD_TRY(check_world(flags.ranks.tensor_parallel_size, world, pods, parallel::has_mpi()));
-  if (!flags.ranks.are_many() || !is_gpu(flags.device)) return {};
-  return fail_param("--tensor-parallel-size",
-                    "--tensor-parallel-size {}: ranks compute on --device cpu alone, not on {}",
-                    flags.ranks.tensor_parallel_size, flags.device);
+  if (flags.ranks.transport == "auto" || is_gpu(flags.device)) return {};
+  return fail_param("--transport", "--transport {} is for ranks on GPUs, and this is --device {}",
+                    flags.ranks.transport, flags.device);
 }
 
 }  // namespace
@@ -100,9 +127,11 @@ int run_with_ranks(ModelFlags& flags, const std::function<int()>& lead) {
   if (!flags.ranks.are_many()) {
     if (flags.ranks.enable_expert_parallel)
       log::info("--enable-expert-parallel does nothing: one rank has all experts");
+    if (flags.ranks.transport != "auto")
+      log::info("--transport does nothing: one rank has nobody to tell");
     return lead();
   }
-  auto session = RankSession::open(flags.ranks, world.has_value());
+  auto session = RankSession::open(flags.ranks, world.has_value(), is_gpu(flags.device));
   if (!session) return report(session.error());
   flags.session = std::move(*session);
   const bool is_follower = flags.session->is_follower();

@@ -11,7 +11,7 @@
 
 #include "base/error.h"
 #include "base/json.h"
-#include "model/cpu_model.h"
+#include "model/gpu_rank_group.h"
 #include "parallel/communicator.h"
 #include "parallel/neighbours.h"
 #include "rank_flags.h"
@@ -25,7 +25,9 @@ class RankSession {
  public:
   /// For flags that check_world() let pass; joins the others where ranks are processes. Errors:
   /// what MPI says; ranks that do not come.
-  static Result<std::unique_ptr<RankSession>> open(const RankFlags& flags, bool by_mpi);
+  /// on_gpus: a process that ends is this one's end, too, which may wait for it on a device.
+  static Result<std::unique_ptr<RankSession>> open(const RankFlags& flags, bool by_mpi,
+                                                   bool on_gpus);
   /// Everything that uses the communicator must have gone.
   ~RankSession();
   RankSession(const RankSession&) = delete;
@@ -43,11 +45,17 @@ class RankSession {
 
   /// Said by rank 0 when all have loaded; for the log and /version.
   void describe(std::string_view communicator, int threads_of_a_rank);
+  void describe_gpus(std::string_view communicator, std::string_view device,
+                     const GpuRankGroup& group);
   /// Nothing before describe().
   const json::object& description() const { return description_; }
 
  private:
   explicit RankSession(const RankFlags& flags);
+  /// Of a process on this machine that has ended.
+  void noticed_end(int rank, bool on_gpus);
+  void describe(std::string_view communicator, std::string_view collectives,
+                const json::object& more);
 
   RankFlags flags_;
   RankTimes times_;

@@ -1,10 +1,8 @@
 #include "model/following_model.h"
 
 #include <cstring>
-#include <optional>
 #include <utility>
 
-#include "model/rank_logits.h"
 #include "model/rank_protocol.h"
 #include "model/rank_step.h"
 
@@ -13,12 +11,9 @@ namespace {
 
 class Follower {
  public:
-  Follower(CpuModel& model, std::shared_ptr<parallel::Communicator> ranks,
+  Follower(RankModel& model, std::shared_ptr<parallel::Communicator> ranks,
            const parallel::MessageKey& key)
-      : model_(model),
-        ranks_(*ranks),
-        messages_(std::move(ranks), key),
-        logits_(model.model().ranks(), ranks_, model.config().vocab_size) {}
+      : model_(model), messages_(std::move(ranks), key) {}
 
   Result<void> run() {
     while (true) {
@@ -46,28 +41,30 @@ class Follower {
 
  private:
   Result<void> start(std::span<const std::byte> payload) {
+    const ModelConfig& config = model_.device_model().config();
     TETRAD_ASSIGN(const RankStart start,
-                  RankStart::decode(payload, model_.config().max_position_embeddings));
-    cache_.reset();
-    TETRAD_ASSIGN(Result<KvCache> made,
-                  make_agreed_cache(model_, ranks_, start.limits, start.memory));
+                  RankStart::decode(payload, config.max_position_embeddings));
+    logits_ = {};
+    steps_.reset();
+    TETRAD_ASSIGN(Result<StartedRank> made, model_.start(start.limits, start.memory));
     // Rank 0 has the same error, and its caller may ask for something else.
     if (!made) return {};
-    cache_ = std::move(*made);
-    limits_ = {.vocab_size = model_.config().vocab_size,
+    steps_ = std::move(made->steps);
+    limits_ = {.vocab_size = config.vocab_size,
                .max_model_len = start.limits.max_model_len,
                .max_num_seqs = start.limits.max_num_seqs,
                .max_num_batched_tokens = start.limits.max_num_batched_tokens,
-               .num_kv_blocks = cache_->num_blocks()};
+               .num_kv_blocks = made->num_kv_blocks};
     messages_.set_max_payload_bytes(limits_.max_bytes());
     return {};
   }
 
   Result<void> step(std::span<const std::byte> payload) {
-    if (!cache_) return fail(ErrorCode::corrupt_data, "rank 0 sends a step before a start");
+    if (!steps_) return fail(ErrorCode::corrupt_data, "rank 0 sends a step before a start");
     TETRAD_TRY(step_.decode(payload, limits_));
-    TETRAD_ASSIGN(const Activations part, model_.model().forward_part(step_.batch(), *cache_));
-    return logits_.exchange(part, step_.uses());
+    TETRAD_TRY(steps_->start(step_.batch(), step_.uses()));
+    TETRAD_ASSIGN(logits_, steps_->finish());
+    return {};
   }
 
   Result<void> bring_row(std::span<const std::byte> payload) {
@@ -75,21 +72,23 @@ class Follower {
     if (payload.size() != sizeof row)
       return fail(ErrorCode::corrupt_data, "a row is asked for in {} bytes", payload.size());
     std::memcpy(&row, payload.data(), sizeof row);
-    return logits_.gather_row(row);
+    if (row < 0 || row >= logits_.num_rows() || steps_->has_row(row))
+      return fail(ErrorCode::corrupt_data, "row {} of {} is asked for", row, logits_.num_rows());
+    TETRAD_TRY(logits_.row(row));
+    return {};
   }
 
-  CpuModel& model_;
-  parallel::Communicator& ranks_;
+  RankModel& model_;
   parallel::RankMessages messages_;
-  RankLogits logits_;
   RankStepLimits limits_;
-  std::optional<KvCache> cache_;
+  std::unique_ptr<RankSteps> steps_;
   RankStep step_;
+  StepLogits logits_;  // of the last step
 };
 
 }  // namespace
 
-Result<void> follow_rank_0(CpuModel& model, std::shared_ptr<parallel::Communicator> ranks,
+Result<void> follow_rank_0(RankModel& model, std::shared_ptr<parallel::Communicator> ranks,
                            const parallel::MessageKey& key) {
   return Follower(model, std::move(ranks), key).run();
 }

@@ -6,6 +6,10 @@
 #include <cmath>
 #include <utility>
 
+#include "collectives/agreement.h"
+#include "model/rank_weights.h"
+#include "plan/rank_share.h"
+
 namespace tetrad {
 namespace {
 
@@ -46,33 +50,67 @@ class GpuDeviceModel::Steps final : public StepModel {
   GpuDeviceModel& owner_;
 };
 
-Result<std::unique_ptr<GpuDeviceModel>> GpuDeviceModel::load(
-    const ModelConfig& config, const MiniMaxM2Weights& weights, std::vector<KvScales> kv_scales,
-    std::unique_ptr<gpu::Device> device, gpu::GpuKernels kernels, const LoadProgress& progress) {
-  TETRAD_TRY(GpuModel::check_config(config));
-  TETRAD_ASSIGN(const gpu::DeviceInfo info, device->info());
-  const int64_t weight_bytes = weights.total_bytes();
-  if (weight_bytes > info.free_bytes) {
-    return fail(ErrorCode::resource_exhausted,
-                "the weights take {:.1f} GiB, and {} has {:.1f} GiB free of {:.1f}; use a GPU with "
-                "more memory, or --device cpu",
-                gib_of(weight_bytes), info.name, gib_of(info.free_bytes), gib_of(info.total_bytes));
-  }
-  auto memory = std::make_unique<GpuMemory>(*device);
-  TETRAD_ASSIGN(GpuWeights on_gpu, load_gpu_weights(config, weights, kernels, *memory, progress));
-  // Buffers come with the first start().
-  TETRAD_ASSIGN(auto model, GpuModel::create(config, std::move(device), kernels, std::move(memory),
-                                             std::move(on_gpu), kv_scales, kNoSteps));
-  return std::unique_ptr<GpuDeviceModel>(new GpuDeviceModel(std::move(model), info, weight_bytes));
+namespace {
+
+/// "the weights", or a rank's.
+std::string name_of_weights(const plan::RankShare& share) {
+  const int64_t ranks = share.layout.tensor_parallel;
+  if (ranks == 1) return "the weights take";
+  return fmt::format("the weights of rank {} of {} take", share.rank, ranks);
 }
 
-GpuDeviceModel::GpuDeviceModel(std::unique_ptr<GpuModel> model, const gpu::DeviceInfo& info,
-                               int64_t weight_bytes)
-    : model_(std::move(model)),
+Result<GpuWeights> put_on_gpu(const WeightShare& cut, const plan::RankShare& share,
+                              const gpu::DeviceInfo& info, gpu::GpuKernels& kernels,
+                              GpuMemory& memory, const LoadProgress& progress) {
+  const int64_t weight_bytes = cut.total_bytes();
+  if (weight_bytes > info.free_bytes) {
+    const bool is_alone = share.layout.tensor_parallel == 1;
+    return fail(ErrorCode::resource_exhausted,
+                "{} {:.1f} GiB, and {} has {:.1f} GiB free of {:.1f}; use {} with more memory, "
+                "more of them (--tensor-parallel-size), or --device cpu",
+                name_of_weights(share), gib_of(weight_bytes), info.name, gib_of(info.free_bytes),
+                gib_of(info.total_bytes), is_alone ? "a GPU" : "GPUs");
+  }
+  return load_gpu_weights(cut, kernels, memory, progress);
+}
+
+}  // namespace
+
+Result<std::unique_ptr<GpuDeviceModel>> GpuDeviceModel::load(
+    const ModelConfig& config, const MiniMaxM2Weights& weights, std::vector<KvScales> kv_scales,
+    std::unique_ptr<gpu::Device> device, gpu::GpuKernels kernels, const LoadProgress& progress,
+    const GpuRanks* ranks, const DoneReading& done_reading) {
+  const plan::RankShare share = ranks == nullptr
+                                    ? plan::rank_share(config, {}, 0)
+                                    : plan::rank_share(config, ranks->layout, ranks->ranks->rank());
+  TETRAD_TRY(GpuModel::check_config(GpuRankGroup::local_config(config, share)));
+  TETRAD_ASSIGN(const gpu::DeviceInfo info, device->info());
+  const WeightShare cut(weights, config, share, done_reading);
+  auto memory = std::make_unique<GpuMemory>(*device);
+  auto on_gpu = put_on_gpu(cut, share, info, kernels, *memory, progress);
+  if (ranks != nullptr) {
+    // None waits for one that will not come.
+    const Result<void> mine = on_gpu ? Result<void>() : tl::unexpected(on_gpu.error());
+    TETRAD_TRY(collectives::agree(*ranks->ranks, mine));
+  }
+  if (!on_gpu) return tl::unexpected(std::move(on_gpu.error()));
+  // Buffers come with the first start().
+  TETRAD_ASSIGN(auto model, GpuModel::create(config, std::move(device), kernels, std::move(memory),
+                                             std::move(*on_gpu), kv_scales, kNoSteps, ranks));
+  return std::unique_ptr<GpuDeviceModel>(new GpuDeviceModel(
+      config, std::move(model), info, cut.total_bytes(), ranks == nullptr ? 1 : ranks->ranks_here));
+}
+
+GpuDeviceModel::GpuDeviceModel(const ModelConfig& config, std::unique_ptr<GpuModel> model,
+                               const gpu::DeviceInfo& info, int64_t weight_bytes,
+                               int64_t ranks_here)
+    : config_(config),
+      model_(std::move(model)),
       device_(info.name),
       kernels_(info.architecture),
       is_emulated_(info.architecture == "emulated"),
-      weight_bytes_(weight_bytes) {
+      weight_bytes_(weight_bytes),
+      ranks_here_(ranks_here) {
   if (!is_emulated_) return;
   device_ = "emulated " + info.name;
   kernels_ = "emulated-" + info.name;
@@ -105,10 +143,10 @@ Result<GpuDeviceModel::Memory> GpuDeviceModel::make_buffers(const StepLimits& li
 std::string GpuDeviceModel::describe(const Memory& memory) const {
   const int64_t others = memory.total - memory.free - memory.buffers - weight_bytes_;
   return fmt::format(
-      "{} has {:.1f} GiB, of which the weights take {:.1f}, a step's buffers {:.1f}, and the "
+      "{} has {:.1f} GiB, of which {} {:.1f}, a step's buffers {:.1f}, and the "
       "driver and other programs {:.1f}",
-      device_, gib_of(memory.total), gib_of(weight_bytes_), gib_of(memory.buffers),
-      gib_of(std::max<int64_t>(others, 0)));
+      device_, gib_of(memory.total), name_of_weights(ranks().share()), gib_of(weight_bytes_),
+      gib_of(memory.buffers), gib_of(std::max<int64_t>(others, 0)));
 }
 
 Result<int64_t> GpuDeviceModel::kv_cache_bytes(const StepLimits& limits, const KvMemory& wanted,
@@ -128,7 +166,8 @@ Result<int64_t> GpuDeviceModel::kv_cache_bytes(const StepLimits& limits, const K
                       gib_of(wanted.bytes), describe(memory), gib_of(memory.free), tokens);
   }
   if (wanted.bytes > 0) return wanted.bytes;
-  if (is_emulated_ && !wanted.utilization) return shared_kv_cache_bytes(limits, kv_block_bytes());
+  if (is_emulated_ && !wanted.utilization)
+    return shared_kv_cache_bytes(limits, kv_block_bytes(), ranks_here_);
   const double utilization = wanted.utilization.value_or(kDefaultUtilization);
   const auto used = static_cast<double>(memory.total - memory.free);
   const double left = utilization * static_cast<double>(memory.total) - used;
@@ -153,20 +192,27 @@ Result<int64_t> GpuDeviceModel::kv_cache_bytes(const StepLimits& limits, const K
 }
 
 Result<StartedModel> GpuDeviceModel::start(const StepLimits& limits, const KvMemory& memory) {
+  TETRAD_ASSIGN(const int64_t num_blocks, num_kv_blocks(limits, memory));
+  return start_with(num_blocks);
+}
+
+Result<int64_t> GpuDeviceModel::num_kv_blocks(const StepLimits& limits, const KvMemory& memory) {
   if (is_started_) {
     return fail(ErrorCode::internal, "steps of this model are being computed on the GPU already");
   }
   TETRAD_ASSIGN(const Memory beside, make_buffers(limits));
   TETRAD_ASSIGN(const int64_t bytes, kv_cache_bytes(limits, memory, beside));
-  TETRAD_ASSIGN(const int64_t num_blocks,
-                kv_blocks_in(bytes, limits.max_model_len, kv_block_bytes()));
-  auto allocated = model_->allocate_kv_cache(num_blocks);
+  return kv_blocks_in(bytes, limits.max_model_len, kv_block_bytes());
+}
+
+Result<StartedModel> GpuDeviceModel::start_with(int64_t num_kv_blocks) {
+  auto allocated = model_->allocate_kv_cache(num_kv_blocks);
   if (!allocated) {
-    return tl::unexpected(
-        std::move(allocated.error())
-            .in(fmt::format("a KV cache of {:.2f} GiB on {}", gib_of(bytes), device_)));
+    return tl::unexpected(std::move(allocated.error())
+                              .in(fmt::format("a KV cache of {:.2f} GiB on {}",
+                                              gib_of(num_kv_blocks * kv_block_bytes()), device_)));
   }
-  return StartedModel{.steps = std::make_unique<Steps>(*this), .num_kv_blocks = num_blocks};
+  return StartedModel{.steps = std::make_unique<Steps>(*this), .num_kv_blocks = num_kv_blocks};
 }
 
 }  // namespace tetrad

@@ -149,7 +149,7 @@ Result<std::span<const float>> GpuLogits::row(int64_t row) {
 }
 
 Result<void> GpuLogits::bring(int64_t row) {
-  if (row < first_on_device_ || row >= first_on_device_ + num_on_device_) {
+  if (!is_on_device(row)) {
     num_on_device_ = 0;
     TETRAD_TRY(compute_row_(row));
     first_on_device_ = row;

@@ -50,6 +50,10 @@ class GpuLogits final : public LogitsSource {
   /// the next wait.
   Result<void> copy(uint32_t first, uint32_t count);
 
+  /// Whether row() can bring it without computing it again.
+  bool has_row(int64_t row) const {
+    return is_here_[static_cast<size_t>(row)] || is_on_device(row);
+  }
   std::optional<RowSummary> summary(int64_t row) const override;
   Result<std::span<const float>> row(int64_t row) override;
   /// All rows, if all were brought.
@@ -67,6 +71,9 @@ class GpuLogits final : public LogitsSource {
   /// Of the rows that are computed together with row `first`.
   Told host_told(int64_t first) const;
   bool is_whole(int64_t row) const { return uses_[static_cast<size_t>(row)].is_whole; }
+  bool is_on_device(int64_t row) const {
+    return row >= first_on_device_ && row < first_on_device_ + num_on_device_;
+  }
   Result<void> copy_rows(int64_t first, int64_t count);
   Result<void> bring(int64_t row);
 

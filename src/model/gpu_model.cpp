@@ -111,12 +111,21 @@ Result<std::unique_ptr<GpuModel>> GpuModel::create(
 Result<std::unique_ptr<GpuModel>> GpuModel::create_random(const ModelConfig& config, uint32_t seed,
                                                           std::unique_ptr<gpu::Device> device,
                                                           gpu::GpuKernels kernels,
-                                                          const GpuModelLimits& limits) {
+                                                          const GpuModelLimits& limits,
+                                                          const GpuRanks* ranks) {
   auto memory = std::make_unique<GpuMemory>(*device);
-  TETRAD_ASSIGN(GpuWeights weights, make_random_gpu_weights(config, seed, kernels, *memory));
+  const plan::RankShare share = ranks == nullptr
+                                    ? plan::rank_share(config, {}, 0)
+                                    : plan::rank_share(config, ranks->layout, ranks->ranks->rank());
+  auto made = make_random_gpu_weights(config, share, seed, kernels, *memory);
+  if (ranks != nullptr) {
+    const Result<void> mine = made ? Result<void>() : tl::unexpected(made.error());
+    TETRAD_TRY(collectives::agree(*ranks->ranks, mine));
+  }
+  TETRAD_ASSIGN(GpuWeights weights, std::move(made));
   const std::vector<KvScales> scales(static_cast<size_t>(config.num_hidden_layers));
   return create(config, std::move(device), kernels, std::move(memory), std::move(weights), scales,
-                limits);
+                limits, ranks);
 }
 
 Result<void> GpuModel::resize(const GpuModelLimits& limits) {
@@ -162,14 +171,12 @@ Result<void> GpuModel::allocate(std::span<const KvScales> kv_scales) {
                .max_model_len = limits_.max_model_len,
                .query_group = config_.num_attention_heads / config_.num_key_value_heads,
                .prefill_columns = kernels_.prefill_columns()}));
-  TETRAD_TRY(logits_->allocate(memory,
-                               {.rows_at_once = std::min(limits_.max_logits_rows, tokens),
-                                .max_rows = tokens,
-                                .vocab_size = config_.vocab_size},
-                               [this](int64_t row) {
-                                 enqueue_logits(static_cast<uint32_t>(row), 1);
-                                 return kernels_.status();
-                               }));
+  TETRAD_TRY(logits_->allocate(
+      memory,
+      {.rows_at_once = std::min(limits_.max_logits_rows, tokens),
+       .max_rows = tokens,
+       .vocab_size = config_.vocab_size},
+      [this](int64_t row) { return recompute_logits(static_cast<uint32_t>(row)); }));
   TETRAD_TRY(allocate_activations());
   TETRAD_TRY(allocate_attention());
   return copy_rotation();
@@ -324,6 +331,15 @@ Result<void> GpuModel::replay() {
     return compute();
   }
   return device_->launch(graphs_.add(shape(), std::move(*recorded)));
+}
+
+Result<void> GpuModel::recompute_logits(uint32_t row) {
+  enqueue_logits(row, 1);
+  TETRAD_TRY(ranks_.status());
+  TETRAD_TRY(kernels_.status());
+  if (ranks_.is_alone()) return {};
+  TETRAD_TRY(device_->synchronize());
+  return ranks_.check();
 }
 
 /// They take each other's place on the device, and their copies wait for it: nothing for start().

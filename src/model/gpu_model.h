@@ -42,11 +42,13 @@ class GpuModel {
       const ModelConfig& config, std::unique_ptr<gpu::Device> device, gpu::GpuKernels kernels,
       std::unique_ptr<GpuMemory> memory, GpuWeights weights, std::span<const KvScales> kv_scales,
       const GpuModelLimits& limits, const GpuRanks* ranks = nullptr);
-  /// Of random weights (make_random_gpu_weights), with KV scales of 1.
+  /// Of random weights (make_random_gpu_weights), with KV scales of 1; with other `ranks` of a
+  /// share of them.
   static Result<std::unique_ptr<GpuModel>> create_random(const ModelConfig& config, uint32_t seed,
                                                          std::unique_ptr<gpu::Device> device,
                                                          gpu::GpuKernels kernels,
-                                                         const GpuModelLimits& limits);
+                                                         const GpuModelLimits& limits,
+                                                         const GpuRanks* ranks = nullptr);
   ~GpuModel();
   /// Whether the kernels take a model of these sizes. Errors: unsupported.
   static Result<void> check_config(const ModelConfig& config);
@@ -68,6 +70,9 @@ class GpuModel {
   /// where there are none. The batch may go before the step is finished.
   Result<void> start(const Batch& batch, std::span<const LogitsUse> uses);
   Result<StepLogits> finish();
+
+  /// Whether a row of the last step's logits can be brought without the other ranks.
+  bool has_row(int64_t row) const { return logits_->has_row(row); }
 
   /// As this rank's kernels see it.
   const ModelConfig& config() const { return config_; }
@@ -107,6 +112,8 @@ class GpuModel {
   Result<void> replay();
   /// The logits of one whose rows do not, piece by piece.
   Result<void> compute_many_logits();
+  /// Of one row of the last step, as row 0 on the device; by all ranks.
+  Result<void> recompute_logits(uint32_t row);
   bool has_many_logits() const { return shape().num_logits > logits_->rows_at_once(); }
   /// time_step() without its end, which is the same after an error.
   Result<double> time_replays(const Batch& batch, int count);

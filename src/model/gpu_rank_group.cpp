@@ -31,7 +31,19 @@ Result<GpuRankGroup> GpuRankGroup::join(const ModelConfig& config, const GpuRank
   TETRAD_ASSIGN(auto made,
                 collectives::make_device_communicator(kernels, *others.ranks, others.options));
   group.communicator_ = std::move(made.communicator);
+  group.transport_reason_ = std::move(made.reason);
   return group;
+}
+
+Result<void> GpuRankGroup::check_gpus(const gpu::DeviceInfo& info, int64_t ranks,
+                                      int64_t ranks_here) {
+  if (info.architecture == "emulated" || info.num_devices >= ranks_here) return {};
+  return fail_param("--tensor-parallel-size",
+                    "--tensor-parallel-size {}: this machine has {} GPU{} ({}) for its {} ranks, "
+                    "and each needs one of its own; say --tensor-parallel-size {}, or show this "
+                    "process more of them (CUDA_VISIBLE_DEVICES, HIP_VISIBLE_DEVICES)",
+                    ranks, info.num_devices, info.num_devices == 1 ? "" : "s", info.name,
+                    ranks_here, info.num_devices);
 }
 
 ModelConfig GpuRankGroup::local_config(const ModelConfig& config, const plan::RankShare& share) {

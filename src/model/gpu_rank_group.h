@@ -5,6 +5,8 @@
 
 #include <cstdint>
 #include <memory>
+#include <string>
+#include <string_view>
 
 #include "base/error.h"
 #include "checkpoint/config.h"
@@ -19,6 +21,7 @@ struct GpuRanks {
   std::shared_ptr<parallel::Communicator> ranks;
   plan::Layout layout;
   collectives::CommunicatorOptions options;
+  int64_t ranks_here = 1;  // that share this machine's memory, where a GPU is emulated
 };
 
 class GpuRankGroup {
@@ -30,6 +33,10 @@ class GpuRankGroup {
   /// another number of ranks; what make_device_communicator says.
   static Result<GpuRankGroup> join(const ModelConfig& config, const GpuRanks& others,
                                    gpu::GpuKernels& kernels);
+
+  /// Whether a machine with the GPU of `info` has one for each of the `ranks_here` that compute on
+  /// it, of `ranks` in all; an emulated one is made for each. Errors: --tensor-parallel-size.
+  static Result<void> check_gpus(const gpu::DeviceInfo& info, int64_t ranks, int64_t ranks_here);
 
   /// The whole model's sizes as a rank's kernels see them: its heads, KV heads and columns of
   /// experts. The vocabulary is the whole one.
@@ -44,6 +51,9 @@ class GpuRankGroup {
   int64_t vocabulary_width() const;
   /// "" alone; "peer memory".
   std::string_view transport() const { return is_alone() ? "" : communicator_->name(); }
+  /// Why it is that one, and whether it adds in the order of the ranks: collectives.
+  const std::string& transport_reason() const { return transport_reason_; }
+  bool adds_in_rank_order() const { return is_alone() || communicator_->adds_in_rank_order(); }
 
   /// Whether this rank brings what is there already to a sum of what all add to it.
   bool brings_residual() const { return share_.rank == 0; }
@@ -63,6 +73,7 @@ class GpuRankGroup {
 
   std::shared_ptr<parallel::Communicator> ranks_;                  // outlives what it introduced
   std::unique_ptr<collectives::DeviceCommunicator> communicator_;  // null: alone
+  std::string transport_reason_;
   plan::RankShare share_;
   int64_t q_size_;
   int64_t kv_size_;

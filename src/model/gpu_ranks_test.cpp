@@ -174,6 +174,19 @@ TEST_F(GpuRanksTest, AreToldWhoDidNotCome) {
   });
 }
 
+TEST_F(GpuRanksTest, NeedAGpuEach) {
+  gpu::DeviceInfo info{.name = "NVIDIA H200", .architecture = "sm_90", .num_devices = 2};
+  EXPECT_TRUE(GpuRankGroup::check_gpus(info, 2, 2));
+  EXPECT_TRUE(GpuRankGroup::check_gpus(info, 4, 2));  // of two machines
+  const auto checked = GpuRankGroup::check_gpus(info, 4, 4);
+  ASSERT_FALSE(checked);
+  EXPECT_EQ(checked.error().param, "--tensor-parallel-size");
+  EXPECT_THAT(checked.error().message,
+              testing::HasSubstr("this machine has 2 GPUs (NVIDIA H200) for its 4 ranks"));
+  info.architecture = "emulated";
+  EXPECT_TRUE(GpuRankGroup::check_gpus(info, 4, 4));
+}
+
 TEST_F(GpuRanksTest, RefuseExpertsThatAreDealtOut) {
   auto ends = parallel::make_in_process_ranks(2);
   const GpuRanks ranks{.ranks = std::move(ends[0]),

@@ -4,6 +4,7 @@
 
 #include <algorithm>
 #include <cstring>
+#include <functional>
 #include <span>
 #include <string_view>
 
@@ -276,6 +277,29 @@ Result<GpuLayer> load_gpu_layer(WeightLoader& loader, const MiniMaxM2Layer& laye
   return to;
 }
 
+/// What is outside of the layers, and layer `index`, which need be there only until the next call.
+struct WeightsToLoad {
+  const WeightMatrix& embed_tokens;
+  const WeightMatrix& lm_head;
+  const std::vector<float>& norm;
+  size_t num_layers;
+  std::function<Result<const MiniMaxM2Layer*>(size_t index)> layer;
+};
+
+Result<void> load_all(const WeightsToLoad& from, WeightLoader& loader, GpuWeights& all) {
+  TETRAD_ASSIGN(all.embed_tokens, named(loader.bf16(from.embed_tokens), "model.embed_tokens"));
+  const WeightMatrix* const head[] = {&from.lm_head};
+  TETRAD_ASSIGN(all.lm_head, loader.stack(head, "lm_head"));
+  TETRAD_ASSIGN(all.norm, named(loader.vector(from.norm), "model.norm"));
+  for (size_t index = 0; index < from.num_layers; ++index) {
+    TETRAD_ASSIGN(const MiniMaxM2Layer* layer, from.layer(index));
+    TETRAD_ASSIGN(const GpuLayer on_gpu,
+                  load_gpu_layer(loader, *layer, fmt::format("model.layers.{}.", index), all));
+    all.layers.push_back(on_gpu);
+  }
+  return loader.finish();
+}
+
 }  // namespace
 
 Result<GpuWeights> load_gpu_weights(const ModelConfig& config, const MiniMaxM2Weights& weights,
@@ -283,25 +307,47 @@ Result<GpuWeights> load_gpu_weights(const ModelConfig& config, const MiniMaxM2We
                                     const LoadProgress& progress) {
   GpuWeights all;
   WeightLoader loader(kernels, memory, all.codebook, progress, weights.total_bytes());
-  TETRAD_ASSIGN(all.embed_tokens, named(loader.bf16(weights.embed_tokens), "model.embed_tokens"));
-  const WeightMatrix* const head[] = {&weights.lm_head};
-  TETRAD_ASSIGN(all.lm_head, loader.stack(head, "lm_head"));
-  TETRAD_ASSIGN(all.norm, named(loader.vector(weights.norm), "model.norm"));
-  for (int64_t index = 0; index < config.num_hidden_layers; ++index) {
-    const std::string prefix = fmt::format("model.layers.{}.", index);
-    TETRAD_ASSIGN(const GpuLayer layer,
-                  load_gpu_layer(loader, weights.layers[static_cast<size_t>(index)], prefix, all));
-    all.layers.push_back(layer);
-  }
-  TETRAD_TRY(loader.finish());
+  TETRAD_TRY(load_all({.embed_tokens = weights.embed_tokens,
+                       .lm_head = weights.lm_head,
+                       .norm = weights.norm,
+                       .num_layers = static_cast<size_t>(config.num_hidden_layers),
+                       .layer = [&](size_t index) { return &weights.layers[index]; }},
+                      loader, all));
   return all;
 }
 
-Result<GpuWeights> make_random_gpu_weights(const ModelConfig& config, uint32_t seed,
-                                           gpu::GpuKernels& kernels, GpuMemory& memory) {
+Result<GpuWeights> load_gpu_weights(const WeightShare& share, gpu::GpuKernels& kernels,
+                                    GpuMemory& memory, const LoadProgress& progress) {
+  GpuWeights all;
+  WeightLoader loader(kernels, memory, all.codebook, progress, share.total_bytes());
+  SliceMemory outside;
+  TETRAD_ASSIGN(const WeightMatrix embed_tokens, share.embed_tokens(outside));
+  TETRAD_ASSIGN(const WeightMatrix lm_head, share.lm_head(outside));
+  std::unique_ptr<SliceMemory> copies;
+  MiniMaxM2Layer layer;
+  TETRAD_TRY(load_all({.embed_tokens = embed_tokens,
+                       .lm_head = lm_head,
+                       .norm = share.whole().norm,
+                       .num_layers = share.whole().layers.size(),
+                       .layer = [&](size_t index) -> Result<const MiniMaxM2Layer*> {
+                         copies = std::make_unique<SliceMemory>();
+                         TETRAD_ASSIGN(layer, share.layer(index, *copies));
+                         return &layer;
+                       }},
+                      loader, all));
+  return all;
+}
+
+Result<GpuWeights> make_random_gpu_weights(const ModelConfig& config, const plan::RankShare& share,
+                                           uint32_t seed, gpu::GpuKernels& kernels,
+                                           GpuMemory& memory) {
   const int64_t hidden = config.hidden_size;
-  const int64_t intermediate = config.intermediate_size;
+  const int64_t intermediate = share.expert_columns.size();
   const int64_t experts = config.num_local_experts;
+  const int64_t experts_here = share.experts.size();
+  const int64_t tokens = share.vocabulary.size();
+  const int64_t q_size = share.heads.size() * config.head_dim;
+  const int64_t kv_size = share.kv_heads.size() * config.head_dim;
   GpuWeights all;
   WeightLoader loader(kernels, memory, all.codebook, {}, 0);
   /// Scales of 2^-12 and up: weights near 0.02.
@@ -317,12 +363,12 @@ Result<GpuWeights> make_random_gpu_weights(const ModelConfig& config, uint32_t s
     matrix.tiles = reinterpret_cast<const char*>(tiles);
     return matrix;
   };
-  TETRAD_ASSIGN(uint16_t* embeddings, memory.array<uint16_t>(config.vocab_size * hidden));
+  TETRAD_ASSIGN(uint16_t* embeddings, memory.array<uint16_t>(tokens * hidden));
   kernels.random_embeddings(
-      {.to = embeddings, .count = static_cast<uint64_t>(config.vocab_size * hidden), .seed = seed});
+      {.to = embeddings, .count = static_cast<uint64_t>(tokens * hidden), .seed = seed});
   all.embed_tokens = embeddings;
-  TETRAD_ASSIGN(all.lm_head, random(1, config.vocab_size, hidden));
-  const std::vector<float> ones(static_cast<size_t>(std::max(hidden, config.q_size())), 1.0f);
+  TETRAD_ASSIGN(all.lm_head, random(1, tokens, hidden));
+  const std::vector<float> ones(static_cast<size_t>(std::max(hidden, q_size)), 1.0f);
   TETRAD_ASSIGN(const float* norm, loader.vector(ones));
   const std::vector<float> zeros(static_cast<size_t>(experts), 0.0f);
   TETRAD_ASSIGN(const float* bias, loader.vector(zeros));
@@ -335,11 +381,11 @@ Result<GpuWeights> make_random_gpu_weights(const ModelConfig& config, uint32_t s
                    .post_attention_layernorm = norm,
                    .q_norm = norm,
                    .k_norm = norm};
-    TETRAD_ASSIGN(layer.qkv, random(1, config.q_size() + 2 * config.kv_size(), hidden));
-    TETRAD_ASSIGN(layer.o, random(1, hidden, config.q_size()));
-    TETRAD_ASSIGN(layer.w1, random(experts, intermediate, hidden));
-    TETRAD_ASSIGN(layer.w3, random(experts, intermediate, hidden));
-    TETRAD_ASSIGN(layer.w2, random(experts, hidden, intermediate));
+    TETRAD_ASSIGN(layer.qkv, random(1, q_size + 2 * kv_size, hidden));
+    TETRAD_ASSIGN(layer.o, random(1, hidden, q_size));
+    TETRAD_ASSIGN(layer.w1, random(experts_here, intermediate, hidden));
+    TETRAD_ASSIGN(layer.w3, random(experts_here, intermediate, hidden));
+    TETRAD_ASSIGN(layer.w2, random(experts_here, hidden, intermediate));
     uint32_t state = ++seed;
     for (float& weight : router) {
       state = state * 1664525u + 1013904223u;

@@ -13,6 +13,7 @@
 #include "gpu/device.h"
 #include "kernels/gpu/gpu_kernels.h"
 #include "model/minimax_m2.h"
+#include "model/rank_weights.h"
 
 namespace tetrad {
 
@@ -82,8 +83,16 @@ Result<GpuWeights> load_gpu_weights(const ModelConfig& config, const MiniMaxM2We
                                     gpu::GpuKernels& kernels, GpuMemory& memory,
                                     const LoadProgress& progress = {});
 
-/// Random weights made on the device, for benchmarks: all matrices mxfp4_16 but the router.
-Result<GpuWeights> make_random_gpu_weights(const ModelConfig& config, uint32_t seed,
-                                           gpu::GpuKernels& kernels, GpuMemory& memory);
+/// One rank's share of them. A layer's copies are in this machine's memory only until they are on
+/// the device.
+Result<GpuWeights> load_gpu_weights(const WeightShare& share, gpu::GpuKernels& kernels,
+                                    GpuMemory& memory, const LoadProgress& progress = {});
+
+/// Random weights made on the device, for benchmarks: all matrices mxfp4_16 but the router. config:
+/// the whole model's. Of many ranks each has tiles of its own for its share, and all the same
+/// router.
+Result<GpuWeights> make_random_gpu_weights(const ModelConfig& config, const plan::RankShare& share,
+                                           uint32_t seed, gpu::GpuKernels& kernels,
+                                           GpuMemory& memory);
 
 }  // namespace tetrad

@@ -2,18 +2,14 @@
 
 #include <utility>
 
-#include "model/rank_logits.h"
 #include "model/rank_step.h"
 
 namespace tetrad {
 /// The engine's end of the ranks.
 class LeadingModel::Steps final : public StepModel, public LogitsSource {
  public:
-  Steps(LeadingModel& owner, const RankStepLimits& limits, KvCache cache)
-      : owner_(owner),
-        limits_(limits),
-        cache_(std::move(cache)),
-        logits_(owner.model_.model().ranks(), *owner.ranks_, owner.config().vocab_size) {
+  Steps(LeadingModel& owner, const RankStepLimits& limits, std::unique_ptr<RankSteps> mine)
+      : owner_(owner), limits_(limits), mine_(std::move(mine)) {
     owner_.is_started_ = true;
   }
   ~Steps() override { owner_.is_started_ = false; }
@@ -21,52 +17,66 @@ class LeadingModel::Steps final : public StepModel, public LogitsSource {
   Steps& operator=(const Steps&) = delete;
 
   Result<Activations> forward(const Batch& batch) override {
-    TETRAD_TRY(compute(batch, {}));
-    return logits_.all_rows();
+    const std::lock_guard lock(owner_.mutex_);
+    TETRAD_TRY(send_step(batch, {}));
+    return owner_.noticed(mine_->forward(batch));
   }
+  /// Nothing where the step itself talks: a heartbeat must not come in between.
   Result<void> start(const Batch& batch, std::span<const LogitsUse> uses) override {
     batch_ = batch;
     uses_ = uses;
-    return {};
+    if (mine_->finish_talks()) return {};
+    const std::lock_guard lock(owner_.mutex_);
+    return begin();
   }
   Result<StepLogits> finish() override {
-    TETRAD_TRY(compute(batch_, uses_));
-    return StepLogits(*this, logits_.num_rows());
+    if (mine_->finish_talks()) {
+      const std::lock_guard lock(owner_.mutex_);
+      TETRAD_TRY(begin());
+      return noticed(mine_->finish());
+    }
+    // While a device computes, the heart goes on beating: the others hear it when they are ready,
+    // and whoever does not is missed, whatever the device waits for.
+    auto logits = mine_->finish();
+    const std::lock_guard lock(owner_.mutex_);
+    return noticed(std::move(logits));
   }
 
-  std::optional<RowSummary> summary(int64_t row) const override {
-    if (logits_.is_here(row)) return std::nullopt;
-    return logits_.summary(row);
-  }
+  std::optional<RowSummary> summary(int64_t row) const override { return logits_.summary(row); }
   Result<std::span<const float>> row(int64_t row) override {
-    if (!logits_.is_here(row)) {
-      const std::lock_guard lock(owner_.mutex_);
-      TETRAD_TRY(owner_.send(RankMessage::row, std::as_bytes(std::span(&row, 1))));
-      TETRAD_TRY(owner_.noticed(logits_.gather_row(row)));
-    }
-    return logits_.row(row);
+    if (mine_->has_row(row)) return logits_.row(row);
+    const std::lock_guard lock(owner_.mutex_);
+    TETRAD_TRY(owner_.send(RankMessage::row, std::as_bytes(std::span(&row, 1))));
+    return owner_.noticed(logits_.row(row));
   }
 
  private:
-  Result<void> compute(const Batch& batch, std::span<const LogitsUse> uses) {
+  // With the owner's mutex_ held.
+
+  Result<void> begin() {
+    TETRAD_TRY(send_step(batch_, uses_));
+    return owner_.noticed(mine_->start(batch_, uses_));
+  }
+  Result<StepLogits> noticed(Result<StepLogits> logits) {
+    TETRAD_ASSIGN(logits_, owner_.noticed(std::move(logits)));
+    return StepLogits(*this, logits_.num_rows());
+  }
+  Result<void> send_step(const Batch& batch, std::span<const LogitsUse> uses) {
     TETRAD_TRY(encode_step(batch, uses, limits_, payload_));
-    const std::lock_guard lock(owner_.mutex_);
-    TETRAD_TRY(owner_.send(RankMessage::step, payload_));
-    TETRAD_ASSIGN(const Activations part,
-                  owner_.noticed(owner_.model_.model().forward_part(batch, cache_)));
-    return owner_.noticed(logits_.exchange(part, uses));
+    return owner_.send(RankMessage::step, payload_);
   }
 
   LeadingModel& owner_;
   RankStepLimits limits_;
-  KvCache cache_;
-  RankLogits logits_;
+  std::unique_ptr<RankSteps> mine_;
   Batch batch_;  // that was started
   std::span<const LogitsUse> uses_;
+  StepLogits logits_;  // of mine_
   std::vector<std::byte> payload_;
 };
 
-LeadingModel::LeadingModel(CpuModel model, std::shared_ptr<parallel::Communicator> ranks,
+LeadingModel::LeadingModel(std::unique_ptr<RankModel> model,
+                           std::shared_ptr<parallel::Communicator> ranks,
                            const parallel::MessageKey& key, std::chrono::milliseconds heartbeat,
                            std::function<void(const Error&)> on_lost)
     : model_(std::move(model)),
@@ -118,16 +128,16 @@ Result<StartedModel> LeadingModel::start(const StepLimits& limits, const KvMemor
     return fail(ErrorCode::internal, "steps of this model are being computed by the ranks already");
   const std::lock_guard lock(mutex_);
   TETRAD_TRY(send(RankMessage::start, RankStart{.limits = limits, .memory = memory}.encode()));
-  TETRAD_ASSIGN(auto made, noticed(make_agreed_cache(model_, *ranks_, limits, memory)));
+  TETRAD_ASSIGN(auto made, noticed(model_->start(limits, memory)));
   // There may be too little memory for what was asked, which is no loss.
-  TETRAD_ASSIGN(KvCache cache, std::move(made));
+  TETRAD_ASSIGN(StartedRank started, std::move(made));
   const RankStepLimits agreed{.vocab_size = config().vocab_size,
                               .max_model_len = limits.max_model_len,
                               .max_num_seqs = limits.max_num_seqs,
                               .max_num_batched_tokens = limits.max_num_batched_tokens,
-                              .num_kv_blocks = cache.num_blocks()};
+                              .num_kv_blocks = started.num_kv_blocks};
   messages_.set_max_payload_bytes(agreed.max_bytes());
-  return StartedModel{.steps = std::make_unique<Steps>(*this, agreed, std::move(cache)),
+  return StartedModel{.steps = std::make_unique<Steps>(*this, agreed, std::move(started.steps)),
                       .num_kv_blocks = agreed.num_kv_blocks};
 }
 

@@ -11,8 +11,8 @@
 #include <string>
 #include <thread>
 
-#include "model/cpu_model.h"
 #include "model/device_model.h"
+#include "model/rank_model.h"
 #include "model/rank_protocol.h"
 #include "parallel/rank_messages.h"
 
@@ -22,7 +22,8 @@ class LeadingModel final : public DeviceModel {
  public:
   /// The others must be in follow_rank_0(). on_lost: called once, on any thread, when one of them
   /// does not come any more; every later step fails. heartbeat: how long they hear nothing at most.
-  LeadingModel(CpuModel model, std::shared_ptr<parallel::Communicator> ranks,
+  /// A GPU's step must be shorter than the deadline of `ranks`, within which all hear of it.
+  LeadingModel(std::unique_ptr<RankModel> model, std::shared_ptr<parallel::Communicator> ranks,
                const parallel::MessageKey& key, std::chrono::milliseconds heartbeat,
                std::function<void(const Error&)> on_lost);
   /// Lets the others go.
@@ -30,17 +31,19 @@ class LeadingModel final : public DeviceModel {
   LeadingModel(const LeadingModel&) = delete;
   LeadingModel& operator=(const LeadingModel&) = delete;
 
-  const ModelConfig& config() const override { return model_.config(); }
-  const std::string& device() const override { return model_.device(); }
-  const std::string& kernels() const override { return model_.kernels(); }
-  DType kv_dtype() const override { return model_.kv_dtype(); }
+  const ModelConfig& config() const override { return model().config(); }
+  const std::string& device() const override { return model().device(); }
+  const std::string& kernels() const override { return model().kernels(); }
+  DType kv_dtype() const override { return model().kv_dtype(); }
   /// Of this rank; the others' are as large.
-  int64_t kv_block_bytes() const override { return model_.kv_block_bytes(); }
+  int64_t kv_block_bytes() const override { return model().kv_block_bytes(); }
   /// KvMemory is each rank's. One at a time.
   Result<StartedModel> start(const StepLimits& limits, const KvMemory& memory) override;
 
  private:
   class Steps;
+
+  const DeviceModel& model() const { return model_->device_model(); }
 
   /// With mutex_ held.
   Result<void> send(RankMessage kind, std::span<const std::byte> payload);
@@ -49,7 +52,7 @@ class LeadingModel final : public DeviceModel {
   Result<T> noticed(Result<T> result);
   void beat(std::chrono::milliseconds heartbeat);
 
-  CpuModel model_;
+  std::unique_ptr<RankModel> model_;
   std::function<void(const Error&)> on_lost_;
   std::shared_ptr<parallel::Communicator> ranks_;
   bool is_started_ = false;

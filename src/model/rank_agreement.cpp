@@ -43,21 +43,19 @@ std::string scales_text(const KvCacheFormat& kv_cache) {
 
 }  // namespace
 
-Result<void> agree_on_model(parallel::Communicator& ranks, const Checkpoint& checkpoint,
-                            const MiniMaxM2& model, std::string_view arithmetic,
-                            const KvCacheFormat& kv_cache) {
-  const plan::Layout layout = model.share().layout;
+Result<void> agree_on_model(parallel::Communicator& ranks, const RankIdentity& mine) {
   const parallel::AgreedValue values[] = {
       {"the version of tetrad", TETRAD_VERSION},
-      {"--tensor-parallel-size", fmt::format("{}", layout.tensor_parallel)},
-      {"--enable-expert-parallel", layout.expert_parallel ? "it" : "not"},
-      {"the model's config.json", digest_of(to_json_text(model.config().raw))},
-      {"the tensors of the checkpoint", tensors_digest(checkpoint)},
-      {"the norms of the checkpoint", norms_digest(model.weights())},
+      {"--tensor-parallel-size", fmt::format("{}", mine.layout.tensor_parallel)},
+      {"--enable-expert-parallel", mine.layout.expert_parallel ? "it" : "not"},
+      {"the model's config.json", digest_of(to_json_text(mine.checkpoint.config().raw))},
+      {"the tensors of the checkpoint", tensors_digest(mine.checkpoint)},
+      {"the norms of the checkpoint", norms_digest(mine.weights)},
       // Each rank routes tokens by itself, and all must choose the same experts.
-      {"the kernels (--kernels, --dtype)", std::string(arithmetic)},
-      {"--kv-cache-dtype", std::string(dtype_name(kv_cache.dtype))},
-      {"the scales of the KV cache", scales_text(kv_cache)}};
+      {"the kernels (--device, --kernels, --dtype)", mine.arithmetic},
+      {"--transport", mine.transport},
+      {"--kv-cache-dtype", std::string(dtype_name(mine.kv_cache.dtype))},
+      {"the scales of the KV cache", scales_text(mine.kv_cache)}};
   return parallel::agree(ranks, values);
 }
 

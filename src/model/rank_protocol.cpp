@@ -65,16 +65,13 @@ Result<Result<int64_t>> agree_on_blocks(parallel::Communicator& ranks,
 
 }  // namespace
 
-Result<Result<KvCache>> make_agreed_cache(CpuModel& model, parallel::Communicator& ranks,
-                                          const StepLimits& limits, const KvMemory& memory) {
-  TETRAD_ASSIGN(const Result<int64_t> agreed,
-                agree_on_blocks(ranks, model.num_kv_blocks(limits, memory)));
-  if (!agreed) return Result<KvCache>(tl::unexpected(agreed.error()));
-  Result<KvCache> cache = model.make_cache(*agreed);
-  const Result<int64_t> made = cache ? agreed : tl::unexpected(cache.error());
-  TETRAD_ASSIGN(const Result<int64_t> all_made, agree_on_blocks(ranks, made));
-  if (!all_made) return Result<KvCache>(tl::unexpected(all_made.error()));
-  return cache;
+Result<Result<int64_t>> make_agreed_cache(parallel::Communicator& ranks,
+                                          const Result<int64_t>& room,
+                                          const std::function<Result<void>(int64_t blocks)>& make) {
+  TETRAD_ASSIGN(const Result<int64_t> agreed, agree_on_blocks(ranks, room));
+  if (!agreed) return agreed;
+  const Result<void> made = make(*agreed);
+  return agree_on_blocks(ranks, made ? agreed : tl::unexpected(made.error()));
 }
 
 }  // namespace tetrad

@@ -82,20 +82,53 @@ Result<MiniMaxM2Layer> share_layer(const MiniMaxM2Layer& whole, int64_t index,
 
 }  // namespace
 
+Result<WeightMatrix> WeightShare::embed_tokens(SliceMemory& memory) const {
+  return WeightCutter(memory, done_reading_)
+      .rows(whole_.embed_tokens, share_.vocabulary, "model.embed_tokens");
+}
+
+Result<WeightMatrix> WeightShare::lm_head(SliceMemory& memory) const {
+  return WeightCutter(memory, done_reading_).rows(whole_.lm_head, share_.vocabulary, "lm_head");
+}
+
+Result<MiniMaxM2Layer> WeightShare::layer(size_t index, SliceMemory& memory) const {
+  WeightCutter cutter(memory, done_reading_);
+  return share_layer(whole_.layers[index], static_cast<int64_t>(index), config_, share_, cutter);
+}
+
+int64_t WeightShare::total_bytes() const {
+  int64_t bytes = 0;
+  const auto add = [&](const WeightMatrix& matrix, plan::Range part, int64_t of) {
+    bytes += matrix.total_bytes() * part.size() / of;
+  };
+  add(whole_.embed_tokens, share_.vocabulary, config_.vocab_size);
+  add(whole_.lm_head, share_.vocabulary, config_.vocab_size);
+  for (const MiniMaxM2Layer& layer : whole_.layers) {
+    add(layer.q_proj, share_.heads, config_.num_attention_heads);
+    add(layer.o_proj, share_.heads, config_.num_attention_heads);
+    add(layer.k_proj, share_.kv_heads, config_.num_key_value_heads);
+    add(layer.v_proj, share_.kv_heads, config_.num_key_value_heads);
+    bytes += layer.router.total_bytes();
+    for (auto e = static_cast<size_t>(share_.experts.begin);
+         e < static_cast<size_t>(share_.experts.end); ++e) {
+      for (const WeightMatrix* matrix : {&layer.w1[e], &layer.w2[e], &layer.w3[e]})
+        add(*matrix, share_.expert_columns, config_.intermediate_size);
+    }
+  }
+  return bytes;
+}
+
 Result<MiniMaxM2Weights> share_weights(const MiniMaxM2Weights& whole, const ModelConfig& config,
                                        const plan::RankShare& share,
                                        const DoneReading& done_reading) {
   auto memory = std::make_shared<SliceMemory>();
-  WeightCutter cutter(*memory, done_reading);
+  const WeightShare cut(whole, config, share, done_reading);
   MiniMaxM2Weights weights;
-  TETRAD_ASSIGN(weights.embed_tokens,
-                cutter.rows(whole.embed_tokens, share.vocabulary, "model.embed_tokens"));
-  TETRAD_ASSIGN(weights.lm_head, cutter.rows(whole.lm_head, share.vocabulary, "lm_head"));
+  TETRAD_ASSIGN(weights.embed_tokens, cut.embed_tokens(*memory));
+  TETRAD_ASSIGN(weights.lm_head, cut.lm_head(*memory));
   weights.norm = whole.norm;
   for (size_t index = 0; index < whole.layers.size(); ++index) {
-    TETRAD_ASSIGN(
-        MiniMaxM2Layer layer,
-        share_layer(whole.layers[index], static_cast<int64_t>(index), config, share, cutter));
+    TETRAD_ASSIGN(MiniMaxM2Layer layer, cut.layer(index, *memory));
     weights.layers.push_back(std::move(layer));
   }
   weights.kv_scales = whole.kv_scales;

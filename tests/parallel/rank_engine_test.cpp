@@ -11,6 +11,7 @@
 #include "engine/engine.h"
 #include "engine/listener_for_tests.h"
 #include "kernels/kernels.h"
+#include "model/cpu_rank_model.h"
 #include "model/following_model.h"
 #include "model/leading_model.h"
 #include "model/rank_agreement.h"
@@ -55,7 +56,7 @@ class Led {
       threads_.emplace_back([this, layout, rank, end = std::move(end)]() mutable {
         const auto key = parallel::MessageKey::exchange(*end, std::nullopt);
         const auto share = share_of(layout, end);
-        CpuModel model(*share, {}, layout.tensor_parallel);
+        CpuRankModel model(CpuModel(*share, {}, layout.tensor_parallel), end);
         const auto followed = follow_rank_0(model, std::move(end), *key);
         if (!followed) errors_[rank] = followed.error().message;
       });
@@ -64,11 +65,12 @@ class Led {
     if (wrap_first) first = wrap_first(std::move(first));
     const auto key = parallel::MessageKey::exchange(*first, std::nullopt);
     share_ = share_of(layout, first);
-    model_ = std::make_unique<LeadingModel>(CpuModel(*share_, {}, layout.tensor_parallel),
-                                            std::move(first), *key, kBeat, [this](const Error& e) {
-                                              loss_ = e.message;
-                                              ++num_losses_;
-                                            });
+    model_ = std::make_unique<LeadingModel>(
+        std::make_unique<CpuRankModel>(CpuModel(*share_, {}, layout.tensor_parallel), first), first,
+        *key, kBeat, [this](const Error& e) {
+          loss_ = e.message;
+          ++num_losses_;
+        });
   }
   ~Led() { end(); }
   Led(const Led&) = delete;
@@ -273,7 +275,12 @@ TEST(RanksOfAModel, DoNotComputeWithDifferentOnes) {
       const std::shared_ptr<Communicator> end = std::move(ends[rank]);
       const auto share = share_of({.tensor_parallel = 2}, end);
       const KvCacheFormat kv_cache{rank == 0 ? DType::bf16 : DType::f32, {}};
-      const auto agreed = agree_on_model(*end, *bundled_checkpoint(), *share, "avx512", kv_cache);
+      const auto agreed = agree_on_model(*end, {.checkpoint = *bundled_checkpoint(),
+                                                .weights = share->weights(),
+                                                .layout = share->share().layout,
+                                                .arithmetic = "avx512",
+                                                .transport = "",
+                                                .kv_cache = kv_cache});
       said[rank] = agreed ? "" : agreed.error().message;
     });
   }
