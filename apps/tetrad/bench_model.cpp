@@ -55,6 +55,14 @@ Result<void> check_flags_have_a_part(const CLI::App& verb, const BenchModelFlags
   return {};
 }
 
+Result<void> check_no_gpu_flags(const CLI::App& verb) {
+  for (const char* flag :
+       {"--gpu-tuning", "--tensor-parallel-size", "--enable-expert-parallel", "--transport"}) {
+    if (verb.count(flag) > 0) return fail_param(flag, "{} belongs to --device gpu", flag);
+  }
+  return {};
+}
+
 Result<ModelBench> create_bench(const BenchModelFlags& flags,
                                 const std::vector<BenchModelTask>& tasks) {
   ModelBenchOptions options{.kernels = flags.kernels,
@@ -91,9 +99,7 @@ int run_bench_model(const CLI::App& verb, const BenchModelFlags& flags) {
   if (const auto checked = check_flags_have_a_part(verb, flags); !checked)
     return report(checked.error());
   if (flags.device != "cpu") return run_bench_model_gpu(flags);
-  if (!flags.gpu_tuning.empty())
-    return report(
-        {ErrorCode::invalid_argument, "--gpu-tuning belongs to --device gpu", "--gpu-tuning"});
+  if (const auto checked = check_no_gpu_flags(verb); !checked) return report(checked.error());
   const std::vector<BenchModelTask> tasks = bench_model_tasks(flags);
   auto bench = create_bench(flags, tasks);
   if (!bench) return report(bench.error());

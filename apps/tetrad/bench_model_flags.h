@@ -8,6 +8,7 @@
 
 #include "base/error.h"
 #include "model/synthetic_model.h"
+#include "rank_flags.h"
 
 namespace tetrad {
 
@@ -24,6 +25,7 @@ struct BenchModelFlags {
   std::string device = "cpu";
   std::string gpu_tuning;       // a file
   int64_t batch_context = 512;  // of a GPU's batches
+  RankFlags ranks;              // of GPUs
   bool profile = false;
   bool json = false;
 

@@ -55,7 +55,7 @@ class TuneBench {
     TETRAD_ASSIGN(gpu::GpuKernels kernels, gpu::GpuKernels::create(*device, gpu::GpuTuning{}));
     TETRAD_ASSIGN(gpu::DeviceInfo info, device->info());
     TETRAD_TRY(check_beyond_cache(*config, info));
-    TETRAD_TRY(check_gpu_weights_fit(*config, info));
+    TETRAD_TRY(check_gpu_weights_fit(*config, plan::rank_share(*config, {}, 0), info));
     const int64_t batch = *std::ranges::max_element(flags.batches);
     const int64_t prompt = *std::ranges::max_element(flags.prompts);
     const int64_t longest = kTuneContext + prompt + 1;

@@ -18,16 +18,18 @@ double gigabytes(int64_t bytes) {
 
 }  // namespace
 
-GpuWeightBytes gpu_weight_bytes(const ModelConfig& config) {
+GpuWeightBytes gpu_weight_bytes(const ModelConfig& config, const plan::RankShare& share) {
   const int64_t hidden = config.hidden_size;
-  return {.projections = code_bytes(config.q_size() + 2 * config.kv_size(), hidden) +
-                         code_bytes(hidden, config.q_size()),
+  const int64_t width = share.expert_columns.size();
+  const int64_t q_size = share.heads.size() * config.head_dim;
+  const int64_t kv_size = share.kv_heads.size() * config.head_dim;
+  const int64_t tokens = share.vocabulary.size();
+  return {.projections = code_bytes(q_size + 2 * kv_size, hidden) + code_bytes(hidden, q_size),
           .router = config.num_local_experts * hidden * static_cast<int64_t>(sizeof(float)),
-          .expert = 2 * code_bytes(config.intermediate_size, hidden) +
-                    code_bytes(hidden, config.intermediate_size),
-          .num_experts = config.num_local_experts,
-          .embeddings = config.vocab_size * hidden * static_cast<int64_t>(sizeof(uint16_t)),
-          .head = code_bytes(config.vocab_size, hidden),
+          .expert = 2 * code_bytes(width, hidden) + code_bytes(hidden, width),
+          .num_experts = share.experts.size(),
+          .embeddings = tokens * hidden * static_cast<int64_t>(sizeof(uint16_t)),
+          .head = code_bytes(tokens, hidden),
           .num_layers = config.num_hidden_layers};
 }
 
@@ -37,8 +39,9 @@ double GpuWeightBytes::read_by_step(double experts, bool has_logits) const {
   return static_cast<double>(num_layers) * of_layer + (has_logits ? static_cast<double>(head) : 0);
 }
 
-Result<void> check_gpu_weights_fit(const ModelConfig& config, const gpu::DeviceInfo& info) {
-  const GpuWeightBytes bytes = gpu_weight_bytes(config);
+Result<void> check_gpu_weights_fit(const ModelConfig& config, const plan::RankShare& share,
+                                   const gpu::DeviceInfo& info) {
+  const GpuWeightBytes bytes = gpu_weight_bytes(config, share);
   const int64_t all = bytes.total();
   if (all <= info.free_bytes) return {};
   const int64_t rest = bytes.embeddings + bytes.head;

@@ -24,13 +24,28 @@ TEST(GpuWeightBytesOfMiniMaxM2, AreWhatTheMatricesTake) {
   EXPECT_DOUBLE_EQ(bytes.read_by_step(8, true), without_head + 200064.0 * 3072 * 5 / 8);
 }
 
+TEST(GpuWeightBytesOfMiniMaxM2, OfAShareAreItsPart) {
+  const ModelConfig config = synthetic_config({.layers = 62}).value();
+  const GpuWeightBytes whole = gpu_weight_bytes(config);
+  for (const bool expert_parallel : {false, true}) {
+    const GpuWeightBytes part =
+        gpu_weight_bytes(config, plan::rank_share(config, {4, expert_parallel}, 1));
+    EXPECT_EQ(part.num_experts * part.expert * 4, whole.num_experts * whole.expert);
+    EXPECT_EQ(part.num_experts, expert_parallel ? 64 : 256);
+    EXPECT_EQ(part.projections * 4, whole.projections);
+    EXPECT_EQ(part.router, whole.router);
+    EXPECT_EQ(part.embeddings * 4, whole.embeddings);
+  }
+}
+
 TEST(GpuWeightBytesOfMiniMaxM2, WhatDoesNotFitIsToldWithWhatWould) {
   const ModelConfig config = synthetic_config({.layers = 62}).value();
+  const plan::RankShare whole = plan::rank_share(config, {}, 0);
   gpu::DeviceInfo info{
       .name = "NVIDIA H200", .total_bytes = 150'700'000'000, .free_bytes = 150'000'000'000};
-  EXPECT_TRUE(check_gpu_weights_fit(config, info));
+  EXPECT_TRUE(check_gpu_weights_fit(config, whole, info));
   info.free_bytes = 80'000'000'000;
-  const auto fits = check_gpu_weights_fit(config, info);
+  const auto fits = check_gpu_weights_fit(config, whole, info);
   ASSERT_FALSE(fits);
   EXPECT_EQ(fits.error().code, ErrorCode::resource_exhausted);
   EXPECT_THAT(fits.error().message,
@@ -38,9 +53,9 @@ TEST(GpuWeightBytesOfMiniMaxM2, WhatDoesNotFitIsToldWithWhatWould) {
                                  "NVIDIA H200 80.0 are free; 34 layers would fit"));
   ModelConfig fewer = config;
   fewer.num_hidden_layers = 34;
-  EXPECT_TRUE(check_gpu_weights_fit(fewer, info));
+  EXPECT_TRUE(check_gpu_weights_fit(fewer, whole, info));
   info.free_bytes = 1'000'000'000;
-  EXPECT_THAT(check_gpu_weights_fit(config, info).error().message,
+  EXPECT_THAT(check_gpu_weights_fit(config, whole, info).error().message,
               testing::HasSubstr("not even one layer would fit"));
 }
 
