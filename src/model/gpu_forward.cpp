@@ -191,7 +191,13 @@ void GpuModel::attention(size_t index) {
   if (shape().num_items > 0) kernels_.attend_prefill(args, head_dim, prefill_work());
 }
 
-/// residual += Σ weight_e · w2_e (silu(w1_e h) ⊙ w3_e h) over the chosen experts e, h the norm.
+gpu::ExpertCount GpuModel::experts_here() const {
+  return {static_cast<uint32_t>(config_.num_local_experts),
+          static_cast<uint32_t>(ranks_.share().experts.size())};
+}
+
+/// residual += Σ weight_e · w2_e (silu(w1_e h) ⊙ w3_e h) over the chosen experts e, h the norm;
+/// where experts are dealt out whole, over those that this rank has.
 void GpuModel::experts(const GpuLayer& layer) {
   Buffers& b = *buffers_;
   const gpu::ExpertChoice choice = route(layer);
@@ -208,7 +214,7 @@ void GpuModel::experts(const GpuLayer& layer) {
   if (num_tokens > gpu::kFewTokens)
     kernels_.group_by_expert({.expert_ids = b.expert_ids,
                               .num_pairs = num_pairs,
-                              .num_experts = choice.num_experts,
+                              .num_experts = experts_here().here,
                               .lists = b.lists,
                               .tiles = tiles});
   if (is_few) {
@@ -228,7 +234,9 @@ gpu::ExpertChoice GpuModel::route(const GpuLayer& layer) {
       .num_experts_per_tok = static_cast<uint32_t>(config_.num_experts_per_tok),
       .num_tokens = shape().num_tokens,
       .expert_ids = b.expert_ids,
-      .weights = b.expert_weights};
+      .weights = b.expert_weights,
+      .first_expert = static_cast<uint32_t>(ranks_.share().experts.begin),
+      .end_expert = static_cast<uint32_t>(ranks_.share().experts.end)};
   const gpu::RouteArgs route{.residual = b.residual,
                              .norm_weight = layer.post_attention_layernorm,
                              .eps = static_cast<float>(config_.rms_norm_eps),
@@ -261,7 +269,7 @@ void GpuModel::experts_by_token(const GpuLayer& layer, const gpu::ExpertChoice& 
                               .lists = b.lists,
                               .hidden = b.hidden,
                               .hidden_stride = b.hidden_stride};
-  kernels_.experts_up(with_codebook(up), choice.num_experts);
+  kernels_.experts_up(with_codebook(up), experts_here());
   const gpu::ExpertsDownArgs down{.w2 = layer.w2,
                                   .expert_stride = weights_.down_stride,
                                   .hidden = b.hidden,
@@ -272,10 +280,10 @@ void GpuModel::experts_by_token(const GpuLayer& layer, const gpu::ExpertChoice& 
                                   .products = b.products,
                                   .weights = b.expert_weights,
                                   .expert_ids = b.expert_ids,
-                                  .num_experts = choice.num_experts,
+                                  .num_experts = experts_here().here,
                                   .residual = b.residual,
                                   .finished = b.down_finished};
-  kernels_.experts_down(with_codebook(down), choice.num_experts);
+  kernels_.experts_down(with_codebook(down), experts_here());
 }
 
 void GpuModel::experts_by_tile(const GpuLayer& layer, const gpu::ExpertChoice& choice,
@@ -292,7 +300,7 @@ void GpuModel::experts_by_tile(const GpuLayer& layer, const gpu::ExpertChoice& c
                                   .tiles = tiles,
                                   .hidden = b.hidden,
                                   .hidden_stride = b.hidden_stride};
-  kernels_.experts_up_gemm(with_codebook(up), num_pairs, choice.num_experts);
+  kernels_.experts_up_gemm(with_codebook(up), num_pairs, experts_here());
   const gpu::ExpertsDownGemmArgs down{.w2 = layer.w2,
                                       .expert_stride = weights_.down_stride,
                                       .hidden = b.hidden,
@@ -301,7 +309,7 @@ void GpuModel::experts_by_tile(const GpuLayer& layer, const gpu::ExpertChoice& c
                                       .tiles = tiles,
                                       .products = b.products,
                                       .products_stride = layer.w2.rows};
-  kernels_.experts_down_gemm(with_codebook(down), num_pairs, choice.num_experts);
+  kernels_.experts_down_gemm(with_codebook(down), num_pairs, experts_here());
   kernels_.combine_experts({.products = b.products,
                             .weights = b.expert_weights,
                             .num_experts_per_tok = choice.num_experts_per_tok,

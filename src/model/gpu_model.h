@@ -123,6 +123,7 @@ class GpuModel {
   gpu::AttentionWork attention_work(std::span<const int32_t> sequences) const;
   gpu::AttentionWork prefill_work() const;
   void experts(const GpuLayer& layer);
+  gpu::ExpertCount experts_here() const;
   gpu::ExpertChoice route(const GpuLayer& layer);
   /// Of few tokens, each by itself; of many, in tiles of those of an expert.
   void experts_by_token(const GpuLayer& layer, const gpu::ExpertChoice& choice);

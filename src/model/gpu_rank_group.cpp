@@ -22,10 +22,6 @@ Result<GpuRankGroup> GpuRankGroup::join(const ModelConfig& config, const GpuRank
                       "--tensor-parallel-size {}: there are {} ranks to share the model",
                       others.layout.tensor_parallel, others.ranks->size());
   if (others.ranks->size() == 1) return GpuRankGroup(config);
-  if (others.layout.expert_parallel)
-    return fail(ErrorCode::unsupported,
-                "GPUs cut every expert over the ranks and do not deal out whole ones yet; leave "
-                "out --enable-expert-parallel");
   GpuRankGroup group(config, plan::rank_share(config, others.layout, others.ranks->rank()));
   group.ranks_ = others.ranks;
   TETRAD_ASSIGN(auto made,

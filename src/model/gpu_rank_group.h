@@ -29,8 +29,8 @@ class GpuRankGroup {
   /// One rank that has the whole model.
   explicit GpuRankGroup(const ModelConfig& config);
   /// One of `others`, or of one rank as if it were alone. `kernels` must outlive it. Errors:
-  /// unsupported, where experts are dealt out whole; invalid_argument, where the layout is of
-  /// another number of ranks; what make_device_communicator says.
+  /// invalid_argument, where the layout is of another number of ranks; what
+  /// make_device_communicator says.
   static Result<GpuRankGroup> join(const ModelConfig& config, const GpuRanks& others,
                                    gpu::GpuKernels& kernels);
 
@@ -39,7 +39,7 @@ class GpuRankGroup {
   static Result<void> check_gpus(const gpu::DeviceInfo& info, int64_t ranks, int64_t ranks_here);
 
   /// The whole model's sizes as a rank's kernels see them: its heads, KV heads and columns of
-  /// experts. The vocabulary is the whole one.
+  /// experts. Vocabulary and number of experts are the whole ones.
   static ModelConfig local_config(const ModelConfig& config, const plan::RankShare& share);
 
   bool is_alone() const { return communicator_ == nullptr; }

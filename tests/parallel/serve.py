@@ -193,7 +193,7 @@ def check_gpus():
     line = json.dumps({"prompt": PROMPTS[0]})
     texts = {}
     for device, layouts in (("emulated-nvidia", ([size, "2"], [size, "4", "--transport", "host"])),
-                            ("emulated-gfx12", ([size, "2"],))):
+                            ("emulated-gfx12", ([size, "2", "--enable-expert-parallel"],))):
         one, _ = run_verb("generate", line, "--device", device, *greedy)
         texts[device] = json.loads(one)["text"]
         for words in layouts:

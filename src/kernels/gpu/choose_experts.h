@@ -44,7 +44,13 @@ struct ExpertChoice {
   uint32_t num_tokens = 0;
   int32_t* expert_ids = nullptr;  // [T, num_experts_per_tok], the best first
   float* weights = nullptr;       // likewise
+  // Of many ranks each may have but some experts, whole: expert_ids count from the first of these,
+  // and lists have pairs of these alone. A pair of another has kElsewhere and a weight below 0.
+  uint32_t first_expert = 0;
+  uint32_t end_expert = ~0u;
 };
+/// Above any expert's number; fits the keys of ChoiceMemory.
+inline constexpr uint32_t kElsewhere = 0xFFFFFF;
 
 /// What choosing needs in shared memory.
 struct ChoiceMemory {
@@ -66,6 +72,16 @@ namespace TETRAD_MACHINE {
 
 TETRAD_DEVICE uint32_t smaller_of(uint32_t a, uint32_t b) {
   return a < b ? a : b;
+}
+
+TETRAD_DEVICE uint32_t count_bits(uint32_t bits) {
+  return static_cast<uint32_t>(__builtin_popcount(bits));
+}
+
+/// Its number among those that are here.
+TETRAD_DEVICE uint32_t expert_here(const ExpertChoice& args, uint32_t expert) {
+  const bool is_here = expert >= args.first_expert && expert < args.end_expert;
+  return is_here ? expert - args.first_expert : kElsewhere;
 }
 
 /// What the thread must know before the logits are there: its expert's bias.
@@ -142,14 +158,15 @@ TETRAD_DEVICE void choose_experts(const ExpertChoice& args, float bias, uint32_t
   if (pair >= num_tokens * top_k) return;
   const uint32_t token = pair / top_k;
   const uint32_t pick = pair % top_k;
-  memory.keys[pair] = memory.picked[token][pick] << 8 | pair;
+  const uint32_t here = expert_here(args, memory.picked[token][pick]);
+  memory.keys[pair] = here << 8 | pair;
   if (!writes) return;
   float sum = 0;
   for (uint32_t other = 0; other < top_k; ++other)
     sum += memory.picked_scores[token][other];
   const uint64_t at = static_cast<uint64_t>(first_token) * top_k + pair;
-  args.expert_ids[at] = static_cast<int32_t>(memory.picked[token][pick]);
-  args.weights[at] = divide(memory.picked_scores[token][pick], sum);
+  args.expert_ids[at] = static_cast<int32_t>(here);
+  args.weights[at] = here == kElsewhere ? -1.0f : divide(memory.picked_scores[token][pick], sum);
 }
 
 /// Chooses the experts of all of up to kMaxTokens tokens and lists them in `memory`; with `writes`
@@ -165,18 +182,23 @@ TETRAD_DEVICE ExpertLists choose_few(const ExpertChoice& args, float bias, Choic
   const ExpertLists lists{
       .sorted_pairs = memory.pairs, .active = memory.active, .num_active = memory.num_active};
   if (num_tokens == 1) {  // in any order
-    if (at < num_pairs) {
-      const ActiveExpert active{memory.picked[0][at], at, 1, 0};
-      memory.pairs[at] = at;
-      memory.active[at] = active;
-      if (writes) {
-        to.sorted_pairs[at] = at;
-        to.active[at] = active;
+    if (warp() == 0) {
+      const uint32_t expert = at < num_pairs ? memory.keys[at] >> 8 : kElsewhere;
+      const uint32_t all_here = ballot(expert != kElsewhere);
+      const uint32_t place = count_bits(all_here & ((1u << at) - 1));
+      if (expert != kElsewhere) {
+        const ActiveExpert active{expert, place, 1, 0};
+        memory.pairs[place] = at;
+        memory.active[place] = active;
+        if (writes) {
+          to.sorted_pairs[place] = at;
+          to.active[place] = active;
+        }
       }
-    }
-    if (at == 0) {
-      memory.num_active[0] = num_pairs;
-      if (writes) *to.num_active = num_pairs;
+      if (at == 0) {
+        memory.num_active[0] = count_bits(all_here);
+        if (writes) *to.num_active = count_bits(all_here);
+      }
     }
     sync_block();
     return lists;
@@ -203,14 +225,17 @@ TETRAD_DEVICE ExpertLists choose_few(const ExpertChoice& args, float bias, Choic
       count += theirs == expert ? 1 : 0;
       last = theirs;
     }
-    if (at == 0 || memory.sorted[at - 1] >> 8 != expert) {
+    // Those of experts elsewhere come last.
+    const bool is_here = expert != kElsewhere;
+    if (is_here && (at == 0 || memory.sorted[at - 1] >> 8 != expert)) {
       const ActiveExpert active{expert, at, count, 0};
       memory.active[experts_to_here - 1] = active;
       if (writes) to.active[experts_to_here - 1] = active;
     }
     if (at + 1 == num_pairs) {
-      memory.num_active[0] = experts_to_here;
-      if (writes) *to.num_active = experts_to_here;
+      const uint32_t num_active = is_here ? experts_to_here : experts_to_here - 1;
+      memory.num_active[0] = num_active;
+      if (writes) *to.num_active = num_active;
     }
   }
   sync_block();

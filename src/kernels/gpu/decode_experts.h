@@ -27,7 +27,8 @@ struct ExpertsUpArgs {
   uint32_t chunk_tokens = 1;  // tokens of an expert at a time: a fragment's at most
 };
 
-/// residual[t] += sum over picks, in order, of weight * (w2 hidden[pair] / kHiddenScale).
+/// residual[t] += sum over picks, in order, of weight * (w2 hidden[pair] / kHiddenScale), without
+/// those whose weight is below 0 (ExpertChoice).
 struct ExpertsDownArgs {
   PackedMatrix w2;  // of expert 0: [hidden_size, intermediate_size]
   uint64_t expert_stride = 0;
@@ -193,10 +194,11 @@ TETRAD_DEVICE void add_picks(const ExpertsDownArgs& args, uint32_t first_row, ui
     if (row >= args.w2.rows) continue;
     const uint64_t first = static_cast<uint64_t>(token) * args.num_experts_per_tok;
     float sum = 0;
-    for (uint32_t pick = 0; pick < args.num_experts_per_tok; ++pick)
-      sum =
-          fused_multiply_add(args.weights[first + pick],
-                             load_fresh(args.products + (first + pick) * args.w2.rows + row), sum);
+    for (uint32_t pick = 0; pick < args.num_experts_per_tok; ++pick) {
+      const float weight = args.weights[first + pick];
+      const float product = load_fresh(args.products + (first + pick) * args.w2.rows + row);
+      if (!(weight < 0)) sum = fused_multiply_add(weight, product, sum);
+    }
     args.residual[static_cast<uint64_t>(token) * args.w2.rows + row] += sum;
   }
 }
@@ -255,12 +257,13 @@ TETRAD_DEVICE void experts_down(const ExpertsDownArgs& args) {
   }
 }
 
-/// Of one token the warp's pick. Read before the launch waits it is most likely what the launch
-/// before chose, which lets this one begin when it has; a guess all the same.
+/// Of one token the warp's pick, kElsewhere where it is none of here. Read before the launch waits
+/// it is most likely what the launch before chose, which lets this one begin when it has; a guess
+/// all the same.
 TETRAD_DEVICE uint32_t expert_of_warp(const ExpertsDownArgs& args) {
-  if (warp() >= args.num_experts_per_tok) return 0;
+  if (warp() >= args.num_experts_per_tok) return kElsewhere;
   const uint32_t expert = load_fresh(reinterpret_cast<const uint32_t*>(args.expert_ids) + warp());
-  return expert < args.num_experts ? expert : 0;
+  return expert < args.num_experts ? expert : kElsewhere;
 }
 
 /// One token: a block takes a tile of rows of all picked experts, a warp an expert with all its
@@ -278,13 +281,12 @@ TETRAD_DEVICE void experts_down_one(const ExpertsDownArgs& args) {
   const bool has_row = thread_index() < kTileRows && row < args.w2.rows;
   // The launch before does not write it.
   const float before = has_row ? args.residual[row] : 0;
-  const bool works = warp() < args.num_experts_per_tok;
   const auto tiles_of = [&](uint32_t segment) TETRAD_INLINE {
     const uint32_t left = column_tiles - segment * kSegmentTiles;
     return left < kSegmentTiles ? left : kSegmentTiles;
   };
   const auto tiles_of_expert = [&](uint32_t expert) TETRAD_INLINE -> const char* {
-    if (!works) return nullptr;
+    if (expert == kElsewhere) return nullptr;
     return args.w2.tiles + expert * args.expert_stride +
            static_cast<uint64_t>(row_tile) * column_tiles * Tile::kBytes;
   };
@@ -303,9 +305,11 @@ TETRAD_DEVICE void experts_down_one(const ExpertsDownArgs& args) {
     shared.scratch[thread_index()] = args.weights[thread_index()];
   shared.wait_for_rows();
   sync_block();
-  if (works) {
+  // A pick of another rank's brings zeros.
+  if (warp() < args.num_experts_per_tok) {
     float total[Fragment::kD] = {};
-    for (uint32_t segment = 0; segment < num_segments; ++segment) {
+    const uint32_t segments_here = tiles == nullptr ? 0 : num_segments;
+    for (uint32_t segment = 0; segment < segments_here; ++segment) {
       float sums[Fragment::kD] = {};
       const char* mine = tiles + segment * kSegmentTiles * Tile::kBytes;
       // The next one may be shorter: then it is started when its turn comes.

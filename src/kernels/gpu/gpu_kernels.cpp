@@ -275,7 +275,7 @@ uint32_t GpuKernels::chunk_tokens(uint32_t cols, uint32_t num_tokens, uint32_t m
   return tokens;
 }
 
-void GpuKernels::experts_up(ExpertsUpArgs args, uint32_t num_experts) {
+void GpuKernels::experts_up(ExpertsUpArgs args, ExpertCount experts) {
   const uint32_t per_block = kDecodeWarps / 2 / tiles_for(args.w1.cols, kSegmentColumns);
   const uint32_t tiles = tiles_for(tiles_for(args.w1.rows, kTileRows), per_block);
   const uint32_t num_tokens = args.choice.num_tokens;
@@ -293,10 +293,10 @@ void GpuKernels::experts_up(ExpertsUpArgs args, uint32_t num_experts) {
        .threads = kDecodeThreads,
        .shared_bytes =
            decode_shared_bytes(args.w1.cols, args.chunk_tokens, args.job_tiles) + more_bytes},
-      args, num_experts);
+      args, experts);
 }
 
-void GpuKernels::experts_down(ExpertsDownArgs args, uint32_t num_experts) {
+void GpuKernels::experts_down(ExpertsDownArgs args, ExpertCount experts) {
   const bool is_codes = args.w2.format == TileFormat::codes;
   // All picks' halves at once, where there is shared memory for them.
   if (args.num_tokens == 1 && args.num_experts_per_tok <= kDecodeWarps &&
@@ -305,7 +305,7 @@ void GpuKernels::experts_down(ExpertsDownArgs args, uint32_t num_experts) {
                   {.grid_x = tiles_for(args.w2.rows, kTileRows),
                    .threads = kDecodeThreads,
                    .shared_bytes = decode_shared_bytes(args.w2.cols, args.num_experts_per_tok)},
-                  args, num_experts);
+                  args, experts);
   }
   const uint32_t per_block = kDecodeWarps / tiles_for(args.w2.cols, kSegmentColumns);
   const uint32_t tiles = tiles_for(tiles_for(args.w2.rows, kTileRows), per_block);
@@ -318,7 +318,7 @@ void GpuKernels::experts_down(ExpertsDownArgs args, uint32_t num_experts) {
               blocks(tuning_.experts_down_blocks, tiles_for(tiles, args.job_tiles) * most_experts),
           .threads = kDecodeThreads,
           .shared_bytes = decode_shared_bytes(args.w2.cols, args.chunk_tokens, args.job_tiles)},
-         args, num_experts);
+         args, experts);
 }
 
 void GpuKernels::summarize_logits(const SummarizeLogitsArgs& args, uint32_t num_rows) {

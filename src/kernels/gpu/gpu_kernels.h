@@ -87,17 +87,17 @@ class GpuKernels {
   void all_reduce_two_shot(const AllReduceArgs& args, uint32_t num_blocks);
   void all_gather_ranks(const AllGatherArgs& args, uint32_t num_blocks);
 
-  // Few tokens. Of a product at most max_decode_tokens(). `num_experts` is for profiles.
+  // Few tokens. Of a product at most max_decode_tokens(). `experts` are for profiles.
   void decode_product(DecodeProductArgs args);
-  void experts_up(ExpertsUpArgs args, uint32_t num_experts = 1);
-  void experts_down(ExpertsDownArgs args, uint32_t num_experts = 1);
+  void experts_up(ExpertsUpArgs args, ExpertCount experts = 1);
+  void experts_down(ExpertsDownArgs args, ExpertCount experts = 1);
 
   // Many tokens. token_tile is chosen here for the dense product, and by gemm_token_tile for the
   // experts' lists.
   void gemm(GemmArgs args);
   uint32_t gemm_token_tile(TileFormat format, uint32_t num_pairs, uint32_t num_experts) const;
-  void experts_up_gemm(const ExpertsUpGemmArgs& args, uint32_t num_pairs, uint32_t num_experts);
-  void experts_down_gemm(const ExpertsDownGemmArgs& args, uint32_t num_pairs, uint32_t num_experts);
+  void experts_up_gemm(const ExpertsUpGemmArgs& args, uint32_t num_pairs, ExpertCount experts);
+  void experts_down_gemm(const ExpertsDownGemmArgs& args, uint32_t num_pairs, ExpertCount experts);
 
   void pack_codes(const PackCodesArgs& args);
   void pack_halves(const PackHalvesArgs& args);
@@ -132,7 +132,7 @@ class GpuKernels {
   };
   template <class Args>
   void launch_experts_gemm(const ExpertGemm& of, const PackedMatrix& weight, uint32_t rows_of_block,
-                           const Args& args, uint32_t num_pairs, uint32_t num_experts);
+                           const Args& args, uint32_t num_pairs, ExpertCount experts);
   uint32_t gemm_shared(TileFormat format, GemmSize size) const;
   uint32_t gemm_tokens(TileFormat format, GemmSize size) const;
   /// So many blocks a multiprocessor, but not more than there is work for.

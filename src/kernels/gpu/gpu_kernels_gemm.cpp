@@ -60,7 +60,7 @@ uint32_t GpuKernels::gemm_token_tile(TileFormat format, uint32_t num_pairs,
 template <class Args>
 void GpuKernels::launch_experts_gemm(const ExpertGemm& of, const PackedMatrix& weight,
                                      uint32_t rows_of_block, const Args& args, uint32_t num_pairs,
-                                     uint32_t num_experts) {
+                                     ExpertCount experts) {
   const bool is_codes = weight.format == TileFormat::codes;
   const GemmSize size =
       is_codes && args.tiles.token_tile <= gemm_tokens(weight.format, GemmSize::small)
@@ -70,26 +70,26 @@ void GpuKernels::launch_experts_gemm(const ExpertGemm& of, const PackedMatrix& w
          : size == GemmSize::small ? of.codes_small
                                    : of.codes,
          {.grid_x = tiles_for(weight.rows, rows_of_block),
-          .grid_y = max_token_tiles(num_pairs, num_experts, args.tiles.token_tile),
+          .grid_y = max_token_tiles(num_pairs, experts.here, args.tiles.token_tile),
           .threads = kGemmThreads,
           .shared_bytes = gemm_shared(weight.format, size)},
-         args, num_pairs, num_experts);
+         args, num_pairs, experts);
 }
 
 void GpuKernels::experts_up_gemm(const ExpertsUpGemmArgs& args, uint32_t num_pairs,
-                                 uint32_t num_experts) {
+                                 ExpertCount experts) {
   launch_experts_gemm({.codes = kernels_.experts_up_gemm_codes,
                        .codes_small = kernels_.experts_up_gemm_codes_small,
                        .halves = kernels_.experts_up_gemm_halves},
-                      args.w1, kGemmUpRows, args, num_pairs, num_experts);
+                      args.w1, kGemmUpRows, args, num_pairs, experts);
 }
 
 void GpuKernels::experts_down_gemm(const ExpertsDownGemmArgs& args, uint32_t num_pairs,
-                                   uint32_t num_experts) {
+                                   ExpertCount experts) {
   launch_experts_gemm({.codes = kernels_.experts_down_gemm_codes,
                        .codes_small = kernels_.experts_down_gemm_codes_small,
                        .halves = kernels_.experts_down_gemm_halves},
-                      args.w2, kGemmRows, args, num_pairs, num_experts);
+                      args.w2, kGemmRows, args, num_pairs, experts);
 }
 
 }  // namespace tetrad::gpu

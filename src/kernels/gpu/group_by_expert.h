@@ -26,7 +26,8 @@ constexpr uint32_t max_token_tiles(uint32_t num_pairs, uint32_t num_experts, uin
 
 /// One block of kGroupThreads.
 struct GroupByExpertArgs {
-  const int32_t* expert_ids = nullptr;  // [num_pairs], of a token no expert twice
+  const int32_t* expert_ids = nullptr;  // [num_pairs], of a token no expert twice; pairs of
+                                        // num_experts and above are left out
   uint32_t num_pairs = 0;               // T * num_experts_per_tok, T at most kMaxGroupedTokens
   uint32_t num_experts = 0;             // at most kMaxExperts
   ExpertLists lists;
@@ -43,10 +44,6 @@ constexpr uint32_t group_shared_bytes(uint32_t num_experts) {
 }
 
 namespace TETRAD_MACHINE {
-
-TETRAD_DEVICE uint32_t count_bits(uint32_t bits) {
-  return static_cast<uint32_t>(__builtin_popcount(bits));
-}
 
 /// The lanes whose `value` is this lane's. `bits`: of all values.
 TETRAD_DEVICE uint32_t lanes_like(uint32_t value, uint32_t bits) {
@@ -81,8 +78,8 @@ TETRAD_DEVICE void take_pairs(const GroupByExpertArgs& args, uint32_t first, uin
     ++bits;
   for (uint32_t start = first; start < end; start += kWarpSize) {
     const uint32_t pair = start + lane();
-    const bool there = pair < end;
-    const auto loaded = static_cast<uint32_t>(args.expert_ids[there ? pair : first]);
+    const auto loaded = static_cast<uint32_t>(args.expert_ids[pair < end ? pair : first]);
+    const bool there = pair < end && loaded < args.num_experts;
     const uint32_t expert = there ? loaded : 0xFFFFFFFFu;
     const uint32_t like = lanes_like(expert, bits);
     const uint32_t before = count_bits(like & ((1u << lane()) - 1));

@@ -17,9 +17,13 @@ double product_operations(const PackedMatrix& matrix, double vectors) {
   return 2.0 * matrix.rows * matrix.cols * vectors;
 }
 
-/// How many of the experts some pair goes to, when each token picks `per_token` by chance.
-double experts_met(double num_pairs, double num_experts, double per_token) {
-  return num_experts * (1 - std::pow(1 - per_token / num_experts, num_pairs / per_token));
+/// How many of the experts here some pair goes to, when each token picks `per_token` by chance.
+double experts_met(double num_pairs, ExpertCount experts, double per_token) {
+  return experts.here * (1 - std::pow(1 - per_token / experts.all, num_pairs / per_token));
+}
+
+double part_here(ExpertCount experts) {
+  return static_cast<double>(experts.here) / experts.all;
 }
 
 }  // namespace
@@ -99,36 +103,36 @@ LaunchCost launch_cost(const GemmArgs& args) {
           .operations = product_operations(args.weight, args.num_tokens)};
 }
 
-LaunchCost launch_cost(const ExpertsUpArgs& args, uint32_t num_experts) {
+LaunchCost launch_cost(const ExpertsUpArgs& args, ExpertCount experts) {
   const uint32_t per_token = args.choice.num_experts_per_tok;
   const double pairs = static_cast<double>(args.choice.num_tokens) * per_token;
-  return {.bytes =
-              experts_met(pairs, num_experts, per_token) * (bytes_of(args.w1) + bytes_of(args.w3)) +
-              kHalfBytes * args.w1.cols * args.choice.num_tokens,
-          .operations = 2 * product_operations(args.w1, pairs)};
+  return {
+      .bytes = experts_met(pairs, experts, per_token) * (bytes_of(args.w1) + bytes_of(args.w3)) +
+               kHalfBytes * args.w1.cols * args.choice.num_tokens,
+      .operations = 2 * product_operations(args.w1, pairs * part_here(experts))};
 }
 
-LaunchCost launch_cost(const ExpertsDownArgs& args, uint32_t num_experts) {
+LaunchCost launch_cost(const ExpertsDownArgs& args, ExpertCount experts) {
   const double pairs = static_cast<double>(args.num_tokens) * args.num_experts_per_tok;
   // The last block for some rows reads the products of all picks again.
   const double products = args.num_tokens == 1 ? 0 : pairs;
-  return {.bytes = experts_met(pairs, num_experts, args.num_experts_per_tok) * bytes_of(args.w2) +
-                   kHalfBytes * args.w2.cols * pairs +
+  return {.bytes = experts_met(pairs, experts, args.num_experts_per_tok) * bytes_of(args.w2) +
+                   kHalfBytes * args.w2.cols * pairs * part_here(experts) +
                    kFloatBytes * args.w2.rows * (products + args.num_tokens),
-          .operations = product_operations(args.w2, pairs)};
+          .operations = product_operations(args.w2, pairs * part_here(experts))};
 }
 
-LaunchCost launch_cost(const ExpertsUpGemmArgs& args, uint32_t num_pairs, uint32_t num_experts) {
-  return {.bytes = experts_met(num_pairs, num_experts, args.num_experts_per_tok) *
+LaunchCost launch_cost(const ExpertsUpGemmArgs& args, uint32_t num_pairs, ExpertCount experts) {
+  return {.bytes = experts_met(num_pairs, experts, args.num_experts_per_tok) *
                        (bytes_of(args.w1) + bytes_of(args.w3)) +
                    kHalfBytes * args.w1.cols * num_pairs / args.num_experts_per_tok,
-          .operations = 2 * product_operations(args.w1, num_pairs)};
+          .operations = 2 * product_operations(args.w1, num_pairs * part_here(experts))};
 }
 
-LaunchCost launch_cost(const ExpertsDownGemmArgs& args, uint32_t num_pairs, uint32_t num_experts) {
-  return {.bytes = experts_met(num_pairs, num_experts, 1) * bytes_of(args.w2) +
-                   kHalfBytes * args.w2.cols * num_pairs,
-          .operations = product_operations(args.w2, num_pairs)};
+LaunchCost launch_cost(const ExpertsDownGemmArgs& args, uint32_t num_pairs, ExpertCount experts) {
+  return {.bytes = experts_met(num_pairs, experts, 1) * bytes_of(args.w2) +
+                   kHalfBytes * args.w2.cols * num_pairs * part_here(experts),
+          .operations = product_operations(args.w2, num_pairs * part_here(experts))};
 }
 
 LaunchCost launch_cost(const SummarizeLogitsArgs& args, uint32_t num_rows) {

@@ -23,6 +23,16 @@ struct AttentionWork {
   double pairs = 0;  // of a query's token and a key that it sees
 };
 
+/// Experts of a layer, and how many of them this rank has; of pairs it has as large a part.
+struct ExpertCount {
+  // NOLINTNEXTLINE(google-explicit-constructor): all are here
+  ExpertCount(uint32_t num_experts) : all(num_experts), here(num_experts) {}
+  ExpertCount(uint32_t num_experts, uint32_t num_here) : all(num_experts), here(num_here) {}
+
+  uint32_t all;
+  uint32_t here;
+};
+
 // num_tokens and num_rows: blocks of the launch.
 LaunchCost launch_cost(const EmbedArgs& args, uint32_t num_tokens);
 LaunchCost launch_cost(const NormRowsArgs& args, uint32_t num_tokens);
@@ -42,10 +52,10 @@ LaunchCost launch_cost(const CombineExpertsArgs& args, uint32_t num_tokens);
 LaunchCost launch_cost(const DecodeProductArgs& args);
 LaunchCost launch_cost(const GemmArgs& args);
 // Of experts that several tokens go to, as many as random choices meet.
-LaunchCost launch_cost(const ExpertsUpArgs& args, uint32_t num_experts);
-LaunchCost launch_cost(const ExpertsDownArgs& args, uint32_t num_experts);
-LaunchCost launch_cost(const ExpertsUpGemmArgs& args, uint32_t num_pairs, uint32_t num_experts);
-LaunchCost launch_cost(const ExpertsDownGemmArgs& args, uint32_t num_pairs, uint32_t num_experts);
+LaunchCost launch_cost(const ExpertsUpArgs& args, ExpertCount experts);
+LaunchCost launch_cost(const ExpertsDownArgs& args, ExpertCount experts);
+LaunchCost launch_cost(const ExpertsUpGemmArgs& args, uint32_t num_pairs, ExpertCount experts);
+LaunchCost launch_cost(const ExpertsDownGemmArgs& args, uint32_t num_pairs, ExpertCount experts);
 LaunchCost launch_cost(const SummarizeLogitsArgs& args, uint32_t num_rows);
 // Between ranks: what all of them bring, once.
 LaunchCost launch_cost(const AllReduceArgs& args);

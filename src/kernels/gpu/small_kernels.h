@@ -68,9 +68,11 @@ TETRAD_KERNEL(combine_experts, CombineExpertsArgs, 256) {
   float* residual = args.residual + static_cast<uint64_t>(block_x()) * args.hidden_size;
   for (uint32_t i = thread_index(); i < args.hidden_size; i += 256) {
     float sum = 0;
-    for (uint32_t pick = 0; pick < args.num_experts_per_tok; ++pick)
-      sum = fused_multiply_add(args.weights[first + pick],
-                               args.products[(first + pick) * args.hidden_size + i], sum);
+    for (uint32_t pick = 0; pick < args.num_experts_per_tok; ++pick) {
+      const float weight = args.weights[first + pick];
+      const float product = args.products[(first + pick) * args.hidden_size + i];
+      if (!(weight < 0)) sum = fused_multiply_add(weight, product, sum);
+    }
     residual[i] += sum;
   }
 }
