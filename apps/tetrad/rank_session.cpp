@@ -45,7 +45,8 @@ void RankSession::noticed_end(int rank, bool on_gpus) {
   std::string reason =
       fmt::format("the process of rank {} of {} has ended", rank, processes_->size());
   processes_->give_up(reason);
-  if (on_gpus) loss_.lost({ErrorCode::io, std::move(reason), ""});
+  // Rank 0 notices at its next heartbeat, and ends what waits on its device.
+  if (on_gpus && is_follower()) loss_.lost({ErrorCode::io, std::move(reason), ""});
 }
 
 /// The others end together with this one, and what is watched is no loss any more. MPI's own end

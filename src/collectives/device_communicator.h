@@ -44,6 +44,10 @@ class DeviceCommunicator {
   /// After the device was waited for: whether all ranks came to all calls. Errors: io, naming those
   /// that did not; what was computed since is nothing, and it stays so.
   virtual Result<void> check() = 0;
+
+  /// A rank is known to be lost: what waits for it on the device ends now, where the transport can
+  /// end it, and check() fails. Of any thread.
+  virtual void give_up() {}
 };
 
 /// What may carry the messages.

@@ -106,8 +106,16 @@ class ExchangeCommunicator final : public DeviceCommunicator {
         missing += fmt::format("{}{}", missing.empty() ? "" : ", ", r);
     }
     if (missing.empty()) return {};
+    if (std::atomic_ref(failure->is_given_up).load() != 0)
+      return fail(ErrorCode::io, "rank {} of {} did not come to a message over {} and was given up",
+                  missing, size(), name());
     return fail(ErrorCode::io, "rank {} of {} did not come to a message over {} within {} ms",
                 missing, size(), name(), exchange_.deadline_ns / 1'000'000);
+  }
+
+  void give_up() override {
+    // The device reads it.
+    std::atomic_ref(reinterpret_cast<gpu::ExchangeFailure*>(failure_)->is_given_up).store(1);
   }
 
  private:

@@ -67,6 +67,10 @@ class GpuRankGroup {
   Result<void> status();
   /// After the device was waited for.
   Result<void> check();
+  /// See DeviceCommunicator::give_up. Of any thread.
+  void give_up() const {
+    if (!is_alone()) communicator_->give_up();
+  }
 
  private:
   GpuRankGroup(const ModelConfig& config, const plan::RankShare& share);

@@ -18,6 +18,7 @@ class GpuRankModel final : public RankModel {
   const DeviceModel& device_model() const override { return *model_; }
   const GpuRankGroup& group() const { return model_->ranks(); }
   Result<Result<StartedRank>> start(const StepLimits& limits, const KvMemory& memory) override;
+  void give_up() const override { group().give_up(); }
 
  private:
   std::shared_ptr<parallel::Communicator> ranks_;

@@ -17,29 +17,24 @@ class LeadingModel::Steps final : public StepModel, public LogitsSource {
   Steps& operator=(const Steps&) = delete;
 
   Result<Activations> forward(const Batch& batch) override {
-    const std::lock_guard lock(owner_.mutex_);
-    TETRAD_TRY(send_step(batch, {}));
-    return owner_.noticed(mine_->forward(batch));
+    return compute(batch, {}, [&] { return mine_->forward(batch); });
   }
-  /// Nothing where the step itself talks: a heartbeat must not come in between.
   Result<void> start(const Batch& batch, std::span<const LogitsUse> uses) override {
     batch_ = batch;
     uses_ = uses;
+    // Of a step that talks nothing: a heartbeat must not come in between.
     if (mine_->finish_talks()) return {};
-    const std::lock_guard lock(owner_.mutex_);
-    return begin();
+    return compute(batch, uses, [&] { return mine_->start(batch, uses); });
   }
   Result<StepLogits> finish() override {
-    if (mine_->finish_talks()) {
-      const std::lock_guard lock(owner_.mutex_);
-      TETRAD_TRY(begin());
-      return noticed(mine_->finish());
-    }
-    // While a device computes, the heart goes on beating: the others hear it when they are ready,
-    // and whoever does not is missed, whatever the device waits for.
-    auto logits = mine_->finish();
-    const std::lock_guard lock(owner_.mutex_);
-    return noticed(std::move(logits));
+    auto logits = mine_->finish_talks() ? compute(batch_, uses_,
+                                                  [&]() -> Result<StepLogits> {
+                                                    TETRAD_TRY(mine_->start(batch_, uses_));
+                                                    return mine_->finish();
+                                                  })
+                                        : noticed_later(mine_->finish());
+    TETRAD_ASSIGN(logits_, std::move(logits));
+    return StepLogits(*this, logits_.num_rows());
   }
 
   std::optional<RowSummary> summary(int64_t row) const override { return logits_.summary(row); }
@@ -51,19 +46,26 @@ class LeadingModel::Steps final : public StepModel, public LogitsSource {
   }
 
  private:
-  // With the owner's mutex_ held.
-
-  Result<void> begin() {
-    TETRAD_TRY(send_step(batch_, uses_));
-    return owner_.noticed(mine_->start(batch_, uses_));
-  }
-  Result<StepLogits> noticed(Result<StepLogits> logits) {
-    TETRAD_ASSIGN(logits_, owner_.noticed(std::move(logits)));
-    return StepLogits(*this, logits_.num_rows());
-  }
-  Result<void> send_step(const Batch& batch, std::span<const LogitsUse> uses) {
+  /// Tells the others of a step and does what `mine` does. While a device computes, the heart goes
+  /// on beating: the others hear it when they are ready, and whoever does not is missed, whatever
+  /// the device waits for.
+  template <class Mine>
+  auto compute(const Batch& batch, std::span<const LogitsUse> uses, const Mine& mine)
+      -> decltype(mine()) {
     TETRAD_TRY(encode_step(batch, uses, limits_, payload_));
-    return owner_.send(RankMessage::step, payload_);
+    std::unique_lock lock(owner_.mutex_);
+    TETRAD_TRY(owner_.send(RankMessage::step, payload_));
+    if (mine_->finish_talks()) return owner_.noticed(mine());
+    lock.unlock();
+    return noticed_later(mine());
+  }
+  /// Without the lock, which a heartbeat may hold until the others are done with a step that needs
+  /// this rank to go on.
+  template <class T>
+  Result<T> noticed_later(Result<T> result) {
+    if (result) return result;
+    const std::lock_guard lock(owner_.mutex_);
+    return owner_.noticed(std::move(result));
   }
 
   LeadingModel& owner_;
@@ -105,7 +107,10 @@ Result<void> LeadingModel::send(RankMessage kind, std::span<const std::byte> pay
 
 template <class T>
 Result<T> LeadingModel::noticed(Result<T> result) {
-  if (!result && !std::exchange(is_lost_, true)) on_lost_(result.error());
+  if (!result && !std::exchange(is_lost_, true)) {
+    on_lost_(result.error());
+    model_->give_up();
+  }
   return result;
 }
 

@@ -3,11 +3,12 @@
 and every rank has ended within --rank-timeout.
 
 Usage: faults.py [--times 20] [--faults kill,stop,kill_first,stop_first,kill_idle,stop_idle] [--rank-timeout 5]
-                 [--ranks 2] TETRAD MODEL MPIRUN…
+                 [--ranks 2] [--device cpu] [--serve-flags WORDS] TETRAD MODEL MPIRUN…
 """
 
 import argparse
 import os
+import shlex
 import signal
 import sys
 import time
@@ -37,15 +38,16 @@ def run_once(flags, fault):
     """What was wrong, and the seconds until all ranks but a stopped one had ended."""
     signal_, victim, has_load = FAULTS[fault]
     words = [*flags.mpirun, "-n", str(flags.ranks), flags.tetrad, "serve", flags.model, "--port", "0",
-             "--tensor-parallel-size", str(flags.ranks), "--rank-timeout", str(flags.rank_timeout)]
+             "--tensor-parallel-size", str(flags.ranks), "--rank-timeout", str(flags.rank_timeout),
+             "--device", flags.device, *shlex.split(flags.serve_flags)]
     wrong = []
-    with RankServer(words) as server:
+    with RankServer(words, wait=flags.load_timeout) as server:
         ranks = server.ranks()
         if sorted(ranks) != list(range(flags.ranks)):
             return [f"the ranks are {ranks}"], 0
         streams = [Stream(server, f"Story number {i} begins") for i in range(3)] if has_load else []
         for stream in streams:
-            if not stream.wait_for_events(5):
+            if not stream.wait_for_events(flags.events):
                 return [f"a stream did not begin\n{server.log()}"], 0
         if not has_load:
             time.sleep(1.5)  # through a heartbeat
@@ -84,6 +86,10 @@ def main():
     parser.add_argument("--faults", default=",".join(FAULTS))
     parser.add_argument("--rank-timeout", type=float, default=5)
     parser.add_argument("--ranks", type=int, default=2)
+    parser.add_argument("--device", default="cpu", help="or gpu, emulated-nvidia, emulated-gfx12")
+    parser.add_argument("--serve-flags", default="", help="more words for tetrad serve")
+    parser.add_argument("--load-timeout", type=float, default=120, help="seconds until the server listens")
+    parser.add_argument("--events", type=int, default=5, help="of each stream before the fault")
     parser.add_argument("mpirun", nargs=argparse.REMAINDER)
     flags = parser.parse_args()
     failures = 0

@@ -34,9 +34,10 @@ struct ExchangeState {
   uint32_t is_broken;
 };
 
-/// In host memory that the device writes; 0 in the beginning.
+/// In host memory that the device writes and reads; 0 in the beginning.
 struct ExchangeFailure {
   uint32_t is_missing[kMaxRanks];  // whether that rank was waited for in vain
+  uint32_t is_given_up;            // by the host: nobody is waited for any more
 };
 
 struct RankExchange {
@@ -176,8 +177,10 @@ struct BlockExchange {
       if (has_come(flag)) return true;
     }
     const uint64_t begin = nanoseconds();
-    while (nanoseconds() - begin < ranks.deadline_ns) {
+    // The host's memory is far away: it is looked at now and then.
+    for (uint32_t look = 1; nanoseconds() - begin < ranks.deadline_ns; ++look) {
       if (has_come(flag)) return true;
+      if (look % 64 == 0 && load_acquire_system(&ranks.failure->is_given_up) != 0) break;
       pause_thread();
     }
     return has_come(flag);
