@@ -5,14 +5,17 @@ margin to the next best is below MARGIN; the logits of the best tokens must agre
 the held-out texts must be that of the CPU in float32 with the same FP8 cache within NLL.
 
 Usage: goldens.py TETRAD BUNDLED SHARED_MODELS DEVICE [--prompts NAME,...] [--tokens N] [--nll-words N]
+                  [--flags WORDS]
   BUNDLED: models/tetrad-demo-mxfp4_16, whose KV scales the BF16 demo gets, which has none of its own.
   SHARED_MODELS: the folder with demo-bf16 and goldens. DEVICE: gpu, emulated-nvidia, emulated-gfx12 (or cpu).
+  --flags: more words for tetrad on that device, such as "--tensor-parallel-size 2".
   --tokens: places of each prompt; --nll-words: words of each text, 0 for none. On a card leave both out: all.
 """
 
 import argparse
 import json
 import pathlib
+import shlex
 import struct
 import subprocess
 import sys
@@ -31,6 +34,7 @@ parser.add_argument("device")
 parser.add_argument("--prompts", default="")
 parser.add_argument("--tokens", type=int, default=10**6)
 parser.add_argument("--nll-words", type=int, default=10**9)
+parser.add_argument("--flags", default="")
 args = parser.parse_args()
 FOLDER = tempfile.TemporaryDirectory(prefix="tetrad-goldens-")
 MODEL = FOLDER.name
@@ -85,7 +89,8 @@ def tetrad(verb, words, lines=None):
 
 
 def device_flags(device):
-    return ["--device", device] if device != "cpu" else ["--dtype", "float32", "--kv-cache-dtype", "fp8"]
+    exact = ["--dtype", "float32", "--kv-cache-dtype", "fp8"]
+    return ["--device", device, *shlex.split(args.flags)] if device != "cpu" else exact
 
 
 def check_prompts():
