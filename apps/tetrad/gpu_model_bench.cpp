@@ -123,9 +123,9 @@ Result<json::object> GpuModelBench::decode(int64_t sequences, int64_t context) {
     if (repetition > 0) rates.push_back(kDecodeSteps / seconds_since(begin));
   }
   const double steps = median_of(rates);
-  const auto keys = static_cast<double>(sequences) * static_cast<double>(first + kDecodeSteps / 2);
+  const int64_t keys = sequences * (first + kDecodeSteps / 2);
   return figures(steps, sequences,
-                 step_cost(sequences, sequences, static_cast<int64_t>(keys), keys));
+                 step_cost(sequences, sequences, keys, static_cast<double>(keys)));
 }
 
 Result<json::object> GpuModelBench::prefill(int64_t prompt) {

@@ -342,16 +342,12 @@ Result<GpuWeights> make_random_gpu_weights(const ModelConfig& config, const plan
                                            uint32_t seed, gpu::GpuKernels& kernels,
                                            GpuMemory& memory) {
   const int64_t hidden = config.hidden_size;
-  const int64_t intermediate = share.expert_columns.size();
   const int64_t experts = config.num_local_experts;
-  const int64_t experts_here = share.experts.size();
   const int64_t tokens = share.vocabulary.size();
-  const int64_t q_size = share.heads.size() * config.head_dim;
-  const int64_t kv_size = share.kv_heads.size() * config.head_dim;
+  const ModelConfig local = share.local_config(config);
   GpuWeights all;
   WeightLoader loader(kernels, memory, all.codebook, {}, 0);
-  /// Scales of 2^-12 and up: weights near 0.02.
-  constexpr uint32_t kScaleBits = 0x0C00;
+  constexpr uint32_t kScaleBits = 0x0C00;  // of 2^-12 and up: weights near 0.02
   const auto random = [&](int64_t count, int64_t rows, int64_t cols) -> Result<PackedMatrix> {
     PackedMatrix matrix = matrix_at(0, TileFormat::codes, rows, cols);
     const uint64_t bytes = matrix_bytes(matrix) * static_cast<uint64_t>(count);
@@ -368,7 +364,7 @@ Result<GpuWeights> make_random_gpu_weights(const ModelConfig& config, const plan
       {.to = embeddings, .count = static_cast<uint64_t>(tokens * hidden), .seed = seed});
   all.embed_tokens = embeddings;
   TETRAD_ASSIGN(all.lm_head, random(1, tokens, hidden));
-  const std::vector<float> ones(static_cast<size_t>(std::max(hidden, q_size)), 1.0f);
+  const std::vector<float> ones(static_cast<size_t>(std::max(hidden, local.q_size())), 1.0f);
   TETRAD_ASSIGN(const float* norm, loader.vector(ones));
   const std::vector<float> zeros(static_cast<size_t>(experts), 0.0f);
   TETRAD_ASSIGN(const float* bias, loader.vector(zeros));
@@ -381,11 +377,11 @@ Result<GpuWeights> make_random_gpu_weights(const ModelConfig& config, const plan
                    .post_attention_layernorm = norm,
                    .q_norm = norm,
                    .k_norm = norm};
-    TETRAD_ASSIGN(layer.qkv, random(1, q_size + 2 * kv_size, hidden));
-    TETRAD_ASSIGN(layer.o, random(1, hidden, q_size));
-    TETRAD_ASSIGN(layer.w1, random(experts_here, intermediate, hidden));
-    TETRAD_ASSIGN(layer.w3, random(experts_here, intermediate, hidden));
-    TETRAD_ASSIGN(layer.w2, random(experts_here, hidden, intermediate));
+    TETRAD_ASSIGN(layer.qkv, random(1, local.q_size() + 2 * local.kv_size(), hidden));
+    TETRAD_ASSIGN(layer.o, random(1, hidden, local.q_size()));
+    TETRAD_ASSIGN(layer.w1, random(share.experts.size(), share.expert_columns.size(), hidden));
+    TETRAD_ASSIGN(layer.w3, random(share.experts.size(), share.expert_columns.size(), hidden));
+    TETRAD_ASSIGN(layer.w2, random(share.experts.size(), hidden, share.expert_columns.size()));
     uint32_t state = ++seed;
     for (float& weight : router) {
       state = state * 1664525u + 1013904223u;
