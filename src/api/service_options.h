@@ -24,8 +24,8 @@ struct ServiceOptions {
   json::object version;  // what GET /version says
   std::string system_fingerprint;
   std::function<std::string()> metrics_text;  // what GET /metrics says; null: nothing
-  /// Whether the server will end, so that nobody should send it new work; null: never. /ready tells.
-  /// Asked on any thread.
+  /// Whether the server will end, so that nobody should send it new work; null: never. /ready
+  /// tells. Asked on any thread.
   std::function<bool()> is_leaving;
   /// Whether it takes none any more; null: never. Asked on any thread.
   std::function<bool()> is_draining;
