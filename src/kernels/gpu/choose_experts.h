@@ -84,6 +84,28 @@ TETRAD_DEVICE uint32_t expert_here(const ExpertChoice& args, uint32_t expert) {
   return is_here ? expert - args.first_expert : kElsewhere;
 }
 
+/// The sum over a token's picks, in order, of weight * product(pick), without those elsewhere. All
+/// loads are on their way at once.
+template <class ProductOf>
+TETRAD_DEVICE float sum_over_picks(const float* weights, uint32_t num_picks,
+                                   const ProductOf& product) {
+  float weight[kMaxPicks];
+  float of_pick[kMaxPicks];
+  TETRAD_UNROLL
+  for (uint32_t pick = 0; pick < kMaxPicks; ++pick) {
+    const uint32_t at = pick < num_picks ? pick : 0;
+    weight[pick] = weights[at];
+    of_pick[pick] = product(at);
+  }
+  float sum = 0;
+  TETRAD_UNROLL
+  for (uint32_t pick = 0; pick < kMaxPicks; ++pick) {
+    const bool counts = pick < num_picks && !(weight[pick] < 0);
+    sum = counts ? fused_multiply_add(weight[pick], of_pick[pick], sum) : sum;
+  }
+  return sum;
+}
+
 /// What the thread must know before the logits are there: its expert's bias.
 TETRAD_DEVICE float bias_of_thread(const ExpertChoice& args) {
   return thread_index() < args.num_experts ? args.bias[thread_index()] : 0;

@@ -193,13 +193,10 @@ TETRAD_DEVICE void add_picks(const ExpertsDownArgs& args, uint32_t first_row, ui
     const uint32_t row = first_row + i % rows;
     if (row >= args.w2.rows) continue;
     const uint64_t first = static_cast<uint64_t>(token) * args.num_experts_per_tok;
-    float sum = 0;
-    for (uint32_t pick = 0; pick < args.num_experts_per_tok; ++pick) {
-      const float weight = args.weights[first + pick];
-      const float product = load_fresh(args.products + (first + pick) * args.w2.rows + row);
-      if (!(weight < 0)) sum = fused_multiply_add(weight, product, sum);
-    }
-    args.residual[static_cast<uint64_t>(token) * args.w2.rows + row] += sum;
+    args.residual[static_cast<uint64_t>(token) * args.w2.rows + row] += sum_over_picks(
+        args.weights + first, args.num_experts_per_tok, [&](uint32_t pick) TETRAD_INLINE {
+          return load_fresh(args.products + (first + pick) * args.w2.rows + row);
+        });
   }
 }
 
@@ -328,13 +325,11 @@ TETRAD_DEVICE void experts_down_one(const ExpertsDownArgs& args) {
   }
   sync_block();
   if (!has_row) return;
-  float sum = 0;
-  for (uint32_t pick = 0; pick < args.num_experts_per_tok; ++pick)
-    sum = fused_multiply_add(
-        shared.scratch[pick],
-        shared.total({.token = 0, .row = thread_index(), .job_tile = 0, .first_warp = pick}, 1) *
-            (args.w2.scale / kHiddenScale),
-        sum);
+  const float sum =
+      sum_over_picks(shared.scratch, args.num_experts_per_tok, [&](uint32_t pick) TETRAD_INLINE {
+        const RowOfJob of{.token = 0, .row = thread_index(), .job_tile = 0, .first_warp = pick};
+        return shared.total(of, 1) * (args.w2.scale / kHiddenScale);
+      });
   args.residual[row] = before + sum;
 }
 

@@ -3,6 +3,7 @@
 // What is neither a product nor attention.
 
 #include "gpu/fragment.h"
+#include "kernels/gpu/choose_experts.h"
 
 namespace tetrad::gpu {
 
@@ -67,13 +68,10 @@ TETRAD_KERNEL(combine_experts, CombineExpertsArgs, 256) {
   const uint64_t first = static_cast<uint64_t>(block_x()) * args.num_experts_per_tok;
   float* residual = args.residual + static_cast<uint64_t>(block_x()) * args.hidden_size;
   for (uint32_t i = thread_index(); i < args.hidden_size; i += 256) {
-    float sum = 0;
-    for (uint32_t pick = 0; pick < args.num_experts_per_tok; ++pick) {
-      const float weight = args.weights[first + pick];
-      const float product = args.products[(first + pick) * args.hidden_size + i];
-      if (!(weight < 0)) sum = fused_multiply_add(weight, product, sum);
-    }
-    residual[i] += sum;
+    residual[i] += sum_over_picks(args.weights + first, args.num_experts_per_tok,
+                                  [&](uint32_t pick) TETRAD_INLINE {
+                                    return args.products[(first + pick) * args.hidden_size + i];
+                                  });
   }
 }
 
