@@ -91,7 +91,7 @@ measure() {
       --max-num-batched-tokens "$prompt" --repetitions "$repetitions" --json \
       >"$work/bench.json" 2>"$work/bench.log"; then
       # Too little memory is no fault of the program.
-      grep -Eq ' (free|GB|GiB|memory)' "$work/bench.log" || wrong "bench model with $ranks ranks"
+      grep -Eq 'GiB free of |do not fit|does not fit' "$work/bench.log" || wrong "bench model with $ranks ranks"
       tail -n 3 "$work/bench.log"
       continue
     fi

@@ -165,17 +165,24 @@ Result<void> run_ranks(const BenchModelFlags& flags, const ModelConfig& config) 
   results[0] = run_rank(flags, config, std::move(ends[0]), std::move(first));
   for (std::thread& thread : threads)
     thread.join();
-  for (size_t rank = 0; rank < results.size(); ++rank) {
-    if (!results[rank])
-      return tl::unexpected(std::move(results[rank].error()).in(fmt::format("rank {}", rank)));
-  }
-  return {};
+  // What failed by itself, before those who missed it.
+  const auto is_cause = [](const Result<void>& result) {
+    return !result && result.error().code != ErrorCode::io;
+  };
+  auto failed = std::ranges::find_if(results, is_cause);
+  if (failed == results.end())
+    failed = std::ranges::find_if(results, [](const Result<void>& result) { return !result; });
+  if (failed == results.end()) return {};
+  return tl::unexpected(
+      std::move(failed->error()).in(fmt::format("rank {}", failed - results.begin())));
 }
 
 Result<void> run_bench(const BenchModelFlags& flags) {
   TETRAD_ASSIGN(const SyntheticShape shape, parse_synthetic_shape(flags.shape));
   TETRAD_ASSIGN(const ModelConfig config, synthetic_config(shape));
-  return flags.ranks.are_many() ? run_ranks(flags, config) : run_alone(flags, config);
+  if (flags.ranks.are_many()) return run_ranks(flags, config);
+  flags.ranks.say_what_one_rank_ignores();
+  return run_alone(flags, config);
 }
 
 }  // namespace

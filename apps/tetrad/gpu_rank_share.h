@@ -25,10 +25,9 @@ struct GpuRankPlace {
 Result<std::unique_ptr<gpu::Device>> open_gpu_of_rank(const ModelFlags& flags,
                                                       const GpuRankPlace& place);
 
-/// What follows from the flags and the checkpoint for all ranks alike.
 struct GpuRankShare {
   std::unique_ptr<GpuRankModel> model;
-  KvCacheFormat kv_cache;
+  KvCacheFormat kv_cache;  // the same for all ranks
 };
 
 /// By all ranks at once, who know afterwards that they have the same model. device: what

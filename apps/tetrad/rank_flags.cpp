@@ -2,6 +2,7 @@
 
 #include <algorithm>
 
+#include "base/log.h"
 #include "number_flag.h"
 
 namespace tetrad {
@@ -22,6 +23,12 @@ void add_layout_flags(CLI::App& verb, RankFlags& flags, const std::string& what_
                 flags.enable_expert_parallel,
                 "experts go to the ranks whole instead of each being cut");
   add_transport_flag(verb, flags.transport);
+}
+
+void RankFlags::say_what_one_rank_ignores() const {
+  if (enable_expert_parallel)
+    log::info("--enable-expert-parallel does nothing: one rank has all experts");
+  if (transport != "auto") log::info("--transport does nothing: one rank has nobody to tell");
 }
 
 void add_rank_flags(CLI::App& verb, RankFlags& flags) {

@@ -18,6 +18,8 @@ struct RankFlags {
   std::string transport = "auto";  // between GPUs
 
   bool are_many() const { return tensor_parallel_size > 1; }
+  /// In the log, of flags that are for many.
+  void say_what_one_rank_ignores() const;
   plan::Layout layout() const {
     return {.tensor_parallel = tensor_parallel_size, .expert_parallel = enable_expert_parallel};
   }
@@ -46,7 +48,7 @@ inline constexpr std::chrono::minutes kLoadDeadline{30};
 inline constexpr std::chrono::seconds kGpuDeadline{30};
 inline constexpr std::chrono::minutes kEmulatedGpuDeadline{10};
 /// Of ranks that are threads: they do not vanish, and a process that was stopped for a while may
-/// go on.
+/// go on. (Between GPUs a step that was stopped for longer than theirs is lost.)
 inline constexpr std::chrono::hours kThreadsDeadline{24};
 
 }  // namespace tetrad

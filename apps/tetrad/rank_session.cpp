@@ -126,10 +126,7 @@ int run_with_ranks(ModelFlags& flags, const std::function<int()>& lead) {
     return world && world->rank > 0 ? kExitUsage : report(checked.error());
   }
   if (!flags.ranks.are_many()) {
-    if (flags.ranks.enable_expert_parallel)
-      log::info("--enable-expert-parallel does nothing: one rank has all experts");
-    if (flags.ranks.transport != "auto")
-      log::info("--transport does nothing: one rank has nobody to tell");
+    flags.ranks.say_what_one_rank_ignores();
     return lead();
   }
   auto session = RankSession::open(flags.ranks, world.has_value(), is_gpu(flags.device));

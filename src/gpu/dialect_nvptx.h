@@ -40,8 +40,9 @@ TETRAD_DEVICE char* shared_memory() {
 }
 
 /// Until all launches before this one are done and what they wrote can be read. Before it a kernel
-/// may read what the launch directly before does not write: those before that one are done, since
-/// it lets this one begin only after its own wait.
+/// may read what neither of the two launches before it writes: those before these are done, since
+/// all but merge_groups let the next begin only after their own wait, and no two of it follow one
+/// another.
 TETRAD_DEVICE void wait_for_launches_before() {
   asm volatile("griddepcontrol.wait;" ::: "memory");
 }

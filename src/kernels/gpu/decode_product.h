@@ -274,7 +274,7 @@ TETRAD_DEVICE void decode_product(const DecodeProductArgs& args) {
   if (args.norm_weight != nullptr) norm_weight.load(args.norm_weight, args.weight.cols);
   const uint32_t rows = tiles_of_job * kTileRows;
   const RowOfJob mine = share.row_of_job(thread_index(), kIsOne, rows);
-  // What is added to, of the thread's first row: the launch before does not write it.
+  // What is added to, of the thread's first row: neither of the two launches before writes it.
   const uint32_t first_row = block_x() * rows + mine.row;
   const bool has_first = thread_index() < rows * num_tokens && first_row < args.weight.rows;
   float first_before = 0;

@@ -131,7 +131,6 @@ TEST_P(DecodeColumnsTest, TokensGridAndOrderOfThreadsDoNotChangeBits) {
   const auto& [kind, cols] = GetParam();
   const uint32_t rows = 96;
   const uint32_t num_tokens = Emulation(kind).kernels().max_decode_tokens(cols);
-  ASSERT_GE(num_tokens, 7u);
   const std::vector<float> x = random_floats(num_tokens * cols, 3.0f, 1);
   const std::vector<float> norm = random_floats(cols, 1.0f, 2);
   std::vector<float> expected;
@@ -159,7 +158,7 @@ void expect_halves_are_multiplied_and_added(const testing_gpu::EmulationKind& ki
   const uint32_t stride = tiles_for(cols, kTileColumns) * kTileColumns;
   const std::vector<float> w = random_floats(rows * cols, 0.1f, 3);
   std::vector<uint16_t> bf16(w.size());
-  std::transform(w.begin(), w.end(), bf16.begin(), float_to_bf16);
+  std::ranges::transform(w, bf16.begin(), float_to_bf16);
   const DeviceAddress tiles = gpu.allocate(packed_bytes(TileFormat::halves, rows, cols));
   gpu.kernels().pack_halves({.weights = gpu.copy(bf16),
                              .tiles = reinterpret_cast<char*>(tiles),

@@ -28,7 +28,8 @@ struct EmbedArgs {
   int32_t* block_table = nullptr;
 };
 
-/// residual[t] += sum over picks, in order, of weight * products[pair]. A block a token.
+/// residual[t] += sum over picks, in order, of weight * products[pair], without those whose weight
+/// is below 0 (ExpertChoice). A block a token.
 struct CombineExpertsArgs {
   const float* products = nullptr;  // [T * num_experts_per_tok, hidden_size]
   const float* weights = nullptr;   // [T, num_experts_per_tok]
