@@ -144,7 +144,7 @@ TEST(Automaton, AMegabyteOfTextsIsFast) {
   const Automaton automaton = Automaton::any_of(views);
   const std::chrono::duration<double> time = std::chrono::steady_clock::now() - start;
   EXPECT_TRUE(automaton.contains(texts[77]));
-  EXPECT_LT(time.count(), 2);  // 0.2 but for sanitizers and busy machines
+  EXPECT_LT(time.count(), 30);  // 0.2; by the square of the texts it would be many minutes
   RecordProperty("seconds", std::to_string(time.count()));
 }
 

@@ -242,7 +242,7 @@ TEST(Classify, FiveHundredPropertiesAndPatterns) {
   const auto classifier = classify(sets, Encoding::json_string_any_escapes, "\"", kEncodeLimits);
   const std::chrono::duration<double> time = std::chrono::steady_clock::now() - start;
   ASSERT_TRUE(classifier) << classifier.error().message;
-  EXPECT_LT(time.count(), 2);  // 0.2 but for sanitizers and busy machines
+  EXPECT_LT(time.count(), 30);  // 0.2 on an idle machine without sanitizers
   RecordProperty("seconds", std::to_string(time.count()));
   RecordProperty("states", std::to_string(classifier->dfa.num_states()));
   for (size_t i = 0; i < names.size(); ++i) {
