@@ -368,6 +368,8 @@ TEST_P(PagedAttentionBatchTest, PrefillHasDecodesBitsAtEveryEdge) {
        {std::pair{64u, 8u}, std::pair{128u, 8u}, std::pair{128u, 6u}, std::pair{64u, 1u}}) {
     const BatchCase c(head_dim, group, {545});
     for (const uint32_t first : {0u, 13u, 500u}) {
+      if (kSanitized && first != 13)
+        continue;  // the others' code is the same, and it takes a minute
       for (const uint32_t count : {1u, 2u, 8u, 11u, 25u, 33u, 45u}) {
         std::vector<BatchSlice> steps;
         for (uint32_t i = 0; i < count; ++i)
