@@ -1,6 +1,6 @@
 """Wrong command lines exit with 2, wrong surroundings with 1, and the message names what is at fault.
 
-Usage: wrong_command_lines.py TETRAD MODEL
+Usage: wrong_command_lines.py TETRAD MODEL [EVERY]
 """
 
 import json
@@ -12,6 +12,7 @@ import sys
 import tempfile
 
 TETRAD, MODEL = sys.argv[1:3]
+EVERY = int(sys.argv[3]) if len(sys.argv) > 3 else 1  # of the command lines one of so many
 FOLDER = pathlib.Path(tempfile.mkdtemp(prefix="tetrad-command-line-"))
 TEXT = FOLDER / "text.txt"
 TEXT.write_text("A text of a few words, to be predicted. " * 20)
@@ -339,9 +340,9 @@ def check_no_gpu():
 
 
 def main():
-    for words, pattern in USAGE:
+    for words, pattern in USAGE[::EVERY]:
         check(words, run(words), 2, pattern)
-    for words, pattern in OUTSIDE:
+    for words, pattern in OUTSIDE[::EVERY]:
         check(words, run(words), 1, pattern)
     for words, line, pattern in LINES:
         verb, *flags = words.split()
@@ -357,7 +358,8 @@ def main():
         check(words, run(words, stdin), 0)
     check_result_path()
     check_no_gpu()
-    print(f"{len(USAGE) + len(OUTSIDE) + len(LINES) + len(UNKNOWN_FIELDS) + len(FINE) + 2} command lines, {failures} failed")
+    count = len(USAGE[::EVERY]) + len(OUTSIDE[::EVERY]) + len(LINES) + len(UNKNOWN_FIELDS) + len(FINE) + 2
+    print(f"{count} command lines, {failures} failed")
     sys.exit(failures > 0)
 
 
