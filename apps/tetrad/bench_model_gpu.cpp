@@ -133,15 +133,13 @@ Result<void> run_alone(const BenchModelFlags& flags, const ModelConfig& config) 
 
 Result<void> run_rank(const BenchModelFlags& flags, const ModelConfig& config, const RankEnd& end,
                       Result<std::unique_ptr<gpu::Device>> opened) {
-  TETRAD_TRY(collectives::agree(*end, opened ? Result<void>() : tl::unexpected(opened.error())));
+  TETRAD_TRY(collectives::agree(*end, opened));
   TETRAD_ASSIGN(const collectives::Transport transport,
                 collectives::parse_transport(flags.ranks.transport));
-  const GpuRanks ranks{
-      .ranks = end,
-      .layout = flags.ranks.layout(),
-      .options = {.transport = transport,
-                  .deadline = flags.device == "gpu" ? kGpuDeadline : kEmulatedGpuDeadline},
-      .ranks_here = end->size()};
+  const GpuRanks ranks{.ranks = end,
+                       .layout = flags.ranks.layout(),
+                       .options = {.transport = transport, .deadline = gpu_deadline(flags.device)},
+                       .ranks_here = end->size()};
   TETRAD_ASSIGN(const auto bench, GpuModelBench::create(flags, config, std::move(*opened), &ranks));
   return run_parts(*bench, flags, end->rank() == 0);
 }

@@ -70,14 +70,9 @@ Result<std::unique_ptr<GpuModelBench>> GpuModelBench::create(const BenchModelFla
                                                              const ModelConfig& config,
                                                              std::unique_ptr<gpu::Device> device,
                                                              const GpuRanks* ranks) {
-  const plan::RankShare share = ranks == nullptr
-                                    ? plan::rank_share(config, {}, 0)
-                                    : plan::rank_share(config, ranks->layout, ranks->ranks->rank());
+  const plan::RankShare share = share_among(config, ranks);
   auto measured = measure_gpu(flags, config, share, *device);
-  if (ranks != nullptr) {
-    const Result<void> mine = measured ? Result<void>() : tl::unexpected(measured.error());
-    TETRAD_TRY(collectives::agree(*ranks->ranks, mine));
-  }
+  if (ranks != nullptr) TETRAD_TRY(collectives::agree(*ranks->ranks, measured));
   TETRAD_ASSIGN(MeasuredGpu gpu, std::move(measured));
   TETRAD_ASSIGN(auto model, GpuModel::create_random(config, 1, std::move(device), gpu.kernels,
                                                     limits_of(flags), ranks));

@@ -47,8 +47,7 @@ Result<GpuRankShare> load_gpu_rank(const ModelFlags& flags,
                                    const GpuRankPlace& place,
                                    Result<std::unique_ptr<gpu::Device>> device) {
   auto prepared = prepare_gpu(flags, std::move(device));
-  const Result<void> all_prepared =
-      collectives::agree(*ranks, prepared ? Result<void>() : tl::unexpected(prepared.error()));
+  const Result<void> all_prepared = collectives::agree(*ranks, prepared);
   TETRAD_ASSIGN(RankGpu gpu, std::move(prepared));
   TETRAD_TRY(all_prepared);
   log::info("rank {} computes on {} ({}, driver {}), {:.1f} GiB of memory", ranks->rank(),

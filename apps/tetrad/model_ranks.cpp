@@ -126,9 +126,7 @@ RankPlace place_of_thread(const ModelFlags& flags, int rank) {
                             ? ProcessorShare{}
                             : share_of_processors(flags.threads, static_cast<int>(size), rank),
           .ranks_here = size,
-          .gpu = {.gpu = rank,
-                  .ranks_here = size,
-                  .deadline = flags.device == "gpu" ? kGpuDeadline : kEmulatedGpuDeadline},
+          .gpu = {.gpu = rank, .ranks_here = size, .deadline = gpu_deadline(flags.device)},
           .deadline = kThreadsDeadline};
 }
 

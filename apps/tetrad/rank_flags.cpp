@@ -7,6 +7,10 @@
 
 namespace tetrad {
 
+std::chrono::seconds gpu_deadline(const std::string& device) {
+  return device == "gpu" ? std::chrono::seconds(30) : std::chrono::minutes(10);
+}
+
 void add_transport_flag(CLI::App& verb, std::string& transport) {
   verb.add_option("--transport", transport,
                   "what carries messages between GPUs. peer: each other's memory; host: the "

@@ -45,8 +45,7 @@ struct RankTimes {
 /// Until all ranks have loaded their share.
 inline constexpr std::chrono::minutes kLoadDeadline{30};
 /// Between the GPUs of ranks that are threads, within a step; emulated ones take their time.
-inline constexpr std::chrono::seconds kGpuDeadline{30};
-inline constexpr std::chrono::minutes kEmulatedGpuDeadline{10};
+std::chrono::seconds gpu_deadline(const std::string& device);
 /// Of ranks that are threads: they do not vanish, and a process that was stopped for a while may
 /// go on. (Between GPUs a step that was stopped for longer than theirs is lost.)
 inline constexpr std::chrono::hours kThreadsDeadline{24};

@@ -80,19 +80,14 @@ Result<std::unique_ptr<GpuDeviceModel>> GpuDeviceModel::load(
     const ModelConfig& config, const MiniMaxM2Weights& weights, std::vector<KvScales> kv_scales,
     std::unique_ptr<gpu::Device> device, gpu::GpuKernels kernels, const LoadProgress& progress,
     const GpuRanks* ranks, const DoneReading& done_reading) {
-  const plan::RankShare share = ranks == nullptr
-                                    ? plan::rank_share(config, {}, 0)
-                                    : plan::rank_share(config, ranks->layout, ranks->ranks->rank());
+  const plan::RankShare share = share_among(config, ranks);
   TETRAD_TRY(GpuModel::check_config(GpuRankGroup::local_config(config, share)));
   TETRAD_ASSIGN(const gpu::DeviceInfo info, device->info());
   const WeightShare cut(weights, config, share, done_reading);
   auto memory = std::make_unique<GpuMemory>(*device);
   auto on_gpu = put_on_gpu(cut, share, info, kernels, *memory, progress);
-  if (ranks != nullptr) {
-    // None waits for one that will not come.
-    const Result<void> mine = on_gpu ? Result<void>() : tl::unexpected(on_gpu.error());
-    TETRAD_TRY(collectives::agree(*ranks->ranks, mine));
-  }
+  // None waits for one that will not come.
+  if (ranks != nullptr) TETRAD_TRY(collectives::agree(*ranks->ranks, on_gpu));
   if (!on_gpu) return tl::unexpected(std::move(on_gpu.error()));
   // Buffers come with the first start().
   TETRAD_ASSIGN(auto model, GpuModel::create(config, std::move(device), kernels, std::move(memory),

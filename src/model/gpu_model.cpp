@@ -87,8 +87,7 @@ Result<std::unique_ptr<GpuModel>> GpuModel::create(
     const GpuModelLimits& limits, const GpuRanks* ranks) {
   ModelConfig local = config;
   if (ranks != nullptr) {
-    const plan::RankShare share = plan::rank_share(config, ranks->layout, ranks->ranks->rank());
-    local = GpuRankGroup::local_config(config, share);
+    local = GpuRankGroup::local_config(config, share_among(config, ranks));
   }
   if (auto checked = check_config(local); !checked) {
     memory.reset();  // while there is a device to give it back to
@@ -114,14 +113,9 @@ Result<std::unique_ptr<GpuModel>> GpuModel::create_random(const ModelConfig& con
                                                           const GpuModelLimits& limits,
                                                           const GpuRanks* ranks) {
   auto memory = std::make_unique<GpuMemory>(*device);
-  const plan::RankShare share = ranks == nullptr
-                                    ? plan::rank_share(config, {}, 0)
-                                    : plan::rank_share(config, ranks->layout, ranks->ranks->rank());
+  const plan::RankShare share = share_among(config, ranks);
   auto made = make_random_gpu_weights(config, share, seed, kernels, *memory);
-  if (ranks != nullptr) {
-    const Result<void> mine = made ? Result<void>() : tl::unexpected(made.error());
-    TETRAD_TRY(collectives::agree(*ranks->ranks, mine));
-  }
+  if (ranks != nullptr) TETRAD_TRY(collectives::agree(*ranks->ranks, made));
   TETRAD_ASSIGN(GpuWeights weights, std::move(made));
   const std::vector<KvScales> scales(static_cast<size_t>(config.num_hidden_layers));
   return create(config, std::move(device), kernels, std::move(memory), std::move(weights), scales,

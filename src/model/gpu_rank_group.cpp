@@ -6,8 +6,13 @@
 
 namespace tetrad {
 
+plan::RankShare share_among(const ModelConfig& config, const GpuRanks* others) {
+  return others == nullptr ? plan::rank_share(config, {}, 0)
+                           : plan::rank_share(config, others->layout, others->ranks->rank());
+}
+
 GpuRankGroup::GpuRankGroup(const ModelConfig& config)
-    : GpuRankGroup(config, plan::rank_share(config, {}, 0)) {}
+    : GpuRankGroup(config, share_among(config, nullptr)) {}
 
 GpuRankGroup::GpuRankGroup(const ModelConfig& config, const plan::RankShare& share)
     : share_(share),
@@ -22,7 +27,7 @@ Result<GpuRankGroup> GpuRankGroup::join(const ModelConfig& config, const GpuRank
                       "--tensor-parallel-size {}: there are {} ranks to share the model",
                       others.layout.tensor_parallel, others.ranks->size());
   if (others.ranks->size() == 1) return GpuRankGroup(config);
-  GpuRankGroup group(config, plan::rank_share(config, others.layout, others.ranks->rank()));
+  GpuRankGroup group(config, share_among(config, &others));
   group.ranks_ = others.ranks;
   TETRAD_ASSIGN(auto made,
                 collectives::make_device_communicator(kernels, *others.ranks, others.options));

@@ -24,6 +24,9 @@ struct GpuRanks {
   int64_t ranks_here = 1;  // that share this machine's memory, where a GPU is emulated
 };
 
+/// What a rank holds among `others`, or of the whole model where there are none.
+plan::RankShare share_among(const ModelConfig& config, const GpuRanks* others);
+
 class GpuRankGroup {
  public:
   /// One rank that has the whole model.
