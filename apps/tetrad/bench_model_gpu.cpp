@@ -11,11 +11,11 @@
 #include <utility>
 
 #include "cli_io.h"
-#include "collectives/agreement.h"
 #include "gpu_device_flag.h"
 #include "gpu_model_bench.h"
 #include "gpu_profile.h"
 #include "model/synthetic_model.h"
+#include "parallel/agreement.h"
 #include "parallel/in_process.h"
 #include "plan/planned_model.h"
 #include "quant/pretty_json.h"
@@ -133,7 +133,7 @@ Result<void> run_alone(const BenchModelFlags& flags, const ModelConfig& config) 
 
 Result<void> run_rank(const BenchModelFlags& flags, const ModelConfig& config, const RankEnd& end,
                       Result<std::unique_ptr<gpu::Device>> opened) {
-  TETRAD_TRY(collectives::agree(*end, opened));
+  TETRAD_TRY(parallel::agree(*end, opened));
   TETRAD_ASSIGN(const collectives::Transport transport,
                 collectives::parse_transport(flags.ranks.transport));
   const GpuRanks ranks{.ranks = end,

@@ -6,10 +6,10 @@
 
 #include "base/percentile.h"
 #include "bench_model_step.h"
-#include "collectives/agreement.h"
 #include "gpu_device_flag.h"
 #include "gpu_profile.h"
 #include "model/gpu_weight_bytes.h"
+#include "parallel/agreement.h"
 
 namespace tetrad {
 namespace {
@@ -72,7 +72,7 @@ Result<std::unique_ptr<GpuModelBench>> GpuModelBench::create(const BenchModelFla
                                                              const GpuRanks* ranks) {
   const plan::RankShare share = share_among(config, ranks);
   auto measured = measure_gpu(flags, config, share, *device);
-  if (ranks != nullptr) TETRAD_TRY(collectives::agree(*ranks->ranks, measured));
+  if (ranks != nullptr) TETRAD_TRY(parallel::agree(*ranks->ranks, measured));
   TETRAD_ASSIGN(MeasuredGpu gpu, std::move(measured));
   TETRAD_ASSIGN(auto model, GpuModel::create_random(config, 1, std::move(device), gpu.kernels,
                                                     limits_of(flags), ranks));

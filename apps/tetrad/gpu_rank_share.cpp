@@ -3,10 +3,10 @@
 #include <utility>
 
 #include "base/log.h"
-#include "collectives/agreement.h"
 #include "gpu_device_flag.h"
 #include "load_progress.h"
 #include "model/rank_agreement.h"
+#include "parallel/agreement.h"
 
 namespace tetrad {
 namespace {
@@ -47,7 +47,7 @@ Result<GpuRankShare> load_gpu_rank(const ModelFlags& flags,
                                    const GpuRankPlace& place,
                                    Result<std::unique_ptr<gpu::Device>> device) {
   auto prepared = prepare_gpu(flags, std::move(device));
-  const Result<void> all_prepared = collectives::agree(*ranks, prepared);
+  const Result<void> all_prepared = parallel::agree(*ranks, prepared);
   TETRAD_ASSIGN(RankGpu gpu, std::move(prepared));
   TETRAD_TRY(all_prepared);
   log::info("rank {} computes on {} ({}, driver {}), {:.1f} GiB of memory", ranks->rank(),

@@ -5,7 +5,7 @@
 #include <functional>
 #include <random>
 
-#include "collectives/agreement.h"
+#include "parallel/agreement.h"
 
 namespace tetrad {
 namespace {
@@ -47,8 +47,7 @@ class CollectiveBench {
     std::vector<float> got = brought_values(communicator_.rank(), count, order_counts);
     TETRAD_TRY(device_.copy_to_device(values_, got.data(), bytes));
     TETRAD_TRY(communicator_.all_reduce_sum(values_, count));
-    TETRAD_TRY(device_.synchronize());
-    TETRAD_TRY(communicator_.check());
+    TETRAD_TRY(communicator_.wait());
     TETRAD_TRY(device_.copy_to_host(got.data(), values_, bytes));
     TETRAD_TRY(device_.synchronize());
     std::vector<float> wanted = brought_values(0, count, order_counts);
@@ -90,8 +89,7 @@ class CollectiveBench {
       TETRAD_ASSIGN(const int begin, device_.record_time());
       TETRAD_TRY(all_calls());
       TETRAD_ASSIGN(const int end, device_.record_time());
-      TETRAD_TRY(device_.synchronize());
-      TETRAD_TRY(communicator_.check());
+      TETRAD_TRY(communicator_.wait());
       TETRAD_ASSIGN(seconds.emplace_back(), device_.seconds_between(begin, end));
     }
     seconds.erase(seconds.begin());  // the first warms up
@@ -119,9 +117,9 @@ Result<CollectiveFigures> measure_collectives(gpu::GpuKernels& kernels,
   CollectiveFigures figures{
       .transport = std::string(made.communicator->name()), .reason = made.reason, .all_reduce = {}};
   CollectiveBench bench(*made.communicator, kernels.device(), ranks, what);
-  TETRAD_TRY(collectives::agree(ranks, bench.allocate()));
+  TETRAD_TRY(parallel::agree(ranks, bench.allocate()));
   for (const int64_t bytes : what.sizes) {
-    TETRAD_TRY(collectives::agree(ranks, bench.check_sum(bytes)));
+    TETRAD_TRY(parallel::agree(ranks, bench.check_sum(bytes)));
     TETRAD_ASSIGN(figures.all_reduce.emplace_back(), bench.time_size(bytes));
   }
   return figures;

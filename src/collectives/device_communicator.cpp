@@ -25,7 +25,8 @@ Result<std::unique_ptr<DeviceCommunicator>> make_one(gpu::GpuKernels& kernels,
                                                      parallel::Communicator& ranks,
                                                      Transport transport,
                                                      const CommunicatorOptions& options) {
-  if (transport == Transport::nccl) return make_nccl_communicator(kernels.device(), ranks);
+  if (transport == Transport::nccl)
+    return make_nccl_communicator(kernels.device(), ranks, options.deadline);
   return make_exchange_communicator(kernels, ranks, transport, options);
 }
 
@@ -35,11 +36,12 @@ Result<std::unique_ptr<DeviceCommunicator>> make_and_try(gpu::GpuKernels& kernel
                                                          Transport transport,
                                                          const CommunicatorOptions& options) {
   CommunicatorOptions trial_options = options;
-  trial_options.deadline = std::min(options.deadline, kTrialDeadline);
+  // To begin takes the library a second; it is tried as it stays.
+  const bool stays = transport == Transport::nccl;
+  if (!stays) trial_options.deadline = std::min(options.deadline, kTrialDeadline);
   TETRAD_ASSIGN(auto tried, make_one(kernels, ranks, transport, trial_options));
   TETRAD_TRY(try_out(*tried, kernels.device(), ranks));
-  // It knows of no deadline.
-  if (transport == Transport::nccl) return tried;
+  if (stays) return tried;
   tried = nullptr;
   return make_one(kernels, ranks, transport, options);
 }

@@ -41,13 +41,13 @@ class DeviceCommunicator {
   virtual Result<void> all_gather(DeviceAddress mine, int64_t rows, int64_t cols, DeviceAddress all,
                                   int64_t all_cols) = 0;
 
-  /// After the device was waited for: whether all ranks came to all calls. Errors: io, naming those
-  /// that did not; what was computed since is nothing, and it stays so.
-  virtual Result<void> check() = 0;
+  /// Waits for the device. Errors: what it says; io, naming the ranks that did not come to all
+  /// calls: what was computed since is nothing, and it stays so.
+  virtual Result<void> wait() = 0;
 
-  /// A rank is known to be lost: what waits for it on the device ends now, where the transport can
-  /// end it, and check() fails. Of any thread.
-  virtual void give_up() {}
+  /// A rank is known to be lost: what waits for it on the device ends now, and wait() fails. Of any
+  /// thread.
+  virtual void give_up() = 0;
 };
 
 /// What may carry the messages.

@@ -6,7 +6,7 @@
 #include <limits>
 #include <utility>
 
-#include "collectives/agreement.h"
+#include "parallel/agreement.h"
 
 namespace tetrad::collectives {
 namespace {
@@ -97,7 +97,8 @@ class ExchangeCommunicator final : public DeviceCommunicator {
                      });
   }
 
-  Result<void> check() override {
+  Result<void> wait() override {
+    TETRAD_TRY(device_.synchronize());
     std::string missing;
     auto* failure = reinterpret_cast<gpu::ExchangeFailure*>(failure_);
     for (int r = 0; r < size(); ++r) {

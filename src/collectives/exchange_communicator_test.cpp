@@ -35,7 +35,7 @@ void expect_sum(const Rank& rank, DeviceCommunicator& communicator, size_t count
   const DeviceAddress values = rank.copy(values_of(communicator.rank(), count, seed));
   const auto summed = communicator.all_reduce_sum(values, static_cast<int64_t>(count));
   EXPECT_TRUE(summed) << summed.error().message;
-  EXPECT_TRUE(communicator.check());
+  EXPECT_TRUE(communicator.wait());
   EXPECT_EQ(rank.read(values, count), sum_in_rank_order(communicator.size(), count, seed))
       << count << " values";
   rank.device.free(values);
@@ -196,7 +196,7 @@ TEST(ExchangeDeadline, NamesWhoDidNotComeAndIsWaitedForOnce) {
         EXPECT_TRUE(communicator->all_reduce_sum(values, 20'000));
       EXPECT_LT(std::chrono::steady_clock::now() - begin, 20 * kShort);
       for (int again = 0; again < 2; ++again) {
-        const auto checked = communicator->check();
+        const auto checked = communicator->wait();
         ASSERT_FALSE(checked);
         EXPECT_EQ(checked.error().code, ErrorCode::io);
         EXPECT_EQ(checked.error().message,

@@ -4,9 +4,9 @@
 #include <optional>
 #include <string>
 
-#include "collectives/agreement.h"
 #include "collectives/rank_place.h"
 #include "collectives/shared_segment.h"
+#include "parallel/agreement.h"
 
 namespace tetrad::collectives {
 namespace {
@@ -15,25 +15,20 @@ using gpu::Device;
 using gpu::DeviceAddress;
 using parallel::Communicator;
 
-/// The kernels of all ranks are done with what others share. An error is for who asks later: who
-/// has left uses nothing any more.
-void leave_together(Device& device, Communicator& ranks) {
-  static_cast<void>(device.synchronize());
-  static_cast<void>(ranks.barrier());
-}
-
 class DeviceRankMemory final : public RankMemory {
  public:
   DeviceRankMemory(Device& device, Communicator& ranks) : device_(device), ranks_(ranks) {}
   DeviceRankMemory(const DeviceRankMemory&) = delete;
   DeviceRankMemory& operator=(const DeviceRankMemory&) = delete;
   ~DeviceRankMemory() override {
-    leave_together(device_, ranks_);
+    static_cast<void>(device_.synchronize());
+    // The kernels of all ranks are done with it, also after an error.
+    bool is_unused = ranks_.wait_for_parting();
     for (const DeviceAddress opened : opened_)
       device_.sharing().close_memory(opened);
     // A driver that frees what another process has open does so at its own risk.
-    static_cast<void>(ranks_.barrier());
-    device_.free(own_);
+    is_unused = is_unused && ranks_.wait_for_parting();
+    if (is_unused) device_.free(own_);
   }
 
   Result<void> allocate(int64_t bytes) {
@@ -80,11 +75,12 @@ class DeviceRankMemory final : public RankMemory {
 
 class HostRankMemory final : public RankMemory {
  public:
-  HostRankMemory(Device& device, Communicator& ranks) : device_(device), ranks_(ranks) {}
+  explicit HostRankMemory(Device& device) : device_(device) {}
   HostRankMemory(const HostRankMemory&) = delete;
   HostRankMemory& operator=(const HostRankMemory&) = delete;
   ~HostRankMemory() override {
-    leave_together(device_, ranks_);
+    // Others have it mapped for themselves.
+    static_cast<void>(device_.synchronize());
     for (const SharedSegment& segment : segments_)
       device_.sharing().unmap_host_memory(segment.memory().data());
   }
@@ -122,7 +118,6 @@ class HostRankMemory final : public RankMemory {
 
  private:
   Device& device_;
-  Communicator& ranks_;
   std::optional<SharedSegment> own_;
   std::vector<SharedSegment> segments_;
 };
@@ -163,7 +158,7 @@ Result<std::unique_ptr<RankMemory>> share_device_memory(Device& device, Communic
 Result<std::unique_ptr<RankMemory>> share_host_memory(Device& device, Communicator& ranks,
                                                       int64_t bytes) {
   TETRAD_ASSIGN(const std::vector<RankPlace> places, places_on_one_machine(device, ranks));
-  auto memory = std::make_unique<HostRankMemory>(device, ranks);
+  auto memory = std::make_unique<HostRankMemory>(device);
   TETRAD_ASSIGN(const auto names, gather_all(ranks, memory->create(bytes)));
   Result<void> taken;
   for (size_t rank = 0; rank < names.size() && taken; ++rank)

@@ -4,7 +4,7 @@
 #include <array>
 #include <vector>
 
-#include "collectives/agreement.h"
+#include "parallel/agreement.h"
 
 namespace tetrad::collectives {
 namespace {
@@ -54,8 +54,7 @@ class Trial {
                              const auto& wanted) {
     std::vector<float> got(static_cast<size_t>(count));
     TETRAD_TRY(device_.copy_to_host(got.data(), from, count * 4));
-    TETRAD_TRY(device_.synchronize());
-    TETRAD_TRY(communicator_.check());
+    TETRAD_TRY(communicator_.wait());
     for (int64_t i = 0; i < count && wrong_; ++i) {
       if (const float value = wanted(i); got[static_cast<size_t>(i)] != value)
         wrong_ = fail(ErrorCode::unsupported, "value {} of {} of {} was {}, not {}", i, count, what,

@@ -17,7 +17,6 @@ class CpuRankModel final : public RankModel {
   const DeviceModel& device_model() const override { return model_; }
   Result<Result<StartedRank>> start(const StepLimits& limits, const KvMemory& memory) override;
   /// The communicator has the error that lost it.
-  void give_up() const override {}
 
  private:
   CpuModel model_;

@@ -88,9 +88,12 @@ class Follower {
 
 }  // namespace
 
-Result<void> follow_rank_0(RankModel& model, std::shared_ptr<parallel::Communicator> ranks,
+Result<void> follow_rank_0(RankModel& model, const std::shared_ptr<parallel::Communicator>& ranks,
                            const parallel::MessageKey& key) {
-  return Follower(model, std::move(ranks), key).run();
+  auto followed = Follower(model, ranks, key).run();
+  // Before this rank's memory goes, for which the others' devices must have stopped.
+  if (!followed) ranks->leave();
+  return followed;
 }
 
 }  // namespace tetrad

@@ -6,8 +6,8 @@
 #include <cmath>
 #include <utility>
 
-#include "collectives/agreement.h"
 #include "model/rank_weights.h"
+#include "parallel/agreement.h"
 #include "plan/rank_share.h"
 
 namespace tetrad {
@@ -87,7 +87,7 @@ Result<std::unique_ptr<GpuDeviceModel>> GpuDeviceModel::load(
   auto memory = std::make_unique<GpuMemory>(*device);
   auto on_gpu = put_on_gpu(cut, share, info, kernels, *memory, progress);
   // None waits for one that will not come.
-  if (ranks != nullptr) TETRAD_TRY(collectives::agree(*ranks->ranks, on_gpu));
+  if (ranks != nullptr) TETRAD_TRY(parallel::agree(*ranks->ranks, on_gpu));
   if (!on_gpu) return tl::unexpected(std::move(on_gpu.error()));
   // Buffers come with the first start().
   TETRAD_ASSIGN(auto model, GpuModel::create(config, std::move(device), kernels, std::move(memory),

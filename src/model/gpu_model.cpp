@@ -9,8 +9,8 @@
 #include <new>
 #include <utility>
 
-#include "collectives/agreement.h"
 #include "model/gpu_model_buffers.h"
+#include "parallel/agreement.h"
 
 namespace tetrad {
 
@@ -44,7 +44,7 @@ GpuModel::GpuModel(const ModelConfig& config, std::unique_ptr<gpu::Device> devic
 
 GpuModel::~GpuModel() {
   graphs_.clear();
-  ranks_ = GpuRankGroup(config_);
+  ranks_.leave();
   cache_memory_.reset();
   step_memory_.reset();
   memory_.reset();
@@ -102,7 +102,7 @@ Result<std::unique_ptr<GpuModel>> GpuModel::create(
   Result<void> resized = model->resize(limits);
   // All have what they need, and none allocates, which may wait for kernels, while another's first
   // step waits for it.
-  if (ranks != nullptr) resized = collectives::agree(*ranks->ranks, resized);
+  if (ranks != nullptr) resized = parallel::agree(*ranks->ranks, resized);
   TETRAD_TRY(resized);
   return model;
 }
@@ -115,7 +115,7 @@ Result<std::unique_ptr<GpuModel>> GpuModel::create_random(const ModelConfig& con
   auto memory = std::make_unique<GpuMemory>(*device);
   const plan::RankShare share = share_among(config, ranks);
   auto made = make_random_gpu_weights(config, share, seed, kernels, *memory);
-  if (ranks != nullptr) TETRAD_TRY(collectives::agree(*ranks->ranks, made));
+  if (ranks != nullptr) TETRAD_TRY(parallel::agree(*ranks->ranks, made));
   TETRAD_ASSIGN(GpuWeights weights, std::move(made));
   const std::vector<KvScales> scales(static_cast<size_t>(config.num_hidden_layers));
   return create(config, std::move(device), kernels, std::move(memory), std::move(weights), scales,
@@ -294,13 +294,12 @@ Result<StepLogits> GpuModel::finish() {
   Result<void> done;
   if (has_many_logits()) done = compute_many_logits();
   // Whatever there was: nothing is under way when this returns.
-  Result<void> waited = device_->synchronize();
+  Result<void> waited = ranks_.wait(*device_);
   if (done) done = std::move(waited);
   if (!done) {
     inputs_->forget_tables();
     return tl::unexpected(std::move(done.error()));
   }
-  TETRAD_TRY(ranks_.check());
   return StepLogits(*logits_, shape().num_logits);
 }
 
@@ -331,9 +330,7 @@ Result<void> GpuModel::recompute_logits(uint32_t row) {
   enqueue_logits(row, 1);
   TETRAD_TRY(ranks_.status());
   TETRAD_TRY(kernels_.status());
-  if (ranks_.is_alone()) return {};
-  TETRAD_TRY(device_->synchronize());
-  return ranks_.check();
+  return ranks_.is_alone() ? Result<void>() : ranks_.wait(*device_);
 }
 
 /// They take each other's place on the device, and their copies wait for it: nothing for start().

@@ -79,8 +79,13 @@ Result<void> GpuRankGroup::status() {
   return std::exchange(status_, {});
 }
 
-Result<void> GpuRankGroup::check() {
-  return is_alone() ? Result<void>() : communicator_->check();
+Result<void> GpuRankGroup::wait(gpu::Device& device) {
+  return is_alone() ? device.synchronize() : communicator_->wait();
+}
+
+void GpuRankGroup::leave() {
+  communicator_ = nullptr;
+  ranks_ = nullptr;
 }
 
 }  // namespace tetrad

@@ -68,12 +68,14 @@ class GpuRankGroup {
   void gather_logits(const float* part, int64_t rows, float* logits);
   /// The first error of these since the last call.
   Result<void> status();
-  /// After the device was waited for.
-  Result<void> check();
+  /// Waits for the device, and says what DeviceCommunicator::wait() does.
+  Result<void> wait(gpu::Device& device);
   /// See DeviceCommunicator::give_up. Of any thread.
   void give_up() const {
     if (!is_alone()) communicator_->give_up();
   }
+  /// From here on nothing more is asked of the others, who may wait for that.
+  void leave();
 
  private:
   GpuRankGroup(const ModelConfig& config, const plan::RankShare& share);

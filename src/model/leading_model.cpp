@@ -32,7 +32,7 @@ class LeadingModel::Steps final : public StepModel, public LogitsSource {
                                                     TETRAD_TRY(mine_->start(batch_, uses_));
                                                     return mine_->finish();
                                                   })
-                                        : noticed_later(mine_->finish());
+                                        : owner_.noticed_later(mine_->finish());
     TETRAD_ASSIGN(logits_, std::move(logits));
     return StepLogits(*this, logits_.num_rows());
   }
@@ -57,15 +57,7 @@ class LeadingModel::Steps final : public StepModel, public LogitsSource {
     TETRAD_TRY(owner_.send(RankMessage::step, payload_));
     if (mine_->finish_talks()) return owner_.noticed(mine());
     lock.unlock();
-    return noticed_later(mine());
-  }
-  /// Without the lock, which a heartbeat may hold until the others are done with a step that needs
-  /// this rank to go on.
-  template <class T>
-  Result<T> noticed_later(Result<T> result) {
-    if (result) return result;
-    const std::lock_guard lock(owner_.mutex_);
-    return owner_.noticed(std::move(result));
+    return owner_.noticed_later(mine());
   }
 
   LeadingModel& owner_;
@@ -107,11 +99,17 @@ Result<void> LeadingModel::send(RankMessage kind, std::span<const std::byte> pay
 
 template <class T>
 Result<T> LeadingModel::noticed(Result<T> result) {
-  if (!result && !std::exchange(is_lost_, true)) {
-    on_lost_(result.error());
-    model_->give_up();
-  }
+  if (!result && !std::exchange(is_lost_, true)) on_lost_(result.error());
   return result;
+}
+
+template <class T>
+Result<T> LeadingModel::noticed_later(Result<T> result) {
+  if (result) return result;
+  // A heartbeat may hold the lock and wait for others that wait for this rank's device.
+  ranks_->give_up(fmt::format("rank {}: {}", ranks_->rank(), result.error().message));
+  const std::lock_guard lock(mutex_);
+  return noticed(std::move(result));
 }
 
 /// A rank that has ended while nobody asks anything is noticed, and the others know that this one

@@ -47,9 +47,12 @@ class LeadingModel final : public DeviceModel {
 
   /// With mutex_ held.
   Result<void> send(RankMessage kind, std::span<const std::byte> payload);
-  /// Hands `result` on; its error counts as the loss of a rank.
+  /// Hands `result` on; its error counts as the loss of a rank. With mutex_ held.
   template <class T>
   Result<T> noticed(Result<T> result);
+  /// The same of what was done without it.
+  template <class T>
+  Result<T> noticed_later(Result<T> result);
   void beat(std::chrono::milliseconds heartbeat);
 
   std::unique_ptr<RankModel> model_;

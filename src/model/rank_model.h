@@ -41,10 +41,6 @@ class RankModel {
   /// nothing goes on; the inner one is that of the first rank which has no room, with its number,
   /// and the same on all of them.
   virtual Result<Result<StartedRank>> start(const StepLimits& limits, const KvMemory& memory) = 0;
-
-  /// Another rank is lost: a step that waits for it ends with an error, as far as it can be ended.
-  /// Of any thread.
-  virtual void give_up() const = 0;
 };
 
 }  // namespace tetrad

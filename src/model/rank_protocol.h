@@ -22,7 +22,7 @@ enum class RankMessage : uint32_t {
 /// Has each rank make its KV cache, of as many blocks as the rank with the least room for them has:
 /// the result. room: for how many blocks this one has room. By all ranks at once. The outer error
 /// is the communicator's, after which nothing goes on; the inner one is that of the first rank
-/// which has no room or cannot make it, with its number, and the same on all of them.
+/// which has no room or cannot make it, as gather_outcomes() says it.
 Result<Result<int64_t>> make_agreed_cache(parallel::Communicator& ranks,
                                           const Result<int64_t>& room,
                                           const std::function<Result<void>(int64_t blocks)>& make);

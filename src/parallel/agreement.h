@@ -1,6 +1,7 @@
 #pragma once
 
-// What all ranks must have alike before they compute together.
+// What all ranks must have alike before they compute together, and whether all could do what each
+// did for itself.
 
 #include <span>
 #include <string>
@@ -20,5 +21,18 @@ inline constexpr size_t kLongestValue = 64;
 /// Every rank brings as many values, in the same order. The same error on all ranks where one has
 /// another value than rank 0: with its name, the rank, and both values.
 Result<void> agree(Communicator& ranks, std::span<const AgreedValue> values);
+
+/// Every rank says how it fared, and all get the same answer. The outer error is the
+/// communicator's, after which nothing goes on; the inner one is that of the first rank that
+/// failed, with its number unless it is everybody's.
+Result<Result<void>> gather_outcomes(Communicator& ranks, const Result<void>& mine);
+
+/// The same in one: all ranks go on or give up together.
+Result<void> agree(Communicator& ranks, const Result<void>& mine);
+/// The same of what each has made for itself.
+template <class T>
+Result<void> agree(Communicator& ranks, const Result<T>& mine) {
+  return agree(ranks, mine ? Result<void>() : Result<void>(tl::unexpected(mine.error())));
+}
 
 }  // namespace tetrad::parallel

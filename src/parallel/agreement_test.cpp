@@ -3,6 +3,8 @@
 #include <gmock/gmock.h>
 #include <gtest/gtest.h>
 
+#include <functional>
+
 #include "parallel/ranks_for_tests.h"
 
 namespace tetrad::parallel {
@@ -33,6 +35,35 @@ TEST(Agreement, ComparesLongValuesToTheirEnd) {
   EXPECT_THAT(said_to(text, text + "b"), testing::Each(testing::HasSubstr("--flag")));
   const std::string just(kLongestValue, 'a');
   EXPECT_THAT(said_to(just, just + "a"), testing::Each(testing::HasSubstr("--flag")));
+}
+
+/// What each of three ranks is told where some fare badly.
+std::vector<std::string> told_of(const std::function<Result<void>(int rank)>& fare) {
+  return on_all_ranks<std::string>(
+      3, [&](const std::shared_ptr<Communicator>& ranks) -> std::string {
+        const auto agreed = agree(*ranks, fare(ranks->rank()));
+        return agreed ? "" : agreed.error().param + "|" + agreed.error().message;
+      });
+}
+
+TEST(Agreement, TellsOfTheFirstThatFailed) {
+  EXPECT_THAT(told_of([](int) { return Result<void>(); }), testing::Each(""));
+  EXPECT_THAT(told_of([](int rank) -> Result<void> {
+                if (rank == 0) return {};
+                return fail_param("--flag", "rank {} has no room", rank);
+              }),
+              testing::Each("--flag|rank 1: rank 1 has no room"));
+}
+
+TEST(Agreement, NamesNoRankWhereAllFailAlike) {
+  EXPECT_THAT(told_of([](int) -> Result<void> { return fail(ErrorCode::io, "no library"); }),
+              testing::Each("|no library"));
+}
+
+TEST(Agreement, CutsWhatIsTooLong) {
+  const std::string text(2000, 'a');
+  EXPECT_THAT(told_of([&](int) -> Result<void> { return fail_param(text, "{}", text); }),
+              testing::Each(std::string(63, 'a') + "|" + std::string(943, 'a')));
 }
 
 }  // namespace

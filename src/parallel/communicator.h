@@ -5,6 +5,7 @@
 
 #include <chrono>
 #include <cstddef>
+#include <functional>
 #include <memory>
 #include <span>
 #include <string>
@@ -47,6 +48,19 @@ class Communicator {
   /// Somebody has found out that a rank is gone: the call that is waiting, if there is one, and all
   /// later ones of this rank fail with this. Thread-safe; the first reason counts.
   virtual void give_up(std::string reason) = 0;
+  /// This rank does not come any more: the others' calls that wait for it fail, and all of its own
+  /// from here on. Destruction says so, too.
+  virtual void leave() = 0;
+
+  /// `call` is made once, as soon as it is known that this rank's calls fail, on any thread: by it
+  /// ends what waits elsewhere for a rank that does not come. An empty one takes it back; when that
+  /// returns it is not being made either. Thread-safe.
+  virtual void when_broken(std::function<void()> call) = 0;
+
+  /// For memory that ranks share: waits until all ranks have called this as often as this one, or
+  /// have ended, whatever went wrong before. False: some did not come within the deadline, and may
+  /// still use it.
+  virtual bool wait_for_parting() = 0;
 };
 
 /// all_gather of values that may be copied as bytes. all: [size(), mine.size()]

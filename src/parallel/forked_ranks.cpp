@@ -12,6 +12,7 @@
 #include <utility>
 
 #include "base/system_error.h"
+#include "parallel/broken_call.h"
 #include "parallel/call.h"
 #include "parallel/message_socket.h"
 #include "parallel/rank_order_sum.h"
@@ -73,7 +74,12 @@ class ForkedRank : public Communicator {
         given_up_ = {.code = ErrorCode::io, .message = std::move(reason), .param = ""};
     }
     shut_down();
+    when_broken_.broken();
   }
+  void leave() override { give_up(fmt::format("rank {} of {} has left", rank_, size_)); }
+  void when_broken(std::function<void()> call) override { when_broken_.set(std::move(call)); }
+  /// Their memory is other processes'.
+  bool wait_for_parting() override { return barrier().has_value(); }
 
  protected:
   /// Who waits for another rank is told that it is gone. Thread-safe.
@@ -96,9 +102,14 @@ class ForkedRank : public Communicator {
                     std::span<std::byte> result) {
     if (error_) return tl::unexpected(*error_);
     auto done = make(call, mine, result);
-    const std::lock_guard lock(mutex_);
-    if (given_up_) done = tl::unexpected(*given_up_);
-    if (!done) error_ = done.error();
+    {
+      const std::lock_guard lock(mutex_);
+      if (given_up_) done = tl::unexpected(*given_up_);
+    }
+    if (!done) {
+      error_ = done.error();
+      when_broken_.broken();
+    }
     return done;
   }
 
@@ -108,6 +119,7 @@ class ForkedRank : public Communicator {
   std::optional<Error> error_;
   std::mutex mutex_;
   std::optional<Error> given_up_;
+  BrokenCall when_broken_;
 };
 
 class FirstRank final : public ForkedRank {

@@ -33,10 +33,12 @@ class ForwardingCommunicator : public Communicator {
   void give_up(std::string reason) override {
     if (ranks_ != nullptr) ranks_->give_up(std::move(reason));
   }
-
- protected:
   /// The other ranks see from here on that this one has left.
-  void leave() { ranks_ = nullptr; }
+  void leave() override { ranks_ = nullptr; }
+  void when_broken(std::function<void()> call) override {
+    if (ranks_ != nullptr) ranks_->when_broken(std::move(call));
+  }
+  bool wait_for_parting() override { return ranks_ == nullptr || ranks_->wait_for_parting(); }
 
  private:
   static Result<void> gone() { return fail(ErrorCode::cancelled, "this rank has had enough"); }

@@ -5,11 +5,13 @@
 #include <atomic>
 #include <condition_variable>
 #include <cstring>
+#include <limits>
 #include <mutex>
 #include <optional>
 #include <string>
 
 #include "base/thread_pool.h"
+#include "parallel/broken_call.h"
 #include "parallel/call.h"
 #include "parallel/rank_order_sum.h"
 
@@ -34,7 +36,9 @@ class Meeting {
       : deadline_ms_(deadline.count()),
         spins_(size <= available_processors() ? kMeetingSpins : 0),
         ranks_(static_cast<size_t>(size)),
-        has_come_(static_cast<size_t>(size)) {}
+        when_broken_(static_cast<size_t>(size)),
+        has_come_(static_cast<size_t>(size)),
+        num_partings_(static_cast<size_t>(size)) {}
 
   size_t size() const { return ranks_.size(); }
 
@@ -65,6 +69,27 @@ class Meeting {
     break_up({.code = ErrorCode::io, .message = std::move(reason), .param = ""});
   }
 
+  void when_broken(size_t rank, std::function<void()> call) {
+    when_broken_[rank].set(std::move(call));
+  }
+
+  /// See Communicator.
+  bool wait_for_parting(size_t rank) {
+    std::unique_lock lock(mutex_);
+    const int64_t mine = ++num_partings_[rank];
+    changed_.notify_all();
+    return changed_.wait_for(lock, std::chrono::milliseconds(deadline_ms_), [&] {
+      return std::ranges::all_of(num_partings_, [&](int64_t theirs) { return theirs >= mine; });
+    });
+  }
+  /// Nothing of this rank is there any more.
+  void end(size_t rank) {
+    leave(rank);
+    const std::lock_guard lock(mutex_);
+    num_partings_[rank] = std::numeric_limits<int64_t>::max();
+    changed_.notify_all();
+  }
+
   /// Threads of one process have one deadline.
   void set_deadline(std::chrono::milliseconds deadline) { deadline_ms_ = deadline.count(); }
 
@@ -76,14 +101,17 @@ class Meeting {
 
   /// The first error counts, and is everybody's.
   tl::unexpected<Error> break_up(Error error) {
-    const std::lock_guard lock(mutex_);
-    return break_up_locked(std::move(error));
+    return break_up(std::move(error), std::unique_lock(mutex_));
   }
-  tl::unexpected<Error> break_up_locked(Error error) {
+  tl::unexpected<Error> break_up(Error error, std::unique_lock<std::mutex> lock) {
     if (!broken_) broken_ = std::move(error);
+    error = *broken_;
     is_broken_.store(true, std::memory_order_release);
     changed_.notify_all();
-    return tl::unexpected(*broken_);
+    lock.unlock();
+    for (BrokenCall& of_rank : when_broken_)
+      of_rank.broken();
+    return tl::unexpected(std::move(error));
   }
 
   Result<void> wait_for_all(size_t rank, const Call& call) {
@@ -112,7 +140,8 @@ class Meeting {
     // All had come, even if one has left since.
     if (num_meetings_.load(std::memory_order_relaxed) != before) return {};
     if (broken_) return tl::unexpected(*broken_);
-    return break_up_locked({.code = ErrorCode::io, .message = missing(call), .param = ""});
+    return break_up({.code = ErrorCode::io, .message = missing(call), .param = ""},
+                    std::move(lock));
   }
 
   std::string missing(const Call& call) const {
@@ -129,9 +158,11 @@ class Meeting {
   std::vector<std::array<Brought, 2>> ranks_;
   std::atomic<uint64_t> num_meetings_{0};
   std::atomic<bool> is_broken_{false};
-  std::mutex mutex_;  // of what follows
+  std::vector<BrokenCall> when_broken_;  // of each rank
+  std::mutex mutex_;                     // of what follows
   std::condition_variable changed_;
   std::vector<bool> has_come_;
+  std::vector<int64_t> num_partings_;  // of each rank
   size_t num_come_ = 0;
   std::optional<Error> broken_;
 };
@@ -140,7 +171,7 @@ class InProcessRank final : public Communicator {
  public:
   InProcessRank(std::shared_ptr<Meeting> meeting, size_t rank)
       : meeting_(std::move(meeting)), rank_(rank) {}
-  ~InProcessRank() override { meeting_->leave(rank_); }
+  ~InProcessRank() override { meeting_->end(rank_); }
 
   int rank() const override { return static_cast<int>(rank_); }
   int size() const override { return static_cast<int>(meeting_->size()); }
@@ -187,6 +218,11 @@ class InProcessRank final : public Communicator {
     meeting_->set_deadline(deadline);
   }
   void give_up(std::string reason) override { meeting_->give_up(std::move(reason)); }
+  void leave() override { meeting_->leave(rank_); }
+  void when_broken(std::function<void()> call) override {
+    meeting_->when_broken(rank_, std::move(call));
+  }
+  bool wait_for_parting() override { return meeting_->wait_for_parting(rank_); }
 
  private:
   Result<uint64_t> meet(const Call& call, std::span<const std::byte> bytes) {

@@ -4,6 +4,7 @@
 #include <gtest/gtest.h>
 
 #include <array>
+#include <atomic>
 #include <exception>
 #include <functional>
 #include <thread>
@@ -123,6 +124,41 @@ TEST(InProcessRanks, OtherCallsThanTheOthersAreErrors) {
               "rank 1 comes to a broadcast of 4 bytes from rank 1, and rank 0 to a broadcast of 4 "
               "bytes from rank 0");
   });
+}
+
+TEST(InProcessRanks, TellOnceThatCallsFail) {
+  std::vector<std::unique_ptr<Communicator>> ranks = make_in_process_ranks(3, kNoDeadline);
+  std::array<int, 3> told{};
+  for (size_t rank = 0; rank < ranks.size(); ++rank)
+    ranks[rank]->when_broken([&told, rank] { ++told[rank]; });
+  ranks[1]->when_broken(nullptr);
+  ranks[2]->leave();
+  EXPECT_THAT(told, testing::ElementsAre(1, 0, 1));
+  EXPECT_THAT(ranks[0]->barrier().error().message, HasSubstr("rank 2 of 3 has left"));
+  ranks[0]->give_up("again");
+  // Who asks late is told at once.
+  ranks[1]->when_broken([&told] { ++told[1]; });
+  EXPECT_THAT(told, testing::ElementsAre(1, 1, 1));
+}
+
+TEST(InProcessRanks, PartTogetherWhateverWentWrong) {
+  std::atomic<int> num_waiting = 0;
+  on_ranks(3, kNoDeadline, [&](Communicator& ranks) {
+    ranks.give_up("the cable is cut");
+    if (ranks.rank() == 2) return;  // who has ended uses nothing any more
+    for (int time = 1; time <= 2; ++time) {
+      ++num_waiting;
+      EXPECT_TRUE(ranks.wait_for_parting());
+      EXPECT_GE(num_waiting, 2 * time);
+    }
+  });
+}
+
+TEST(InProcessRanks, SayWhoMayStillUseWhatTheyShare) {
+  std::vector<std::unique_ptr<Communicator>> ranks = make_in_process_ranks(2, kShortDeadline);
+  EXPECT_FALSE(ranks[0]->wait_for_parting());
+  ranks[1] = nullptr;
+  EXPECT_TRUE(ranks[0]->wait_for_parting());
 }
 
 TEST(InProcessRanks, RefuseWhatMakesNoSense) {

@@ -18,6 +18,7 @@
 #include <vector>
 
 #include "base/integer_math.h"
+#include "parallel/broken_call.h"
 #include "parallel/call.h"
 #include "parallel/mpi_environment.h"
 #include "parallel/rank_order_sum.h"
@@ -92,7 +93,7 @@ class MpiRank final : public Communicator {
   }
 
   ~MpiRank() override {
-    if (!error_) static_cast<void>(say_goodbye());
+    MpiRank::leave();
     // Finalizing waits for the others, one of whom may never come.
     if (is_abandoned_) {
       const Messages* never_freed = messages_.release();
@@ -153,10 +154,20 @@ class MpiRank final : public Communicator {
   void set_deadline(std::chrono::milliseconds deadline) override { deadline_ = deadline; }
 
   void give_up(std::string reason) override {
-    const std::lock_guard lock(mutex_);
-    if (!has_reason_) reason_ = std::move(reason);
-    has_reason_ = true;
+    {
+      const std::lock_guard lock(mutex_);
+      if (!has_reason_) reason_ = std::move(reason);
+      has_reason_ = true;
+    }
+    when_broken_.broken();
   }
+  void leave() override {
+    if (!error_ && say_goodbye())
+      break_off(ErrorCode::io, fmt::format("rank {} of {} has left", rank_, size_), false);
+  }
+  void when_broken(std::function<void()> call) override { when_broken_.set(std::move(call)); }
+  /// Their memory is other processes'.
+  bool wait_for_parting() override { return barrier().has_value(); }
 
  private:
   Arrival& arrival(int rank) { return messages_->arrivals[static_cast<size_t>(rank)]; }
@@ -164,6 +175,7 @@ class MpiRank final : public Communicator {
   tl::unexpected<Error> break_off(ErrorCode code, std::string message, bool abandoned) {
     error_ = Error{.code = code, .message = std::move(message), .param = ""};
     is_abandoned_ = is_abandoned_ || abandoned;
+    when_broken_.broken();
     return tl::unexpected(*error_);
   }
   tl::unexpected<Error> wrong_size(int rank, size_t wanted) {
@@ -362,6 +374,7 @@ class MpiRank final : public Communicator {
   std::atomic<bool> has_reason_{false};
   std::mutex mutex_;  // of reason_
   std::string reason_;
+  BrokenCall when_broken_;
 };
 
 }  // namespace

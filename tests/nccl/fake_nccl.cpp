@@ -2,6 +2,7 @@
 // rank, whose sum is what it brings. FAKE_NCCL in the environment says what is wrong with it; what
 // was asked of it stands in fake_nccl_calls().
 
+#include <atomic>
 #include <cstddef>
 #include <cstdlib>
 #include <cstring>
@@ -32,11 +33,17 @@ struct UniqueId {
   char bytes[128];
 };
 int communicator = 0;
+std::atomic<int> is_waiting{0};
 
 }  // namespace
 
 extern "C" const char* fake_nccl_calls() {
   return calls().c_str();
+}
+
+/// Whether a message on the device waits for a rank.
+extern "C" int fake_nccl_is_waiting() {
+  return is_waiting;
 }
 
 extern "C" int ncclGetVersion(int* version) {
@@ -56,6 +63,7 @@ extern "C" int ncclCommDestroy(void* comm) {
   return comm == &communicator ? note("destroy") : 4;
 }
 extern "C" int ncclCommAbort(void* comm) {
+  is_waiting = 0;
   return comm == &communicator ? note("abort") : 4;
 }
 extern "C" int ncclCommGetAsyncError(void* comm, int* status) {
@@ -67,6 +75,7 @@ extern "C" int ncclAllReduce(const void* from, void* to, size_t count, int type,
   const bool is_right = type == 7 && operation == 0 && comm == &communicator && stream != nullptr;
   if (!is_right) return 4;
   std::memmove(to, from, count * 4);
+  if (is_wrong("never comes")) is_waiting = 1;
   if (is_wrong("adds wrongly")) static_cast<float*>(to)[count - 1] += 1;
   return note("sum");
 }

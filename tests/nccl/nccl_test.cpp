@@ -8,6 +8,7 @@
 #include <cstdlib>
 #include <functional>
 #include <string>
+#include <thread>
 
 #include "base/told_by_child_for_tests.h"
 #include "collectives/device_communicator.h"
@@ -35,6 +36,14 @@ class CardWithStream final : public gpu::ForwardingDevice {
     return info;
   }
   Result<void*> driver_stream() override { return this; }
+  /// As long as the library waits for a rank.
+  Result<void> synchronize() override {
+    TETRAD_TRY(ForwardingDevice::synchronize());
+    while (is_waiting != nullptr && is_waiting() != 0)
+      std::this_thread::sleep_for(std::chrono::milliseconds(1));
+    return {};
+  }
+  int (*is_waiting)() = nullptr;
 
  private:
   std::string architecture_;
@@ -63,7 +72,7 @@ std::string told_by_one_rank(const char* library, const char* wrong, const char*
       if (!made) {
         told = made.error().message;
       } else {
-        const auto checked = made->communicator->check();
+        const auto checked = made->communicator->wait();
         told = checked ? std::string(made->communicator->name()) : checked.error().message;
       }
     }
@@ -85,7 +94,7 @@ TEST(Nccl, WorksWithOneRank) {
 
 TEST(Nccl, SaysWhatItSays) {
   EXPECT_THAT(told_by_one_rank(FAKE_NCCL, "finds no network", "sm_90"),
-              AllOf(HasSubstr("nothing carries messages between the GPUs: nccl: rank 0: "
+              AllOf(HasSubstr("nothing carries messages between the GPUs: nccl: "
                               "ncclGetUniqueId: unhandled system error; NCCL_DEBUG=INFO in the "
                               "environment says more"),
                     testing::EndsWith("|version id ")));
@@ -95,7 +104,7 @@ TEST(Nccl, SaysWhatItSays) {
 
 TEST(Nccl, IsTriedOut) {
   EXPECT_THAT(told_by_one_rank(FAKE_NCCL, "adds wrongly", "sm_90"),
-              HasSubstr("rank 0: value 6 of 7 of a sum was "));
+              HasSubstr("nccl: value 6 of 7 of a sum was "));
 }
 
 // After an error of its own it is not asked to end in good order, which would wait for others.
@@ -103,6 +112,41 @@ TEST(Nccl, IsAbortedAfterAnError) {
   EXPECT_THAT(told_by_one_rank(FAKE_NCCL, "loses a rank", "sm_90"),
               AllOf(HasSubstr("ncclCommGetAsyncError: remote process exited"),
                     testing::EndsWith("|version id init sum abort ")));
+}
+
+// The library itself would wait for ever.
+TEST(Nccl, IsEndedWhereARankDoesNotCome) {
+  const auto told = [](std::chrono::milliseconds deadline, bool gives_up) {
+    return told_with(FAKE_NCCL, "", [&]() -> std::string {
+      CardWithStream device("sm_90");
+      void* library = dlopen(FAKE_NCCL, RTLD_NOW | RTLD_LOCAL);
+      device.is_waiting = reinterpret_cast<int (*)()>(dlsym(library, "fake_nccl_is_waiting"));
+      auto kernels = gpu::GpuKernels::create(device).value();
+      const auto ranks = parallel::make_in_process_ranks(1);
+      const auto made =
+          make_device_communicator(kernels, *ranks[0],
+                                   {.transport = Transport::nccl, .deadline = deadline})
+              .value();
+      setenv("FAKE_NCCL", "never comes", 1);
+      const gpu::DeviceAddress values = device.allocate(16).value();
+      EXPECT_TRUE(made.communicator->all_reduce_sum(values, 4));
+      std::thread other;
+      if (gives_up) other = std::thread([&] { made.communicator->give_up(); });
+      std::string said = made.communicator->wait().error().message;
+      if (other.joinable()) other.join();
+      // And it stays so.
+      said += "|" + made.communicator->all_reduce_sum(values, 4).error().message;
+      device.free(values);
+      return said;
+    });
+  };
+  constexpr auto kNever = std::chrono::minutes(10);
+  EXPECT_EQ(told(std::chrono::milliseconds(200), false),
+            "a message over NCCL 2.28.9 did not end within 200 ms|"
+            "a message over NCCL 2.28.9 did not end within 200 ms");
+  EXPECT_EQ(told(kNever, true),
+            "a message over NCCL 2.28.9 was given up: another rank is lost|"
+            "a message over NCCL 2.28.9 was given up: another rank is lost");
 }
 
 TEST(Nccl, IsRefusedWhereItIsTooOld) {
