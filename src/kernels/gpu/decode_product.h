@@ -10,8 +10,8 @@
 // one token alone, the commonest of all, kernels are compiled without what only several need.
 
 #include "kernels/gpu/packed_matrix.h"
-#include "kernels/gpu/qk_norm_rope.h"
 #include "kernels/gpu/rms_norm.h"
+#include "kernels/gpu/square_sums.h"
 
 namespace tetrad::gpu {
 

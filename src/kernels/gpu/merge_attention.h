@@ -169,7 +169,7 @@ struct DecodeMerge {
   }
 
   /// All groups, few, of which num_blocks blocks have written their share, by the last of these.
-  TETRAD_DEVICE void merge_groups(uint32_t num_blocks) const {
+  TETRAD_DEVICE void merge_by_last_block(uint32_t num_blocks) const {
     if (!is_last_of(args.finished + block_z() * args.num_kv_heads + kv_head, num_blocks,
                     shared.is_last))
       return;

@@ -254,7 +254,7 @@ TETRAD_DEVICE void attend_decode(const DecodeAttentionArgs& all) {
     next = after;
     merge.merge_splits(group, num_splits, state);
   }
-  if (num_groups > 1 && args.max_groups <= kGroupsOfLastBlock) merge.merge_groups(num_blocks);
+  if (num_groups > 1 && args.max_groups <= kGroupsOfLastBlock) merge.merge_by_last_block(num_blocks);
 }
 
 TETRAD_KERNEL(attend_decode_64, DecodeAttentionArgs, 256) {

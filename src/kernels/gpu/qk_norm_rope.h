@@ -6,6 +6,7 @@
 // heads it needs (paged_attention.h). The norms' sums of squares come with the product.
 
 #include "kernels/gpu/rms_norm.h"
+#include "kernels/gpu/square_sums.h"
 
 namespace tetrad::gpu {
 
@@ -59,35 +60,12 @@ struct SquareSumsArgs {
 
 inline constexpr uint32_t kRopeThreads = 512;
 
-/// The norms' squares are added up by stretches of so many numbers, a row of a tile of the product
-/// each, and then by the lanes of a warp: of q up to kMaxQSize, of k up to kMaxKvSize.
-inline constexpr uint32_t kSquareColumns = 16;
+/// The stretches' squares (square_sums.h) are added up by the lanes of a warp: of q up to kMaxQSize,
+/// of k up to kMaxKvSize.
 inline constexpr uint32_t kMaxQSize = 6144;
 inline constexpr uint32_t kMaxKvSize = 2048;
 
 namespace TETRAD_MACHINE {
-
-/// The sum of the squares of 16 lanes' numbers, in each of them. The lanes' first is a multiple of
-/// 16.
-TETRAD_DEVICE float square_sum_of_16(float value) {
-  float sum = value * value;
-  TETRAD_UNROLL
-  for (uint32_t step = 1; step < kSquareColumns; step *= 2)
-    sum += shuffle_xor(sum, step);
-  return sum;
-}
-/// As square_sum_of_16(), where a lane has four numbers one after the other.
-TETRAD_DEVICE float square_sum_of_4_lanes(const Words4& four) {
-  float squares[4];
-  TETRAD_UNROLL
-  for (uint32_t i = 0; i < 4; ++i) {
-    const float value = __builtin_bit_cast(float, four.word[i]);
-    squares[i] = value * value;
-  }
-  float sum = (squares[0] + squares[1]) + (squares[2] + squares[3]);
-  sum += shuffle_xor(sum, 1);
-  return sum + shuffle_xor(sum, 2);
-}
 
 /// The sums of the squares of a token's q and k, in each lane of a warp.
 struct QkSquares {
