@@ -11,6 +11,8 @@
 #include "bench_model_output.h"
 #include "bench_model_run.h"
 #include "cli_io.h"
+#include "plan/planned_model.h"
+#include "plan/rank_share.h"
 #include "quant/pretty_json.h"
 #include "verbs.h"
 
@@ -56,8 +58,7 @@ Result<void> check_flags_have_a_part(const CLI::App& verb, const BenchModelFlags
 }
 
 Result<void> check_no_gpu_flags(const CLI::App& verb) {
-  for (const char* flag :
-       {"--gpu-tuning", "--tensor-parallel-size", "--enable-expert-parallel", "--transport"}) {
+  for (const char* flag : {"--gpu-tuning", "--transport"}) {
     if (verb.count(flag) > 0) return fail_param(flag, "{} belongs to --device gpu", flag);
   }
   return {};
@@ -76,6 +77,9 @@ Result<ModelBench> create_bench(const BenchModelFlags& flags,
   auto config = synthetic_config(shape);
   if (!config) return tl::unexpected(at_flag(std::move(config.error()), "--shape"));
   options.config = std::move(*config);
+  options.layout = flags.ranks.layout();
+  TETRAD_ASSIGN(const plan::PlannedModel planned, plan::planned_model(options.config, {}));
+  TETRAD_TRY(plan::check_layout(planned, options.layout));
   return ModelBench::create(options);
 }
 
@@ -100,6 +104,7 @@ int run_bench_model(const CLI::App& verb, const BenchModelFlags& flags) {
     return report(checked.error());
   if (flags.device != "cpu") return run_bench_model_gpu(flags);
   if (const auto checked = check_no_gpu_flags(verb); !checked) return report(checked.error());
+  if (!flags.ranks.are_many()) flags.ranks.say_what_one_rank_ignores();
   const std::vector<BenchModelTask> tasks = bench_model_tasks(flags);
   auto bench = create_bench(flags, tasks);
   if (!bench) return report(bench.error());

@@ -101,8 +101,8 @@ void add_bench_model_flags(CLI::App& verb, BenchModelFlags& flags) {
       ->check(CLI::IsMember({"cpu", "gpu", "emulated-nvidia", "emulated-gfx12"}));
   add_gpu_tuning_flag(verb, flags.gpu_tuning);
   add_layout_flags(verb, flags.ranks,
-                   "on a gpu: ranks that share the model, threads with a GPU each, from the first "
-                   "on");
+                   "ranks that share the model: threads with a part of the processors each, or "
+                   "with a GPU each, from the first on");
   verb.add_option("--batch-context", flags.batch_context,
                   "on a gpu: tokens before each sequence of --batches")
       ->transform(as_whole_number({.from = 0, .to = 1 << 20}));

@@ -25,7 +25,7 @@ struct BenchModelFlags {
   std::string device = "cpu";
   std::string gpu_tuning;       // a file
   int64_t batch_context = 512;  // of a GPU's batches
-  RankFlags ranks;              // of GPUs
+  RankFlags ranks;
   bool profile = false;
   bool json = false;
 

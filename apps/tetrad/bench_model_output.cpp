@@ -35,6 +35,11 @@ void print_bench_model_header(const ModelBench& bench, int repetitions) {
       config.num_hidden_layers, config.num_local_experts, config.vocab_size, config.hidden_size,
       static_cast<double>(synthetic_weight_bytes(config)) / 1e9,
       static_cast<double>(bench.cache_bytes()) / 1e9, repetitions);
+  if (bench.layout().tensor_parallel > 1) {
+    fmt::print("{} ranks, experts {}; below a row what rank 0 did\n",
+               bench.layout().tensor_parallel,
+               bench.layout().expert_parallel ? "dealt out whole" : "cut");
+  }
   fmt::print("{:{}} {:>9} {:>9} {:>9} {:>9} {:>9} {:>7} {:>16} {:>8} {:>17}\n", "", kSizeColumn,
              "tok/s", "least", "greatest", "MB/tok", "Mop/tok", "GB/s", "of reading", "Gop/s",
              "of int8");
@@ -67,6 +72,8 @@ json::object bench_model_to_json(const ModelBench& bench) {
   return {{"cpu", cpu_model()},
           {"kernels", bench.model().kernels().name()},
           {"threads", bench.num_threads()},
+          {"tensor_parallel_size", bench.layout().tensor_parallel},
+          {"expert_parallel", bench.layout().expert_parallel},
           {"shape", json::object{{"layers", config.num_hidden_layers},
                                  {"experts", config.num_local_experts},
                                  {"vocab", config.vocab_size},

@@ -3,13 +3,11 @@
 #include <algorithm>
 #include <array>
 #include <cmath>
-#include <cstring>
 #include <utility>
 #include <vector>
 
 #include "base/clock.h"
 #include "base/percentile.h"
-#include "base/splitmix.h"
 #include "bench_model_step.h"
 #include "loaded_model.h"
 
@@ -60,60 +58,31 @@ int64_t working_bytes(const ModelBenchOptions& options) {
 Result<ModelBench> ModelBench::create(const ModelBenchOptions& options) {
   const bool has_one_thread = options.kernels == "reference";
   auto pool = std::make_shared<ThreadPool>(has_one_thread ? 1 : options.threads);
-  TETRAD_ASSIGN(std::shared_ptr<Kernels> untimed, make_named_kernels(options.kernels, pool));
-  auto kernels = std::make_shared<TimedKernels>(std::move(untimed));
+  TETRAD_ASSIGN(std::shared_ptr<Kernels> kernels, make_named_kernels(options.kernels, pool));
   // First, because it takes a part of the memory that is free.
   TETRAD_ASSIGN(CpuLimitProbe probe, CpuLimitProbe::create(pool));
   const int64_t num_blocks = blocks_needed(options);
   const int64_t cache_bytes = num_blocks * KvCache::block_bytes(options.config, DType::f8_e4m3);
-  TETRAD_ASSIGN(std::unique_ptr<MiniMaxM2> model,
-                make_synthetic_model(options.config, options.seed, *pool, kernels,
+  TETRAD_ASSIGN(std::shared_ptr<const MiniMaxM2> model,
+                make_synthetic_model(options.config, options.seed, *pool, std::move(kernels),
                                      cache_bytes + working_bytes(options)));
-  TETRAD_ASSIGN(const std::vector<KvScales> scales,
-                resolve_kv_scales(model->kv_scales(), DType::f8_e4m3, std::nullopt));
-  TETRAD_ASSIGN(KvCache cache, KvCache::create(options.config, DType::f8_e4m3, num_blocks, scales));
-  ModelBench bench(options, std::move(pool), std::move(probe), std::move(kernels), std::move(model),
-                   std::move(cache));
-  bench.fill_cache();
-  return bench;
+  TETRAD_ASSIGN(auto ranks, CpuBenchRanks::create(model, {.kernels = options.kernels,
+                                                          .pool = pool,
+                                                          .threads = options.threads,
+                                                          .layout = options.layout,
+                                                          .num_kv_blocks = num_blocks,
+                                                          .seed = options.seed}));
+  return ModelBench(options, std::move(pool), std::move(probe), std::move(model), std::move(ranks));
 }
 
 ModelBench::ModelBench(ModelBenchOptions options, std::shared_ptr<ThreadPool> pool,
-                       CpuLimitProbe probe, std::shared_ptr<TimedKernels> kernels,
-                       std::unique_ptr<MiniMaxM2> model, KvCache cache)
+                       CpuLimitProbe probe, std::shared_ptr<const MiniMaxM2> model,
+                       std::unique_ptr<CpuBenchRanks> ranks)
     : options_(std::move(options)),
       pool_(std::move(pool)),
       probe_(std::move(probe)),
-      kernels_(std::move(kernels)),
       model_(std::move(model)),
-      cache_(std::move(cache)) {}
-
-int64_t ModelBench::cache_bytes() const {
-  return cache_.num_blocks() * KvCache::block_bytes(model_->config(), DType::f8_e4m3);
-}
-
-/// Keys and values of either sign from 1/8 to nearly 2, as normed ones are: a context is not
-/// computed.
-void ModelBench::fill_cache() {
-  constexpr uint64_t kSignAndLowBits = 0x9F9F'9F9F'9F9F'9F9F;
-  constexpr uint64_t kExponentBit = 0x2020'2020'2020'2020;  // 0x20 is 2^-3, 0x3F 1.875
-  constexpr int64_t kWordBytes = sizeof(uint64_t);
-  const int64_t num_layers = model_->config().num_hidden_layers;
-  // A KV block of one head has 16 keys: whole words.
-  const int64_t words = cache_bytes() / (2 * num_layers) / kWordBytes;
-  for (int64_t half = 0; half < 2 * num_layers; ++half) {
-    const KvCacheLayer& layer = cache_.layer(half / 2);
-    std::byte* const memory = half % 2 == 0 ? layer.k : layer.v;
-    const uint64_t seed = splitmix(options_.seed + static_cast<uint64_t>(half));
-    pool_->parallel_for(words, 1, [&](int64_t begin, int64_t end, int) {
-      for (int64_t i = begin; i < end; ++i) {
-        const uint64_t random = splitmix(seed + static_cast<uint64_t>(i) * kSplitMixStep);
-        const uint64_t keys = (random & kSignAndLowBits) | kExponentBit;
-        std::memcpy(memory + i * kWordBytes, &keys, sizeof keys);
-      }
-    });
-  }
-}
+      ranks_(std::move(ranks)) {}
 
 ModelFigures ModelBench::decode(int64_t context) {
   ModelFigures figures = decode_of(1, context, MeasuredLimits::reading);
@@ -134,11 +103,11 @@ ModelFigures ModelBench::decode_of(int64_t num_sequences, int64_t context, Measu
   const auto run_steps = [&](int64_t count) {
     Run run;
     StepCostCounter counter(*model_, DType::f8_e4m3);
-    kernels_->clear();
+    ranks_->kernels().clear();
     const Seconds begin = clock.now();
     for (int64_t i = count - 1; i >= 0; --i) {
       const Batch batch = step.next(context - i % positions, 1, true);
-      model_->forward(batch, cache_, counter.observer()).value();  // one rank: it cannot fail
+      ranks_->forward(batch, counter.observer());
       counter.add(batch);
     }
     run.seconds = (clock.now() - begin).count();
@@ -174,13 +143,13 @@ ModelFigures ModelBench::prefill(int64_t prompt) {
   ModelFigures figures = measure(
       [&] {
         StepCostCounter counter(*model_, DType::f8_e4m3);
-        kernels_->clear();
+        ranks_->kernels().clear();
         const Seconds begin = clock.now();
         steps = 0;
         for (int64_t done = 0; done < prompt; ++steps) {
           const int64_t count = std::min(options_.max_num_batched_tokens, prompt - done);
           const Batch batch = step.next(done, count, done + count == prompt);
-          model_->forward(batch, cache_, counter.observer()).value();  // one rank: it cannot fail
+          ranks_->forward(batch, counter.observer());
           counter.add(batch);
           done += count;
         }
@@ -197,7 +166,7 @@ ModelFigures ModelBench::prefill(int64_t prompt) {
 
 std::vector<OperationShare> ModelBench::operations_of(const Run& run) const {
   std::vector<OperationShare> operations;
-  for (const TimedKernels::Entry& entry : kernels_->entries()) {
+  for (const TimedKernels::Entry& entry : ranks_->kernels().entries()) {
     const auto calls = static_cast<double>(entry.calls);
     operations.push_back({.operation = entry.operation,
                           .calls_per_step = calls / static_cast<double>(run.steps),

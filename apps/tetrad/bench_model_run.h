@@ -12,9 +12,8 @@
 
 #include "base/error.h"
 #include "base/thread_pool.h"
+#include "bench_cpu_ranks.h"
 #include "kernels/cpu_limits.h"
-#include "kernels/timed_kernels.h"
-#include "model/kv_cache.h"
 #include "model/minimax_m2.h"
 #include "model/step_cost.h"
 #include "model/synthetic_model.h"
@@ -60,7 +59,8 @@ enum class MeasuredLimits : uint8_t { reading, int8, both };
 struct ModelBenchOptions {
   ModelConfig config;
   std::string kernels = "auto";
-  int threads = 0;
+  int threads = 0;  // of all ranks together
+  plan::Layout layout;
   uint64_t seed = 1;
   int repetitions = 5;
   int64_t max_num_batched_tokens = 2048;
@@ -85,9 +85,11 @@ class ModelBench {
   /// All tokens of a prompt, the last one's logits included.
   ModelFigures prefill(int64_t prompt);
 
+  /// The whole one.
   const MiniMaxM2& model() const { return *model_; }
-  int64_t cache_bytes() const;
+  int64_t cache_bytes() const { return ranks_->cache_bytes(); }
   int num_threads() const { return pool_->num_threads(); }
+  plan::Layout layout() const { return options_.layout; }
 
  private:
   struct Run {
@@ -98,9 +100,7 @@ class ModelBench {
   };
 
   ModelBench(ModelBenchOptions options, std::shared_ptr<ThreadPool> pool, CpuLimitProbe probe,
-             std::shared_ptr<TimedKernels> kernels, std::unique_ptr<MiniMaxM2> model,
-             KvCache cache);
-  void fill_cache();
+             std::shared_ptr<const MiniMaxM2> model, std::unique_ptr<CpuBenchRanks> ranks);
   ModelFigures decode_of(int64_t num_sequences, int64_t context, MeasuredLimits limits);
   std::vector<OperationShare> operations_of(const Run& run) const;
   ModelFigures measure(const std::function<Run()>& run, MeasuredLimits limits);
@@ -108,9 +108,8 @@ class ModelBench {
   ModelBenchOptions options_;
   std::shared_ptr<ThreadPool> pool_;
   CpuLimitProbe probe_;
-  std::shared_ptr<TimedKernels> kernels_;
-  std::unique_ptr<MiniMaxM2> model_;
-  KvCache cache_;
+  std::shared_ptr<const MiniMaxM2> model_;
+  std::unique_ptr<CpuBenchRanks> ranks_;
 };
 
 }  // namespace tetrad

@@ -1,7 +1,10 @@
 #include "checkpoint/weight_slice.h"
 
+#include <algorithm>
 #include <cstring>
+#include <new>
 #include <numeric>
+#include <utility>
 
 #include "base/integer_math.h"
 
@@ -133,9 +136,19 @@ Result<WeightMatrix> cut_matrix(const WeightMatrix& whole, CutRange rows, CutRan
 }  // namespace
 
 std::byte* SliceMemory::allocate(int64_t bytes) {
-  pieces_.push_back(std::make_unique_for_overwrite<std::byte[]>(static_cast<size_t>(bytes)));
+  constexpr int64_t kAlignment = 64;  // of a cache line
+  constexpr int64_t kChunkBytes = int64_t{64} << 20;
+  const int64_t begin = ceil_div(used_of_last_, kAlignment) * kAlignment;
+  if (chunks_.empty() || begin + bytes > chunks_.back().size()) {
+    auto chunk = PageMemory::allocate(std::max(bytes, kChunkBytes));
+    if (!chunk) throw std::bad_alloc();
+    chunks_.push_back(std::move(*chunk));
+    used_of_last_ = 0;
+    return allocate(bytes);
+  }
+  used_of_last_ = begin + bytes;
   bytes_ += bytes;
-  return pieces_.back().get();
+  return chunks_.back().data() + begin;
 }
 
 Result<WeightMatrix> slice_rows(const WeightMatrix& matrix, int64_t begin, int64_t end,

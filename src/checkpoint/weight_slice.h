@@ -5,23 +5,25 @@
 
 #include <cstddef>
 #include <cstdint>
-#include <memory>
 #include <span>
 #include <vector>
 
 #include "base/error.h"
+#include "base/page_memory.h"
 #include "checkpoint/weight.h"
 
 namespace tetrad {
 
-/// Owns what slices had to copy.
+/// Owns what slices had to copy, close together: a step reads it all.
 class SliceMemory {
  public:
+  /// Throws std::bad_alloc.
   std::byte* allocate(int64_t bytes);
   int64_t bytes() const { return bytes_; }
 
  private:
-  std::vector<std::unique_ptr<std::byte[]>> pieces_;
+  std::vector<PageMemory> chunks_;
+  int64_t used_of_last_ = 0;
   int64_t bytes_ = 0;
 };
 

@@ -3,8 +3,11 @@
 #include <gmock/gmock.h>
 #include <gtest/gtest.h>
 
+#include <algorithm>
 #include <cstring>
 #include <random>
+#include <span>
+#include <vector>
 
 namespace tetrad {
 namespace {
@@ -118,6 +121,25 @@ TEST(WeightSlice, ColumnsTakeWhatTheyArePacked) {
   EXPECT_EQ(columns.format, WeightFormat::mxfp4_16);
   EXPECT_EQ(memory.bytes(), kWholeRows * 48 * 5 / 8);
   EXPECT_EQ(columns.total_bytes(), memory.bytes());
+}
+
+TEST(WeightSlice, MemoryIsAlignedAndNobodyElses) {
+  SliceMemory memory;
+  std::vector<std::span<std::byte>> pieces;
+  int64_t total = 0;
+  // The last does not fit behind the others, and is larger than what is taken at once.
+  for (const int64_t bytes : {int64_t{1}, int64_t{100}, int64_t{64}, int64_t{65} << 20}) {
+    const std::span<std::byte> piece(memory.allocate(bytes), static_cast<size_t>(bytes));
+    EXPECT_EQ(reinterpret_cast<uintptr_t>(piece.data()) % 64, 0U);
+    std::ranges::fill(piece, static_cast<std::byte>(pieces.size() + 1));
+    pieces.push_back(piece);
+    total += bytes;
+  }
+  EXPECT_EQ(memory.bytes(), total);
+  for (size_t i = 0; i < pieces.size(); ++i) {
+    const auto own = static_cast<std::byte>(i + 1);
+    EXPECT_TRUE(std::ranges::all_of(pieces[i], [&](std::byte byte) { return byte == own; })) << i;
+  }
 }
 
 TEST(WeightSlice, WholeBlocksStayBlocks) {

@@ -1,8 +1,6 @@
 #include "kernels/cpu_limits.h"
 
 #include <fmt/core.h>
-#include <sys/mman.h>
-
 #include <algorithm>
 #include <array>
 #include <atomic>
@@ -15,6 +13,7 @@
 
 #include "base/clock.h"
 #include "base/free_memory.h"
+#include "base/page_memory.h"
 #include "base/percentile.h"
 #include "base/thread_pool.h"
 #include "kernels/cpu/limit_kernels.h"
@@ -53,7 +52,7 @@ std::string system_field(const char* file, std::string_view key) {
 
 // Not in the namespace without a name, because CpuLimitProbe::State holds them.
 
-/// Memory of huge pages where the system gives them.
+/// What is read to measure.
 class ReadBuffer {
  public:
   static Result<ReadBuffer> allocate(ThreadPool& pool) {
@@ -64,38 +63,28 @@ class ReadBuffer {
                   "MiB, but that is {} MiB: free some",
                   kLeastReadBytes >> 20, size >> 20);
     }
-    void* data = mmap(nullptr, static_cast<size_t>(size), PROT_READ | PROT_WRITE,
-                      MAP_PRIVATE | MAP_ANONYMOUS, -1, 0);
-    if (data == MAP_FAILED) {
+    auto pages = PageMemory::allocate(size);
+    if (!pages) {
       return fail(ErrorCode::resource_exhausted, "cannot allocate {} MiB to read: {}", size >> 20,
                   std::strerror(errno));
     }
-    ReadBuffer buffer(static_cast<unsigned char*>(data), size);
-    madvise(data, static_cast<size_t>(size), MADV_HUGEPAGE);  // slower pages without are no error
+    ReadBuffer buffer(std::move(*pages));
     // Every thread's part is written by it: the memory then is its node's.
     pool.parallel_for(size, kHugePage, [&](int64_t begin, int64_t end, int thread) {
-      std::memset(buffer.data_ + begin, thread + 1, static_cast<size_t>(end - begin));
+      std::memset(buffer.pages_.data() + begin, thread + 1, static_cast<size_t>(end - begin));
     });
     return buffer;
   }
 
-  ReadBuffer(ReadBuffer&& other) noexcept
-      : data_(std::exchange(other.data_, nullptr)), size_(other.size_) {}
-  ReadBuffer& operator=(ReadBuffer&&) = delete;
-  ReadBuffer(const ReadBuffer&) = delete;
-  ReadBuffer& operator=(const ReadBuffer&) = delete;
-  ~ReadBuffer() {
-    if (data_ != nullptr) munmap(data_, static_cast<size_t>(size_));
+  const unsigned char* data() const {
+    return reinterpret_cast<const unsigned char*>(pages_.data());
   }
-
-  const unsigned char* data() const { return data_; }
-  int64_t size() const { return size_; }
+  int64_t size() const { return pages_.size(); }
 
  private:
-  ReadBuffer(unsigned char* data, int64_t size) : data_(data), size_(size) {}
+  explicit ReadBuffer(PageMemory pages) : pages_(std::move(pages)) {}
 
-  unsigned char* data_ = nullptr;
-  int64_t size_ = 0;
+  PageMemory pages_;
 };
 
 namespace {

@@ -1,7 +1,5 @@
 #include "model/kv_cache.h"
 
-#include <sys/mman.h>
-
 #include <cmath>
 #include <utility>
 
@@ -41,10 +39,6 @@ int64_t KvCache::block_bytes(const ModelConfig& config, DType dtype) {
          static_cast<int64_t>(dtype_size(dtype));
 }
 
-void UnmapPages::operator()(std::byte* memory) const {
-  ::munmap(memory, bytes);
-}
-
 Result<KvCache> KvCache::create(const ModelConfig& config, DType dtype, int64_t num_blocks,
                                 std::span<const KvScales> scales) {
   TETRAD_TRY(check_format(config, dtype, scales));
@@ -53,25 +47,20 @@ Result<KvCache> KvCache::create(const ModelConfig& config, DType dtype, int64_t 
   if (num_blocks <= 0 || !total) {
     return fail(ErrorCode::invalid_argument, "a KV cache of {} blocks is not possible", num_blocks);
   }
-  // Anonymous pages cost nothing until a token is written to them, and are zero then.
-  void* memory = ::mmap(nullptr, *total, PROT_READ | PROT_WRITE,
-                        MAP_PRIVATE | MAP_ANONYMOUS | MAP_NORESERVE, -1, 0);
-  if (memory == MAP_FAILED) {
+  auto memory = PageMemory::allocate(static_cast<int64_t>(*total));
+  if (!memory) {
     return fail(ErrorCode::resource_exhausted,
                 "cannot reserve {} MiB for {} KV blocks; use shorter or fewer sequences",
                 *total >> 20, num_blocks);
   }
-  ::madvise(memory, *total, MADV_HUGEPAGE);
-
   KvCache cache;
-  cache.memory_ = std::unique_ptr<std::byte[], UnmapPages>(static_cast<std::byte*>(memory),
-                                                           UnmapPages{static_cast<size_t>(*total)});
+  cache.memory_ = std::move(*memory);
   cache.num_blocks_ = num_blocks;
   cache.dtype_ = dtype;
   const int64_t half_layer =
       num_blocks * config.kv_size() * kKvBlockSize * static_cast<int64_t>(dtype_size(dtype));
   for (int64_t layer = 0; layer < config.num_hidden_layers; ++layer) {
-    std::byte* k = cache.memory_.get() + 2 * layer * half_layer;
+    std::byte* k = cache.memory_.data() + 2 * layer * half_layer;
     const KvScales scale = scales.empty() ? KvScales{} : scales[static_cast<size_t>(layer)];
     cache.layers_.push_back(KvCacheLayer{.dtype = dtype,
                                          .k_scale = scale.k,

@@ -1,22 +1,16 @@
 #pragma once
 
 #include <cstdint>
-#include <memory>
 #include <span>
 #include <vector>
 
 #include "base/error.h"
+#include "base/page_memory.h"
 #include "checkpoint/config.h"
 #include "checkpoint/kv_scales.h"
 #include "kernels/batch.h"
 
 namespace tetrad {
-
-/// Deleter of an anonymous mapping.
-struct UnmapPages {
-  size_t bytes = 0;
-  void operator()(std::byte* memory) const;
-};
 
 /// The memory of the paged KV cache, all layers. Which block belongs to whom is the engine's
 /// business; here a block is an index.
@@ -34,7 +28,7 @@ class KvCache {
   DType dtype() const { return dtype_; }
 
  private:
-  std::unique_ptr<std::byte[], UnmapPages> memory_;
+  PageMemory memory_;
   std::vector<KvCacheLayer> layers_;
   int64_t num_blocks_ = 0;
   DType dtype_ = DType::f32;

@@ -1,7 +1,5 @@
 #include "model/synthetic_model.h"
 
-#include <sys/mman.h>
-
 #include <array>
 #include <cerrno>
 #include <cmath>
@@ -103,15 +101,13 @@ Result<WeightMemory> allocate_weights(int64_t bytes, int64_t other_bytes) {
                 static_cast<double>(bytes) / kGB, static_cast<double>(other_bytes) / kGB,
                 static_cast<double>(free) / kGB);
   }
-  const auto size = static_cast<size_t>(bytes);
-  void* memory = ::mmap(nullptr, size, PROT_READ | PROT_WRITE, MAP_PRIVATE | MAP_ANONYMOUS, -1, 0);
-  if (memory == MAP_FAILED) {
+  auto pages = PageMemory::allocate(bytes);
+  if (!pages) {
     return fail(ErrorCode::resource_exhausted, "cannot allocate {:.1f} GB for a model: {}",
                 static_cast<double>(bytes) / kGB, std::strerror(errno));
   }
-  ::madvise(memory, size, MADV_HUGEPAGE);  // slower pages without are no error
-  auto* data = static_cast<std::byte*>(memory);
-  return WeightMemory{std::shared_ptr<const void>(data, UnmapPages{size}), data};
+  std::byte* const data = pages->data();
+  return WeightMemory{std::make_shared<PageMemory>(std::move(*pages)), data};
 }
 
 /// 64 random bits for each place of each matrix.

@@ -124,6 +124,23 @@ def check_json(tetrad):
     check_counts(result)
 
 
+def check_ranks(tetrad):
+    """By ranks that are threads: the whole model's counts, and rank 0's calls."""
+    for flags in ([], ["--enable-expert-parallel"]):
+        result = json.loads(bench(tetrad, "--json", "--tensor-parallel-size", "2", *flags))
+        expect("ranks", result["tensor_parallel_size"] == 2, result)
+        expect("experts", result["expert_parallel"] == bool(flags), result)
+        expect("cache of ranks", result["kv_cache_bytes"] == LAYERS * 2 * 2 * 3 * 16 * KV_HEADS * HEAD_DIM, result)
+        check_counts(result)
+        # Half of the heads of q, k and v.
+        calls = {one["operation"]: one["calls_per_step"] for one in result["decode"][0]["operations"]}
+        half = f"linear {(HEADS + 2 * KV_HEADS) * HEAD_DIM // 2} x {HIDDEN}"
+        expect("calls of rank 0", calls.get(half) == LAYERS, calls)
+    refused = subprocess.run([tetrad, "bench", "model", *FLAGS, "--tensor-parallel-size", "3"], capture_output=True,
+                             text=True, timeout=300)
+    expect("three ranks", refused.returncode == 2 and "possible are 1, 2" in refused.stderr, refused)
+
+
 def check_table(tetrad):
     # No flag of a part that is not measured.
     shape = FLAGS[:4]
@@ -139,6 +156,7 @@ def check_table(tetrad):
 def main():
     tetrad = sys.argv[1]
     check_json(tetrad)
+    check_ranks(tetrad)
     check_table(tetrad)
     print(f"bench model: {failures} failed")
     sys.exit(failures > 0)
