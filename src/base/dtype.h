@@ -46,8 +46,16 @@ inline uint16_t float_to_bf16(float value) {
   return static_cast<uint16_t>((bits + 0x7FFFu + ((bits >> 16) & 1u)) >> 16);
 }
 
-/// IEEE binary16, subnormals included: MXFP4-16 scales below 2^-14 are ordinary.
-float f16_to_float(uint16_t bits);
+/// IEEE binary16, subnormals included: MXFP4-16 scales below 2^-14 are ordinary. Exponent and
+/// fraction in their place in a float leave the exponent's bias wrong, also of subnormals; one
+/// multiplication by a power of two puts that right.
+inline float f16_to_float(uint16_t bits) {
+  const uint32_t sign = (bits & 0x8000u) << 16;
+  const uint32_t magnitude = (bits & 0x7FFFu) << 13;
+  const uint32_t infinity = (bits & 0x7C00u) == 0x7C00u ? 0x7F800000u : 0u;
+  const float finite = std::bit_cast<float>(magnitude) * 0x1p112f;
+  return std::bit_cast<float>(std::bit_cast<uint32_t>(finite) | infinity | sign);
+}
 /// Round to nearest, ties to even; overflow gives infinity.
 uint16_t float_to_f16(float value);
 

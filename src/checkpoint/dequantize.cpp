@@ -44,18 +44,9 @@ float e8m0_to_float(uint8_t code) {
 
 // ---- dense ----
 
-/// f16_to_float without a branch: a loop of it is vectorised. Times 2^112, what stands in the
-/// float's exponent field is moved from F16's bias to its own, and subnormals become what they
-/// mean.
 void expand_f16(const std::byte* data, std::span<float> out) {
-  for (size_t col = 0; col < out.size(); ++col) {
-    const uint32_t bits = load<uint16_t>(data, static_cast<int64_t>(col));
-    const uint32_t magnitude = (bits & 0x7FFFu) << 13;
-    const float finite = std::bit_cast<float>(magnitude) * 0x1p112f;
-    const uint32_t infinity = (bits & 0x7C00u) == 0x7C00u ? 0x7F800000u : 0u;
-    out[col] =
-        std::bit_cast<float>(std::bit_cast<uint32_t>(finite) | infinity | (bits & 0x8000u) << 16);
-  }
+  for (size_t col = 0; col < out.size(); ++col)
+    out[col] = f16_to_float(load<uint16_t>(data, static_cast<int64_t>(col)));
 }
 
 // ---- codes ----

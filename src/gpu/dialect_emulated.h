@@ -199,8 +199,9 @@ void emulate_multiply_add(float (&d)[F::kD], const uint32_t (&a)[F::kA],
     const auto half = [](const uint32_t* words, uint32_t i) {
       return f16_to_float(static_cast<uint16_t>(words[i / 2] >> 16 * (i % 2)));
     };
-    float a_matrix[16][16];
-    float b_matrix[16][F::kTokens];
+    double a_matrix[16][16];
+    double b_matrix[16][F::kTokens];
+    double d_matrix[16][F::kTokens];
     for (uint32_t l = 0; l < 32; ++l) {
       const Lane& lane = *static_cast<const Lane*>(lanes[l]);
       for (uint32_t i = 0; i < F::kRowsOfLane; ++i) {
@@ -210,16 +211,20 @@ void emulate_multiply_add(float (&d)[F::kD], const uint32_t (&a)[F::kA],
       }
       for (uint32_t k = 0; k < F::kColumnsOfLane; ++k)
         b_matrix[F::first_k(l) + k][F::b_token(l)] = half(lane.b, k);
+      for (uint32_t i = 0; i < F::kD; ++i)
+        d_matrix[F::d_row(l, i)][F::d_token(l, i)] = lane.d[i];
+    }
+    // Each element in the order of k; compilers take several tokens at a time.
+    for (uint32_t row = 0; row < 16; ++row) {
+      for (uint32_t k = 0; k < 16; ++k) {
+        for (uint32_t token = 0; token < F::kTokens; ++token)
+          d_matrix[row][token] += a_matrix[row][k] * b_matrix[k][token];
+      }
     }
     for (uint32_t l = 0; l < 32; ++l) {
       const Lane& lane = *static_cast<const Lane*>(lanes[l]);
-      for (uint32_t i = 0; i < F::kD; ++i) {
-        double sum = lane.d[i];
-        for (uint32_t k = 0; k < 16; ++k)
-          sum += static_cast<double>(a_matrix[F::d_row(l, i)][k]) *
-                 static_cast<double>(b_matrix[k][F::d_token(l, i)]);
-        lane.d[i] = static_cast<float>(sum);
-      }
+      for (uint32_t i = 0; i < F::kD; ++i)
+        lane.d[i] = static_cast<float>(d_matrix[F::d_row(l, i)][F::d_token(l, i)]);
     }
   });
 }

@@ -4,6 +4,7 @@
 
 #include <gtest/gtest.h>
 
+#include "base/sanitized_for_tests.h"
 #include "kernels/kernels.h"
 #include "kernels/kernels_test_util.h"
 
@@ -38,6 +39,7 @@ class BatchInvariance : public testing::TestWithParam<std::string> {
     const Matrix expected = out;
     size_t turn = 0;
     for (const std::vector<int64_t>& cut : kCuts) {
+      if (kSanitized && cut.size() != 3) continue;
       std::ranges::fill(out.values(), 0.0f);
       size_t part = 0;
       for (int64_t first = 0; first < kRows;) {
