@@ -56,7 +56,7 @@ Without a network this cannot work: connect it, or install these packages by han
   rm -f "$log"
 }
 
-# Memory a build needs: one file of src/http takes about 800 MB to compile.
+# Memory a build needs: several files that are compiled as one take up to about 1,200 MB.
 check_memory() {
   if [ "$1" -lt 1500 ]; then
     die "only $1 MiB of memory are available; building needs about 1500 MiB. Close something or add swap."
@@ -93,7 +93,7 @@ build() {
   # A compiler for each processor, as far as memory reaches.
   local jobs fit
   jobs=$(nproc)
-  fit=$((available_mib / 800))
+  fit=$((available_mib / 1200))
   if [ "$fit" -lt "$jobs" ]; then jobs=$fit; fi  # at least 1: check_memory saw to that
   cmake --build --preset "$preset" -j "$jobs" >"$log" 2>&1 || {
     grep -E -A 20 'FAILED|error' "$log" | head -n 80 >&2

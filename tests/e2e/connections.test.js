@@ -109,7 +109,7 @@ describe('the end', () => {
   test('SIGTERM lets a running request finish and takes no new one', async (t) => {
     const server = await startServerFor(t, { args: ['--shutdown-timeout', '600'] });
     const connection = await rawConnection(server.port,
-      httpRequest({ ...ENDLESS, stream: true, max_tokens: 2000 }));
+      httpRequest({ ...ENDLESS, stream: true, max_tokens: 1000 }));
     const answer = readStream(connection);
     await busy(server);
     server.signal('SIGTERM');
