@@ -114,7 +114,8 @@ function(tetrad_test name)
   target_link_libraries(${name} PRIVATE ${ARG_LIBRARIES} GTest::gtest_main GTest::gmock)
   target_compile_definitions(${name} PRIVATE TETRAD_SOURCE_DIR="${CMAKE_SOURCE_DIR}")
   target_compile_options(${name} PRIVATE $<$<CONFIG:Release>:-O1>)
-  if(ARG_NUMERIC AND TETRAD_SANITIZE)
+  # Not with ThreadSanitizer, which must see what the threads of a test do.
+  if(ARG_NUMERIC AND TETRAD_SANITIZE MATCHES "address")
     target_compile_options(${name} PRIVATE -O1 -fno-sanitize=all)
   endif()
   # One CTest test a suite, as the program itself lists them.
