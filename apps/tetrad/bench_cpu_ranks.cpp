@@ -100,34 +100,25 @@ Result<std::unique_ptr<CpuBenchRanks>> CpuBenchRanks::create(
   const auto size = static_cast<int>(options.layout.tensor_parallel);
   if (size == 1) {
     TETRAD_ASSIGN(CpuBenchRank rank, make_rank(whole, options, nullptr));
-    return std::unique_ptr<CpuBenchRanks>(new CpuBenchRanks(nullptr, {}, std::move(rank)));
+    return std::unique_ptr<CpuBenchRanks>(new CpuBenchRanks(nullptr, nullptr, std::move(rank)));
   }
   auto ends = parallel::make_in_process_ranks(size, kThreadsDeadline);
-  std::vector<std::thread> others;
-  for (size_t rank = 1; rank < ends.size(); ++rank) {
-    others.emplace_back([whole, options, end = RankEnd(std::move(ends[rank]))] {
-      const PinnedThread pinned(
-          share_of_processors(options.threads, end->size(), end->rank()).processors);
-      if (auto mine = make_rank_among(whole, options, end)) follow(*mine, *end);
-    });
-  }
-  const RankEnd first(std::move(ends[0]));
+  const RankEnd first(std::move(ends.front()));
+  ends.erase(ends.begin());
+  auto others = std::make_unique<RankThreads>(std::move(ends), [whole, options](RankEnd end) {
+    const PinnedThread pinned(
+        share_of_processors(options.threads, end->size(), end->rank()).processors);
+    if (auto mine = make_rank_among(whole, options, end)) follow(*mine, *end);
+  });
   // The threads that it starts stay where they are; this one goes on anywhere.
   const PinnedThread pinned(share_of_processors(options.threads, size, 0).processors);
-  auto rank = make_rank_among(whole, options, first);
-  if (!rank) {
-    for (std::thread& other : others)
-      other.join();
-    return tl::unexpected(std::move(rank.error()));
-  }
+  TETRAD_ASSIGN(CpuBenchRank rank, make_rank_among(whole, options, first));
   return std::unique_ptr<CpuBenchRanks>(
-      new CpuBenchRanks(first, std::move(others), std::move(*rank)));
+      new CpuBenchRanks(first, std::move(others), std::move(rank)));
 }
 
 CpuBenchRanks::~CpuBenchRanks() {
   if (ranks_ != nullptr) tell(*ranks_, nullptr);
-  for (std::thread& other : others_)
-    other.join();
 }
 
 Activations CpuBenchRanks::forward(const Batch& batch, const Observer* observer) {

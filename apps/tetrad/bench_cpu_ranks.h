@@ -6,15 +6,14 @@
 #include <cstdint>
 #include <memory>
 #include <string>
-#include <thread>
 #include <utility>
-#include <vector>
 
 #include "base/error.h"
 #include "base/thread_pool.h"
 #include "kernels/timed_kernels.h"
 #include "model/kv_cache.h"
 #include "model/minimax_m2.h"
+#include "model_ranks.h"
 #include "parallel/communicator.h"
 #include "plan/rank_share.h"
 
@@ -57,12 +56,12 @@ class CpuBenchRanks {
   int64_t cache_bytes() const;
 
  private:
-  CpuBenchRanks(std::shared_ptr<parallel::Communicator> ranks, std::vector<std::thread> others,
+  CpuBenchRanks(std::shared_ptr<parallel::Communicator> ranks, std::unique_ptr<RankThreads> others,
                 CpuBenchRank first)
       : ranks_(std::move(ranks)), others_(std::move(others)), first_(std::move(first)) {}
 
   std::shared_ptr<parallel::Communicator> ranks_;  // null: alone
-  std::vector<std::thread> others_;
+  std::unique_ptr<RankThreads> others_;
   CpuBenchRank first_;
 };
 

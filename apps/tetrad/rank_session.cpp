@@ -45,7 +45,8 @@ void RankSession::noticed_end(int rank, bool on_gpus) {
   std::string reason =
       fmt::format("the process of rank {} of {} has ended", rank, processes_->size());
   processes_->give_up(reason);
-  // Rank 0 notices at its next heartbeat, and ends what waits on its device.
+  // Rank 0 notices at its next heartbeat. What waits on a device is ended by when_broken(); a rank
+  // that still loads may wait elsewhere.
   if (on_gpus && is_follower()) loss_.lost({ErrorCode::io, std::move(reason), ""});
 }
 

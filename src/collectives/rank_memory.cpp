@@ -125,9 +125,7 @@ class HostRankMemory final : public RankMemory {
 /// What all ranks bring, if all can; else the first one's error, on all of them.
 template <class Brought>
 Result<std::vector<Brought>> gather_all(Communicator& ranks, Result<Brought> mine) {
-  Result<void> fared;
-  if (!mine) fared = tl::unexpected(mine.error());
-  TETRAD_TRY(agree(ranks, fared));
+  TETRAD_TRY(agree(ranks, mine));
   std::vector<Brought> all(static_cast<size_t>(ranks.size()));
   TETRAD_TRY(parallel::all_gather_values<Brought>(ranks, std::span<const Brought>(&*mine, 1), all));
   return all;

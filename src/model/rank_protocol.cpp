@@ -10,11 +10,7 @@ namespace tetrad {
 Result<Result<int64_t>> make_agreed_cache(parallel::Communicator& ranks,
                                           const Result<int64_t>& room,
                                           const std::function<Result<void>(int64_t blocks)>& make) {
-  const auto without_value = [](const auto& result) {
-    return result ? Result<void>() : Result<void>(tl::unexpected(result.error()));
-  };
-  TETRAD_ASSIGN(const Result<void> have_room,
-                parallel::gather_outcomes(ranks, without_value(room)));
+  TETRAD_ASSIGN(const Result<void> have_room, parallel::gather_outcomes(ranks, room));
   if (!have_room) return Result<int64_t>(tl::unexpected(have_room.error()));
   std::vector<int64_t> blocks(static_cast<size_t>(ranks.size()));
   TETRAD_TRY(parallel::all_gather_values<int64_t>(ranks, {&*room, 1}, blocks));

@@ -18,9 +18,10 @@ Record record_of(const std::string& value) {
   return record;
 }
 
-/// For a message: up to the first zero.
-std::string_view text_of(const Record& record) {
-  return {record.data(), static_cast<size_t>(std::ranges::find(record, '\0') - record.begin())};
+/// Up to the first zero.
+template <size_t N>
+std::string_view text_in(const std::array<char, N>& from) {
+  return {from.data(), static_cast<size_t>(std::ranges::find(from, '\0') - from.begin())};
 }
 
 /// How a rank fared, as ranks tell each other.
@@ -38,10 +39,6 @@ template <size_t N>
 void put_text(std::array<char, N>& to, const std::string& text) {
   std::copy_n(text.begin(), std::min(text.size(), N - 1), to.begin());
 }
-template <size_t N>
-std::string text_in(const std::array<char, N>& from) {
-  return {from.begin(), std::ranges::find(from, '\0')};
-}
 
 OutcomeRecord record_of(const Result<void>& result) {
   OutcomeRecord record;
@@ -56,8 +53,8 @@ OutcomeRecord record_of(const Result<void>& result) {
 Error error_in(const OutcomeRecord& record) {
   constexpr auto kLastCode = static_cast<int64_t>(ErrorCode::internal);
   return {.code = static_cast<ErrorCode>(std::clamp<int64_t>(record.code, 0, kLastCode)),
-          .message = text_in(record.message),
-          .param = text_in(record.param)};
+          .message = std::string(text_in(record.message)),
+          .param = std::string(text_in(record.param))};
 }
 
 }  // namespace
@@ -74,11 +71,6 @@ Result<Result<void>> gather_outcomes(Communicator& ranks, const Result<void>& mi
   return Result<void>(tl::unexpected(std::move(error)));
 }
 
-Result<void> agree(Communicator& ranks, const Result<void>& mine) {
-  TETRAD_ASSIGN(Result<void> outcome, gather_outcomes(ranks, mine));
-  return outcome;
-}
-
 Result<void> agree(Communicator& ranks, std::span<const AgreedValue> values) {
   std::vector<Record> mine;
   mine.reserve(values.size());
@@ -92,7 +84,7 @@ Result<void> agree(Communicator& ranks, std::span<const AgreedValue> values) {
       if (theirs == all[i]) continue;
       return fail(ErrorCode::invalid_argument,
                   "the ranks do not agree on {}: rank 0 has {} and rank {} has {}", values[i].name,
-                  text_of(all[i]), rank, text_of(theirs));
+                  text_in(all[i]), rank, text_in(theirs));
     }
   }
   return {};

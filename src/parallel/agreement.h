@@ -27,12 +27,17 @@ Result<void> agree(Communicator& ranks, std::span<const AgreedValue> values);
 /// failed, with its number unless it is everybody's.
 Result<Result<void>> gather_outcomes(Communicator& ranks, const Result<void>& mine);
 
+/// Of what each has made for itself.
+template <class T>
+Result<Result<void>> gather_outcomes(Communicator& ranks, const Result<T>& mine) {
+  return gather_outcomes(ranks, mine ? Result<void>() : Result<void>(tl::unexpected(mine.error())));
+}
+
 /// The same in one: all ranks go on or give up together.
-Result<void> agree(Communicator& ranks, const Result<void>& mine);
-/// The same of what each has made for itself.
 template <class T>
 Result<void> agree(Communicator& ranks, const Result<T>& mine) {
-  return agree(ranks, mine ? Result<void>() : Result<void>(tl::unexpected(mine.error())));
+  TETRAD_ASSIGN(Result<void> outcome, gather_outcomes(ranks, mine));
+  return outcome;
 }
 
 }  // namespace tetrad::parallel
