@@ -28,11 +28,11 @@ root=$(dirname "$here")
 model=$root/models/tetrad-demo-mxfp4_16
 goldens=${GOLDENS:-$root/../shared/models}
 shape=${SHAPE:-layers=62,experts=256,vocab=200064}
-contexts="1024 32000" batches=1,8,48 prompt=8192 sizes=1KiB,4KiB,12KiB,64KiB,192KiB,1MiB,4MiB,16MiB,64MiB
+contexts="1024 32000" batches=1,8,48 prompt=8192 chunk=2048 sizes=1KiB,4KiB,12KiB,64KiB,192KiB,1MiB,4MiB,16MiB,64MiB
 repetitions=5 golden_flags=() serve_flags="" timeout=5 events=5
 case $device in emulated-*)
   shape=${SHAPE:-layers=1,experts=16,vocab=1024,hidden=256,intermediate=128,heads=8,kv_heads=4,head_dim=64}
-  contexts=64 batches=1,2 prompt=16 sizes=1KiB,64KiB repetitions=1 serve_flags="--max-num-batched-tokens 64"
+  contexts=64 batches=1,2 prompt=16 chunk=16 sizes=1KiB,64KiB repetitions=1 serve_flags="--max-num-batched-tokens 64"
   timeout=10 events=2 golden_flags=(--tokens 1 --nll-words 0) ;;
 esac
 # NVLink multicast needs rights that a container often has not; NCCL then fails or hangs.
@@ -80,26 +80,38 @@ for key, value in config.items():
 print(json.dumps(config))
 EOF
 
-# measure RANKS EP: the random model, and beside it the forecast
+# bench RANKS CONTEXT BATCHES FLAGS…: the random model; 2 where that does not fit
+bench() {
+  local ranks=$1 context=$2 list=$3
+  shift 3
+  "$tetrad" bench model --device "$device" --shape "$shape" --tensor-parallel-size "$ranks" "$@" \
+    --only batched --only prefill --batches "$list" --batch-context "$context" --prompts "$prompt" \
+    --max-num-batched-tokens "$chunk" --repetitions "$repetitions" --json \
+    >"$work/bench.json" 2>"$work/bench.log" && return
+  tail -n 3 "$work/bench.log"
+  # Too little memory is no fault of the program.
+  ! grep -Eq 'GiB free of |do not fit|does not fit|would fit|out of memory' "$work/bench.log" || return 2
+  wrong "bench model with $ranks ranks"
+  return 1
+}
+
+# measure RANKS EP: at each context the largest list of batches that fits, and beside it the forecast
 measure() {
-  local ranks=$1 whole=$2 context words=()
+  local ranks=$1 whole=$2 context list status words=()
   [ "$whole" = 0 ] || words=(--enable-expert-parallel)
   for context in $contexts; do
     echo "-- bench model at context $context"
-    if ! "$tetrad" bench model --device "$device" --shape "$shape" --tensor-parallel-size "$ranks" "${words[@]}" \
-      --only batched --only prefill --batches "$batches" --batch-context "$context" --prompts "$prompt" \
-      --max-num-batched-tokens "$prompt" --repetitions "$repetitions" --json \
-      >"$work/bench.json" 2>"$work/bench.log"; then
-      # Too little memory is no fault of the program.
-      grep -Eq 'GiB free of |do not fit|does not fit' "$work/bench.log" || wrong "bench model with $ranks ranks"
-      tail -n 3 "$work/bench.log"
-      continue
-    fi
+    list=$batches
+    while status=0; bench "$ranks" "$context" "$list" "${words[@]}" || status=$?; [ "$status" = 2 ]; do
+      echo "left out: ${list##*,} sequences of $context tokens"
+      case $list in *,*) list=${list%,*} ;; *) break ;; esac
+    done
+    [ "$status" = 0 ] || continue
     # plan exits with 1 where something does not fit, and forecasts all the same.
     # shellcheck disable=SC2086  # the batches are words
     "$tetrad" plan "$work/config.json" --gpus "${most}x141GB" --bandwidth "$(field read_gb_per_s "$work/bench.json")" \
-      --tflops "$(field f16_tflops "$work/bench.json")" --link "${LINK:-nvlink4}" --batch ${batches//,/ } \
-      --context "$context" --max-num-batched-tokens "$prompt" --json >"$work/plan.json" || true
+      --tflops "$(field f16_tflops "$work/bench.json")" --link "${LINK:-nvlink4}" --batch ${list//,/ } \
+      --context "$context" --max-num-batched-tokens "$chunk" --json >"$work/plan.json" || true
     python3 "$here/gpu_ranks_table.py" "$work/bench.json" "$work/plan.json" "$ranks" "$whole" ||
       wrong "the table of $ranks ranks"
   done

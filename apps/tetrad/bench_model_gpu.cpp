@@ -57,6 +57,7 @@ json::object head_to_json(const BenchModelFlags& flags, const GpuModelBench& ben
   results["f16_tflops"] = bench.limits().f16_tflops;
   results["shape"] = flags.shape;
   results["logits"] = "summary";
+  results["max_num_batched_tokens"] = flags.max_num_batched_tokens;
   results["tensor_parallel_size"] = flags.ranks.tensor_parallel_size;
   if (!flags.ranks.are_many()) return results;
   results["expert_parallel"] = flags.ranks.enable_expert_parallel;

@@ -35,6 +35,14 @@ class DeviceCommunicator {
 
   /// values[i] = the sum of values[i] of all ranks. values: float32 [count], a multiple of 4.
   virtual Result<void> all_reduce_sum(DeviceAddress values, int64_t count) = 0;
+  /// squares = the sums over the ranks of what qk_squares makes of `args`, in one launch. False
+  /// where there is no such launch for so many tokens: nothing is done.
+  virtual Result<bool> try_all_reduce_qk_squares(const gpu::QkSquaresArgs& args,
+                                                 int64_t num_tokens) {
+    (void)args;
+    (void)num_tokens;
+    return false;
+  }
   /// all[row] = rank 0's mine[row], then that of rank 1, and so on, as far as all_cols: the last
   /// ranks may have fewer columns, or none. mine: float32 [rows, cols], all: float32 [rows,
   /// all_cols]. A single row may stand where it comes to.
@@ -69,6 +77,9 @@ struct CommunicatorOptions {
   /// Bytes up to which each rank tells all values to all others; above, each adds up a share.
   /// -1: what is best for so many ranks.
   int64_t one_shot_bytes = -1;
+  /// Bytes up to which values are sent with an epoch beside each, and no flag has to follow them.
+  /// -1: what is best for so many ranks.
+  int64_t few_bytes = -1;
 };
 
 struct MadeCommunicator {

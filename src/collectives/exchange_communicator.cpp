@@ -43,6 +43,8 @@ class ExchangeCommunicator final : public DeviceCommunicator {
     one_shot_bytes_ = options.one_shot_bytes >= 0
                           ? options.one_shot_bytes
                           : default_one_shot_bytes(size(), kernels_.is_gfx12());
+    few_bytes_ =
+        options.few_bytes >= 0 ? options.few_bytes : default_few_bytes(size(), kernels_.is_gfx12());
     exchange_.rank = static_cast<uint32_t>(rank());
     exchange_.num_ranks = static_cast<uint32_t>(size());
     // Kernels compute addresses of ranks that are not there, and do not use them.
@@ -67,7 +69,14 @@ class ExchangeCommunicator final : public DeviceCommunicator {
 
   Result<void> all_reduce_sum(DeviceAddress values, int64_t count) override {
     if (size() == 1) return {};
-    const bool is_one_shot = count * static_cast<int64_t>(sizeof(float)) <= one_shot_bytes_;
+    const int64_t bytes = count * static_cast<int64_t>(sizeof(float));
+    if (bytes <= few_bytes_ && count <= gpu::kMaxFewValues) {
+      kernels_.all_reduce_few({.exchange = exchange_,
+                               .values = reinterpret_cast<float*>(values),
+                               .count = static_cast<uint32_t>(count)});
+      return kernels_.status();
+    }
+    const bool is_one_shot = bytes <= one_shot_bytes_;
     // In two shots each rank's share is rounded up to a whole group.
     const int64_t block_groups = is_one_shot ? kBlockGroups / size() : kBlockGroups / 2 - size();
     return in_slices(
@@ -80,6 +89,16 @@ class ExchangeCommunicator final : public DeviceCommunicator {
           is_one_shot ? kernels_.all_reduce_one_shot(args, blocks)
                       : kernels_.all_reduce_two_shot(args, blocks);
         });
+  }
+
+  Result<bool> try_all_reduce_qk_squares(const gpu::QkSquaresArgs& args,
+                                         int64_t num_tokens) override {
+    constexpr int64_t kMaxTokens = int64_t{kExchangeBlocks} * gpu::kSquaresBlockTokens;
+    if (size() == 1 || few_bytes_ == 0 || num_tokens > kMaxTokens) return false;
+    kernels_.all_reduce_qk_squares(
+        {.exchange = exchange_, .squares = args, .num_tokens = static_cast<uint32_t>(num_tokens)});
+    TETRAD_TRY(kernels_.status());
+    return true;
   }
 
   Result<void> all_gather(DeviceAddress mine, int64_t rows, int64_t cols, DeviceAddress all,
@@ -125,6 +144,12 @@ class ExchangeCommunicator final : public DeviceCommunicator {
   Result<void> load_kernels() {
     gpu::RankExchange alone{.state = reinterpret_cast<gpu::ExchangeState*>(state_)};
     std::ranges::fill(alone.memory, reinterpret_cast<char*>(state_));
+    // Two values anywhere: of a block that does not run.
+    auto* somewhere = &reinterpret_cast<gpu::ExchangeState*>(state_)->epoch[kExchangeBlocks - 2];
+    auto* values = reinterpret_cast<float*>(somewhere);
+    kernels_.all_reduce_few({.exchange = alone, .values = values, .count = 2});
+    kernels_.all_reduce_qk_squares(
+        {.exchange = alone, .squares = {.squares = values}, .num_tokens = 1});
     kernels_.all_reduce_one_shot({.exchange = alone}, 1);
     kernels_.all_reduce_two_shot({.exchange = alone}, 1);
     kernels_.all_gather_ranks({.exchange = alone}, 1);
@@ -156,6 +181,7 @@ class ExchangeCommunicator final : public DeviceCommunicator {
   DeviceAddress state_ = 0;
   std::byte* failure_ = nullptr;
   int64_t one_shot_bytes_ = 0;
+  int64_t few_bytes_ = 0;
   gpu::RankExchange exchange_;
 };
 
@@ -184,6 +210,10 @@ int64_t default_one_shot_bytes(int num_ranks, bool is_gfx12) {
   if (num_ranks == 2) return std::numeric_limits<int64_t>::max();
   if (is_gfx12) return int64_t{16} << 10;
   return int64_t{num_ranks <= 4 ? 512 : 256} << 10;
+}
+
+int64_t default_few_bytes(int num_ranks, bool is_gfx12) {
+  return (int64_t{is_gfx12 ? 64 : 256} << 10) / num_ranks;
 }
 
 }  // namespace tetrad::collectives

@@ -14,5 +14,8 @@ Result<std::unique_ptr<DeviceCommunicator>> make_exchange_communicator(
 /// Bytes up to which one shot is faster than two. Measured on no machine yet: of two ranks both
 /// send the same, of more two send less; on gfx12, without links between the cards, early.
 int64_t default_one_shot_bytes(int num_ranks, bool is_gfx12);
+/// Bytes up to which CommunicatorOptions::few_bytes holds: each value is sent as eight bytes to
+/// each of the others.
+int64_t default_few_bytes(int num_ranks, bool is_gfx12);
 
 }  // namespace tetrad::collectives

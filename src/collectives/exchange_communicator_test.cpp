@@ -23,6 +23,7 @@ using testing_ranks::values_of;
 
 constexpr int64_t kAlwaysOneShot = std::numeric_limits<int64_t>::max();
 constexpr int64_t kAlwaysTwoShots = 0;
+constexpr int64_t kSomeAreFew = 20'000;
 
 std::unique_ptr<DeviceCommunicator> made(const Rank& rank, Transport transport,
                                          const CommunicatorOptions& options) {
@@ -46,11 +47,12 @@ struct ExchangeCase {
   Transport transport;
   int64_t one_shot_bytes;
   bool is_gfx12;
+  int64_t few_bytes = 0;
 
   std::string name() const {
-    return fmt::format("{}Ranks{}{}{}", ranks, transport == Transport::host ? "Host" : "Peer",
+    return fmt::format("{}Ranks{}{}{}{}", ranks, transport == Transport::host ? "Host" : "Peer",
                        one_shot_bytes == kAlwaysTwoShots ? "TwoShots" : "OneShot",
-                       is_gfx12 ? "Gfx12" : "");
+                       few_bytes == 0 ? "" : "Few", is_gfx12 ? "Gfx12" : "");
   }
 };
 
@@ -58,7 +60,8 @@ class Exchange : public testing::TestWithParam<ExchangeCase> {
  protected:
   Group group() const { return {.size = GetParam().ranks, .is_gfx12 = GetParam().is_gfx12}; }
   std::unique_ptr<DeviceCommunicator> made_for(const Rank& rank) const {
-    return made(rank, GetParam().transport, {.one_shot_bytes = GetParam().one_shot_bytes});
+    return made(rank, GetParam().transport,
+                {.one_shot_bytes = GetParam().one_shot_bytes, .few_bytes = GetParam().few_bytes});
   }
 };
 
@@ -157,24 +160,88 @@ TEST_P(Exchange, OfValuesThatAreNotAligned) {
   });
 }
 
-INSTANTIATE_TEST_SUITE_P(All, Exchange,
-                         testing::Values(ExchangeCase{2, Transport::peer, kAlwaysOneShot, false},
-                                         ExchangeCase{2, Transport::peer, kAlwaysTwoShots, true},
-                                         ExchangeCase{2, Transport::host, kAlwaysOneShot, true},
-                                         ExchangeCase{3, Transport::peer, kAlwaysOneShot, true},
-                                         ExchangeCase{3, Transport::host, kAlwaysTwoShots, false},
-                                         ExchangeCase{4, Transport::peer, kAlwaysTwoShots, false},
-                                         ExchangeCase{8, Transport::peer, kAlwaysOneShot, false},
-                                         ExchangeCase{8, Transport::host, kAlwaysOneShot, true},
-                                         ExchangeCase{8, Transport::peer, kAlwaysTwoShots, false}),
-                         [](const auto& tested) { return tested.param.name(); });
+INSTANTIATE_TEST_SUITE_P(
+    All, Exchange,
+    testing::Values(ExchangeCase{2, Transport::peer, kAlwaysOneShot, false},
+                    ExchangeCase{2, Transport::peer, kAlwaysOneShot, true, kSomeAreFew},
+                    ExchangeCase{3, Transport::host, kAlwaysTwoShots, false, kSomeAreFew},
+                    ExchangeCase{8, Transport::peer, kAlwaysTwoShots, true, kSomeAreFew},
+                    ExchangeCase{2, Transport::peer, kAlwaysTwoShots, true},
+                    ExchangeCase{2, Transport::host, kAlwaysOneShot, true},
+                    ExchangeCase{3, Transport::peer, kAlwaysOneShot, true},
+                    ExchangeCase{3, Transport::host, kAlwaysTwoShots, false},
+                    ExchangeCase{4, Transport::peer, kAlwaysTwoShots, false},
+                    ExchangeCase{8, Transport::peer, kAlwaysOneShot, false},
+                    ExchangeCase{8, Transport::host, kAlwaysOneShot, true},
+                    ExchangeCase{8, Transport::peer, kAlwaysTwoShots, false}),
+    [](const auto& tested) { return tested.param.name(); });
+
+/// A device on which so many messages were sent that epochs are about to come back.
+class LateEpochs final : public gpu::ForwardingDevice {
+ public:
+  using ForwardingDevice::ForwardingDevice;
+  Result<void> fill(DeviceAddress address, uint8_t value, int64_t bytes) override {
+    if (bytes != sizeof(gpu::ExchangeState)) return ForwardingDevice::fill(address, value, bytes);
+    std::ranges::fill(state_.epoch, std::numeric_limits<uint32_t>::max() - 3);
+    return copy_to_device(address, &state_, bytes);
+  }
+
+ private:
+  gpu::ExchangeState state_ = {};
+};
+
+// 0 stands in the memory at first, and is no epoch.
+TEST(ExchangeOfFew, GoesOnWhereEpochsComeBack) {
+  const Group group{.size = 2, .wrap = [](std::unique_ptr<gpu::Device> device, int) {
+                      return std::make_unique<LateEpochs>(std::move(device));
+                    }};
+  on_gpu_ranks(group, [](const Rank& rank) {
+    const auto communicator = made(rank, Transport::peer, {.few_bytes = 1 << 20});
+    for (uint32_t round = 0; round < 10; ++round)
+      expect_sum(rank, *communicator, 1000 + round, round);
+  });
+}
+
+// What qk_squares and a sum do in two launches, in one; more tokens than it has room for are not
+// its business.
+TEST(ExchangeOfFew, SumsSquares) {
+  constexpr uint32_t kQSize = 128;
+  constexpr uint32_t kKvSize = 64;
+  constexpr uint32_t kTokens = 21;
+  on_gpu_ranks({.size = 3}, [](const Rank& rank) {
+    const auto communicator = made(rank, Transport::peer, {});
+    const DeviceAddress sums = rank.copy(
+        values_of(communicator->rank(), size_t{kTokens} * (kQSize + 2 * kKvSize) / 16, 1));
+    const DeviceAddress squares = rank.copy(std::vector<float>(2 * kTokens));
+    const gpu::QkSquaresArgs args{.square_sums = reinterpret_cast<const float*>(sums),
+                                  .q_size = kQSize,
+                                  .kv_size = kKvSize,
+                                  // Two ranks have the same KV heads.
+                                  .counts_k = communicator->rank() == 2 ? 0u : 1u,
+                                  .squares = reinterpret_cast<float*>(squares)};
+    rank.kernels.qk_squares(args, kTokens);
+    EXPECT_TRUE(communicator->all_reduce_sum(squares, 2 * kTokens));
+    const std::vector<float> wanted = rank.read(squares, 2 * kTokens);
+    EXPECT_TRUE(rank.device.fill(squares, 0, 8 * kTokens));
+    EXPECT_EQ(communicator->try_all_reduce_qk_squares(args, kTokens).value(), true);
+    EXPECT_EQ(rank.read(squares, 2 * kTokens), wanted);
+    EXPECT_EQ(communicator->try_all_reduce_qk_squares(args, 513).value(), false);
+    EXPECT_TRUE(communicator->wait());
+  });
+}
 
 // Whoever of a block's threads comes first.
 TEST(ExchangeOrder, DecidesNothing) {
   for (const auto order : {gpu::ThreadOrder::descending, gpu::ThreadOrder::shuffled}) {
     on_gpu_ranks({.size = 4, .order = order}, [&](const Rank& rank) {
-      for (const int64_t one_shot : {kAlwaysOneShot, kAlwaysTwoShots}) {
-        const auto communicator = made(rank, Transport::peer, {.one_shot_bytes = one_shot});
+      struct Way {
+        int64_t one_shot;
+        int64_t few;
+      };
+      for (const auto [one_shot, few] :
+           {Way{kAlwaysOneShot, 0}, Way{kAlwaysTwoShots, 0}, Way{kAlwaysTwoShots, kSomeAreFew}}) {
+        const auto communicator =
+            made(rank, Transport::peer, {.one_shot_bytes = one_shot, .few_bytes = few});
         for (uint32_t round = 0; round < 10; ++round)
           expect_sum(rank, *communicator, 1 + round * 700, round);
       }
@@ -184,9 +251,15 @@ TEST(ExchangeOrder, DecidesNothing) {
 
 TEST(ExchangeDeadline, NamesWhoDidNotComeAndIsWaitedForOnce) {
   constexpr milliseconds kShort{300};
-  for (const auto transport : {Transport::peer, Transport::host}) {
+  struct Way {
+    Transport transport;
+    int64_t few;
+  };
+  for (const auto [transport, few] :
+       {Way{Transport::peer, 0}, Way{Transport::host, 0}, Way{Transport::peer, 100'000},
+        Way{Transport::host, 100'000}}) {
     on_gpu_ranks({.size = 3}, [&](const Rank& rank) {
-      const auto communicator = made(rank, transport, {.deadline = kShort});
+      const auto communicator = made(rank, transport, {.deadline = kShort, .few_bytes = few});
       expect_sum(rank, *communicator, 1000, 1);
       if (communicator->rank() == 1) return;  // its end waits for the others' ends
       const DeviceAddress values = rank.copy(std::vector<float>(20'000, 1.0f));

@@ -146,14 +146,24 @@ TETRAD_DEVICE uint32_t load_acquire_system(const uint32_t* from) {
 TETRAD_DEVICE void store_release_system(uint32_t* to, uint32_t value) {
   __hip_atomic_store(to, value, __ATOMIC_RELEASE, __HIP_MEMORY_SCOPE_SYSTEM);
 }
+TETRAD_DEVICE void store_system_8_twice(void* to, uint64_t first, uint64_t second) {
+  auto* words = static_cast<uint64_t*>(to);
+  __hip_atomic_store(words, first, __ATOMIC_RELAXED, __HIP_MEMORY_SCOPE_SYSTEM);
+  __hip_atomic_store(words + 1, second, __ATOMIC_RELAXED, __HIP_MEMORY_SCOPE_SYSTEM);
+}
+TETRAD_DEVICE void load_system_8_twice(uint64_t (&to)[2], const void* from) {
+  const auto* words = static_cast<const uint64_t*>(from);
+  to[0] = __hip_atomic_load(words, __ATOMIC_RELAXED, __HIP_MEMORY_SCOPE_SYSTEM);
+  to[1] = __hip_atomic_load(words + 1, __ATOMIC_RELAXED, __HIP_MEMORY_SCOPE_SYSTEM);
+}
 // Eight bytes are the most that an atomic load takes.
 TETRAD_DEVICE void load_system_16(uint32_t (&to)[4], const void* from) {
-  const auto* words = static_cast<const uint64_t*>(from);
+  uint64_t words[2];
+  load_system_8_twice(words, from);
   TETRAD_UNROLL
   for (uint32_t i = 0; i < 2; ++i) {
-    const uint64_t two = __hip_atomic_load(words + i, __ATOMIC_RELAXED, __HIP_MEMORY_SCOPE_SYSTEM);
-    to[2 * i] = static_cast<uint32_t>(two);
-    to[2 * i + 1] = static_cast<uint32_t>(two >> 32);
+    to[2 * i] = static_cast<uint32_t>(words[i]);
+    to[2 * i + 1] = static_cast<uint32_t>(words[i] >> 32);
   }
 }
 // It counts at 100 MHz on all GPUs of this family.

@@ -177,6 +177,16 @@ inline void store_release_system(uint32_t* to, uint32_t value) {
 inline void load_system_16(uint32_t (&to)[4], const void* from) {
   std::memcpy(to, from, 16);
 }
+inline void store_system_8_twice(void* to, uint64_t first, uint64_t second) {
+  auto* words = static_cast<uint64_t*>(to);
+  __atomic_store_n(words, first, __ATOMIC_RELAXED);
+  __atomic_store_n(words + 1, second, __ATOMIC_RELAXED);
+}
+inline void load_system_8_twice(uint64_t (&to)[2], const void* from) {
+  const auto* words = static_cast<const uint64_t*>(from);
+  to[0] = __atomic_load_n(words, __ATOMIC_RELAXED);
+  to[1] = __atomic_load_n(words + 1, __ATOMIC_RELAXED);
+}
 inline uint64_t nanoseconds() {
   return static_cast<uint64_t>(std::chrono::duration_cast<std::chrono::nanoseconds>(
                                    std::chrono::steady_clock::now().time_since_epoch())

@@ -222,6 +222,19 @@ TETRAD_DEVICE void load_system_16(uint32_t (&to)[4], const void* from) {
                : "l"(from)
                : "memory");
 }
+/// Two times 8 bytes, of neither of which another GPU or the host ever sees a half. `to`: a
+/// multiple of 16.
+TETRAD_DEVICE void store_system_8_twice(void* to, uint64_t first, uint64_t second) {
+  asm volatile("st.relaxed.sys.global.v2.u64 [%0], {%1, %2};" ::"l"(to), "l"(first), "l"(second)
+               : "memory");
+}
+/// What they store in that way.
+TETRAD_DEVICE void load_system_8_twice(uint64_t (&to)[2], const void* from) {
+  asm volatile("ld.relaxed.sys.global.v2.u64 {%0, %1}, [%2];"
+               : "=l"(to[0]), "=l"(to[1])
+               : "l"(from)
+               : "memory");
+}
 /// Of a clock that goes on whatever the GPU does; it may move in steps of a microsecond.
 TETRAD_DEVICE uint64_t nanoseconds() {
   uint64_t now;

@@ -52,6 +52,10 @@ void GpuModel::sum_residual() {
   ranks_.sum(buffers_->residual, int64_t{shape().num_tokens} * config_.hidden_size);
 }
 
+uint32_t GpuModel::adds_to_residual() const {
+  return ranks_.brings_residual() ? 1 : 0;
+}
+
 void GpuModel::enqueue_told_logits(uint32_t first, uint32_t count) {
   enqueue_logits(first, count);
   kernels_.summarize_logits(logits_->summarize_args(inputs_->exponent_scales.device + first, count),
@@ -65,7 +69,7 @@ void GpuModel::decoder_layer(size_t index) {
                buffers_->qkv, layer.qkv.rows, buffers_->square_sums);
   attention(index);
   product(layer.o, buffers_->attended, buffers_->attended_stride, shape().num_tokens,
-          buffers_->residual, layer.o.rows, ranks_.brings_residual() ? 1 : 0);
+          buffers_->residual, layer.o.rows, adds_to_residual());
   sum_residual();
   experts(layer);
   sum_residual();
@@ -149,15 +153,13 @@ void GpuModel::attention(size_t index) {
       .squares = b.squares,
       .all_q_size = static_cast<uint32_t>(ranks_.q_size()),
       .all_kv_size = static_cast<uint32_t>(ranks_.kv_size())};
-  if (!ranks_.is_alone()) {
-    kernels_.qk_squares({.square_sums = b.square_sums,
+  ranks_.sum_qk_squares(kernels_,
+                        {.square_sums = b.square_sums,
                          .q_size = rope.q_size,
                          .kv_size = rope.kv_size,
                          .counts_k = ranks_.share().counts_kv_heads ? 1u : 0u,
                          .squares = b.squares},
                         shape().num_tokens);
-    ranks_.sum(b.squares, int64_t{2} * shape().num_tokens);
-  }
   // Attention does it itself where a sequence has one token.
   if (shape().num_items > 0) kernels_.qk_norm_rope(rope, shape().num_tokens);
   gpu::AttentionArgs args{
@@ -252,9 +254,6 @@ gpu::ExpertChoice GpuModel::route(const GpuLayer& layer) {
     // The experts' products are not there yet, and their memory is wide enough.
     kernels_.route_many({.route = route, .rows = b.products});
   }
-  // The router has read it; what follows adds to it, and rank 0 alone brings it to the sum.
-  if (!ranks_.brings_residual())
-    ranks_.fill_zeros(*device_, b.residual, int64_t{choice.num_tokens} * config_.hidden_size);
   return choice;
 }
 
@@ -282,6 +281,7 @@ void GpuModel::experts_by_token(const GpuLayer& layer, const gpu::ExpertChoice& 
                                   .expert_ids = b.expert_ids,
                                   .num_experts = experts_here().here,
                                   .residual = b.residual,
+                                  .add = adds_to_residual(),
                                   .finished = b.down_finished};
   kernels_.experts_down(with_codebook(down), experts_here());
 }
@@ -314,7 +314,8 @@ void GpuModel::experts_by_tile(const GpuLayer& layer, const gpu::ExpertChoice& c
                             .weights = b.expert_weights,
                             .num_experts_per_tok = choice.num_experts_per_tok,
                             .residual = b.residual,
-                            .hidden_size = layer.w2.rows},
+                            .hidden_size = layer.w2.rows,
+                            .add = adds_to_residual()},
                            choice.num_tokens);
 }
 

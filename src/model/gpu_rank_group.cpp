@@ -62,10 +62,17 @@ void GpuRankGroup::sum(float* values, int64_t count) {
   status_ = communicator_->all_reduce_sum(reinterpret_cast<gpu::DeviceAddress>(values), count);
 }
 
-void GpuRankGroup::fill_zeros(gpu::Device& device, float* values, int64_t count) {
-  if (!status_) return;
-  status_ = device.fill(reinterpret_cast<gpu::DeviceAddress>(values), 0,
-                        count * static_cast<int64_t>(sizeof(float)));
+void GpuRankGroup::sum_qk_squares(gpu::GpuKernels& kernels, const gpu::QkSquaresArgs& args,
+                                  int64_t num_tokens) {
+  if (is_alone() || !status_) return;
+  const auto is_done = communicator_->try_all_reduce_qk_squares(args, num_tokens);
+  if (!is_done) {
+    status_ = tl::unexpected<Error>(is_done.error());
+    return;
+  }
+  if (*is_done) return;
+  kernels.qk_squares(args, static_cast<uint32_t>(num_tokens));
+  sum(args.squares, 2 * num_tokens);
 }
 
 void GpuRankGroup::gather_logits(const float* part, int64_t rows, float* logits) {

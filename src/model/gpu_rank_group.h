@@ -63,7 +63,8 @@ class GpuRankGroup {
 
   /// values = their sum over the ranks. Nothing alone; after an error nothing more.
   void sum(float* values, int64_t count);
-  void fill_zeros(gpu::Device& device, float* values, int64_t count);
+  /// args.squares = their sums over the ranks. Nothing alone.
+  void sum_qk_squares(gpu::GpuKernels& kernels, const gpu::QkSquaresArgs& args, int64_t num_tokens);
   /// part: [rows, vocabulary_width()], logits: [rows, vocab_size]
   void gather_logits(const float* part, int64_t rows, float* logits);
   /// The first error of these since the last call.

@@ -27,7 +27,7 @@ struct ExpertsUpArgs {
   uint32_t chunk_tokens = 1;  // tokens of an expert at a time: a fragment's at most
 };
 
-/// residual[t] += sum over picks, in order, of weight * (w2 hidden[pair] / kHiddenScale), without
+/// residual[t] (+)= sum over picks, in order, of weight * (w2 hidden[pair] / kHiddenScale), without
 /// those whose weight is below 0 (ExpertChoice).
 struct ExpertsDownArgs {
   PackedMatrix w2;  // of expert 0: [hidden_size, intermediate_size]
@@ -43,6 +43,7 @@ struct ExpertsDownArgs {
   const int32_t* expert_ids = nullptr;  // likewise; read for one token alone
   uint32_t num_experts = 0;             // likewise
   float* residual = nullptr;            // [T, w2.rows]
+  uint32_t add = 1;                     // 0: what stood in the residual is another rank's to bring
   uint32_t* finished = nullptr;         // [jobs of an expert], 0 before and after
   uint32_t job_tiles = 1;
   uint32_t chunk_tokens = 1;
@@ -186,17 +187,19 @@ TETRAD_DEVICE void experts_up(const ExpertsUpArgs& args) {
   }
 }
 
-/// residual += the picks' products of the rows of one part, by the last block to finish with it.
+/// residual (+)= the picks' products of the rows of one part, by the last block to finish with it.
 TETRAD_DEVICE void add_picks(const ExpertsDownArgs& args, uint32_t first_row, uint32_t rows) {
   for (uint32_t i = thread_index(); i < rows * args.num_tokens; i += kDecodeThreads) {
     const uint32_t token = i / rows;
     const uint32_t row = first_row + i % rows;
     if (row >= args.w2.rows) continue;
     const uint64_t first = static_cast<uint64_t>(token) * args.num_experts_per_tok;
-    args.residual[static_cast<uint64_t>(token) * args.w2.rows + row] += sum_over_picks(
+    const float sum = sum_over_picks(
         args.weights + first, args.num_experts_per_tok, [&](uint32_t pick) TETRAD_INLINE {
           return load_fresh(args.products + (first + pick) * args.w2.rows + row);
         });
+    float& residual = args.residual[static_cast<uint64_t>(token) * args.w2.rows + row];
+    residual = args.add == 0 ? sum : residual + sum;
   }
 }
 
@@ -277,7 +280,7 @@ TETRAD_DEVICE void experts_down_one(const ExpertsDownArgs& args) {
   const uint32_t row = row_tile * kTileRows + thread_index();
   const bool has_row = thread_index() < kTileRows && row < args.w2.rows;
   // The launch before does not write it.
-  const float before = has_row ? args.residual[row] : 0;
+  const float before = has_row && args.add != 0 ? args.residual[row] : 0;
   const auto tiles_of = [&](uint32_t segment) TETRAD_INLINE {
     const uint32_t left = column_tiles - segment * kSegmentTiles;
     return left < kSegmentTiles ? left : kSegmentTiles;

@@ -334,6 +334,17 @@ static LaunchShape exchange_shape(uint32_t num_blocks) {
   return {.grid_x = num_blocks, .threads = kExchangeThreads, .shared_bytes = 2 * 4};
 }
 
+void GpuKernels::all_reduce_few(const AllReduceArgs& args) {
+  launch(kernels_.all_reduce_few,
+         {.grid_x = tiles_for(args.count, kFewBlockValues), .threads = kExchangeThreads}, args);
+}
+
+void GpuKernels::all_reduce_qk_squares(const AllReduceSquaresArgs& args) {
+  launch(kernels_.all_reduce_qk_squares,
+         {.grid_x = tiles_for(args.num_tokens, kSquaresBlockTokens), .threads = kExchangeThreads},
+         args);
+}
+
 void GpuKernels::all_reduce_one_shot(const AllReduceArgs& args, uint32_t num_blocks) {
   launch(kernels_.all_reduce_one_shot, exchange_shape(num_blocks), args);
 }

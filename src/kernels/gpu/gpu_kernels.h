@@ -81,8 +81,10 @@ class GpuKernels {
   /// Of num_rows rows.
   void summarize_logits(const SummarizeLogitsArgs& args, uint32_t num_rows);
 
-  // Between ranks, by as many blocks on each of them: at most kExchangeBlocks, with enough room in
+  // Between ranks, by as many blocks on each of them, of few values by what they need: at most kExchangeBlocks, with enough room in
   // what they share (rank_exchange.h). On the emulation other ranks must run at the same time.
+  void all_reduce_few(const AllReduceArgs& args);
+  void all_reduce_qk_squares(const AllReduceSquaresArgs& args);
   void all_reduce_one_shot(const AllReduceArgs& args, uint32_t num_blocks);
   void all_reduce_two_shot(const AllReduceArgs& args, uint32_t num_blocks);
   void all_gather_ranks(const AllGatherArgs& args, uint32_t num_blocks);

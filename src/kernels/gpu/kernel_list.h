@@ -14,6 +14,7 @@
 #include "kernels/gpu/prefill_attention.h"
 #include "kernels/gpu/qk_norm_rope.h"
 #include "kernels/gpu/rank_exchange.h"
+#include "kernels/gpu/rank_exchange_few.h"
 #include "kernels/gpu/rms_norm.h"
 #include "kernels/gpu/route.h"
 #include "kernels/gpu/route_many.h"
@@ -66,6 +67,8 @@
   X(experts_down_gemm_codes_small, ExpertsDownGemmArgs) \
   X(experts_down_gemm_halves, ExpertsDownGemmArgs)      \
   X(summarize_logits, SummarizeLogitsArgs)              \
+  X(all_reduce_few, AllReduceArgs)                      \
+  X(all_reduce_qk_squares, AllReduceSquaresArgs)        \
   X(all_reduce_one_shot, AllReduceArgs)                 \
   X(all_reduce_two_shot, AllReduceArgs)                 \
   X(all_gather_ranks, AllGatherArgs)                    \

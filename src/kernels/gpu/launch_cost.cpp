@@ -143,6 +143,12 @@ LaunchCost launch_cost(const AllReduceArgs& args) {
   return {.bytes = 4.0 * args.count * args.exchange.num_ranks};
 }
 
+LaunchCost launch_cost(const AllReduceSquaresArgs& args) {
+  LaunchCost cost = launch_cost(args.squares, args.num_tokens);
+  cost.bytes += 8.0 * args.num_tokens * args.exchange.num_ranks;
+  return cost;
+}
+
 LaunchCost launch_cost(const AllGatherArgs& args) {
   return {.bytes = 16.0 * args.num_groups * args.exchange.num_ranks};
 }

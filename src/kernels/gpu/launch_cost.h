@@ -59,6 +59,7 @@ LaunchCost launch_cost(const ExpertsDownGemmArgs& args, uint32_t num_pairs, Expe
 LaunchCost launch_cost(const SummarizeLogitsArgs& args, uint32_t num_rows);
 // Between ranks: what all of them bring, once.
 LaunchCost launch_cost(const AllReduceArgs& args);
+LaunchCost launch_cost(const AllReduceSquaresArgs& args);
 LaunchCost launch_cost(const AllGatherArgs& args);
 // What is no part of a step counts nothing. A kernel without an overload here does not compile.
 inline LaunchCost launch_cost(const PackCodesArgs&) {

@@ -60,8 +60,8 @@ struct SquareSumsArgs {
 
 inline constexpr uint32_t kRopeThreads = 512;
 
-/// The stretches' squares (square_sums.h) are added up by the lanes of a warp: of q up to kMaxQSize,
-/// of k up to kMaxKvSize.
+/// The stretches' squares (square_sums.h) are added up by the lanes of a warp: of q up to
+/// kMaxQSize, of k up to kMaxKvSize.
 inline constexpr uint32_t kMaxQSize = 6144;
 inline constexpr uint32_t kMaxKvSize = 2048;
 
@@ -75,6 +75,12 @@ struct QkSquares {
     sums[0] = of_lane<kMaxQSize>(square_sums, q_size);
     sums[1] = of_lane<kMaxKvSize>(square_sums + q_size / kSquareColumns, kv_size);
     warp_sum(sums);
+  }
+  /// What a rank brings to the sum over all.
+  TETRAD_DEVICE QkSquares(const QkSquaresArgs& args, uint64_t token)
+      : QkSquares(args.square_sums + token * ((args.q_size + 2 * args.kv_size) / kSquareColumns),
+                  args.q_size, args.kv_size) {
+    if (args.counts_k == 0) sums[1] = 0;
   }
 
  private:
@@ -212,11 +218,10 @@ TETRAD_KERNEL(qk_squares, QkSquaresArgs, 32) {
   wait_for_launches_before();
   let_next_launch_begin();
   const uint64_t token = block_x();
-  const uint32_t num_sums = (args.q_size + 2 * args.kv_size) / kSquareColumns;
-  const QkSquares squares(args.square_sums + token * num_sums, args.q_size, args.kv_size);
+  const QkSquares squares(args, token);
   if (lane() == 0) {
     args.squares[2 * token] = squares.sums[0];
-    args.squares[2 * token + 1] = args.counts_k != 0 ? squares.sums[1] : 0;
+    args.squares[2 * token + 1] = squares.sums[1];
   }
 }
 

@@ -12,46 +12,9 @@
 //
 // A rank that does not come within a deadline is noted for the host, and no later launch waits.
 
-#include "gpu/fragment.h"
+#include "kernels/gpu/exchange_memory.h"
 
 namespace tetrad::gpu {
-
-inline constexpr uint32_t kMaxRanks = 8;
-inline constexpr uint32_t kExchangeThreads = 256;
-/// Blocks of a launch at most, and what one of them has of a rank's memory for one epoch.
-inline constexpr uint32_t kExchangeBlocks = 64;
-inline constexpr uint32_t kExchangeBlockBytes = 64 << 10;
-/// Flags of a block: for each of two meetings a word for each rank. A line of the cache.
-inline constexpr uint32_t kExchangeFlags = 32;
-inline constexpr uint64_t kExchangeDataBytes = uint64_t{2} * kExchangeBlocks * kExchangeBlockBytes;
-/// Of what a rank shares: data, then flags, which are 0 in the beginning.
-inline constexpr uint64_t kExchangeBytes =
-    kExchangeDataBytes + uint64_t{kExchangeBlocks} * kExchangeFlags * 4;
-
-/// Of one rank, in its device's own memory; 0 in the beginning.
-struct ExchangeState {
-  uint32_t epoch[kExchangeBlocks];  // of each block's last launch
-  uint32_t is_broken;
-};
-
-/// In host memory that the device writes and reads; 0 in the beginning.
-struct ExchangeFailure {
-  uint32_t is_missing[kMaxRanks];  // whether that rank was waited for in vain
-  uint32_t is_given_up;            // by the host: nobody is waited for any more
-};
-
-struct RankExchange {
-  /// What each rank shares, by its address on this device. [kExchangeBytes]
-  char* memory[kMaxRanks] = {};
-  uint32_t rank = 0;
-  uint32_t num_ranks = 1;
-  /// Whether a rank writes its part once, into what it shares, for all to read: of host memory.
-  /// Else it writes it into what each of the others shares, so that all read their own memory.
-  uint32_t is_read_remotely = 0;
-  ExchangeState* state = nullptr;
-  ExchangeFailure* failure = nullptr;
-  uint64_t deadline_ns = 0;
-};
 
 /// values[i] = the sum over all ranks, added in the order of the ranks. `count` is the same on all
 /// of them, at most kExchangeBlockBytes / num_ranks for each block of one shot, half of
@@ -126,14 +89,7 @@ struct BlockExchange {
   /// Whether there is anybody to talk to. Before anything is written.
   TETRAD_DEVICE bool is_whole() const { return shared[1] != 0; }
 
-  /// A rank's memory, chosen without an index, which would put the table into local memory.
-  TETRAD_DEVICE char* memory_of(uint32_t rank) const {
-    char* memory = ranks.memory[0];
-    TETRAD_UNROLL
-    for (uint32_t r = 1; r < kMaxRanks; ++r)
-      memory = r == rank ? ranks.memory[r] : memory;
-    return memory;
-  }
+  TETRAD_DEVICE char* memory_of(uint32_t rank) const { return memory_of_rank(ranks, rank); }
   /// This block's part of what a rank shares, for this epoch.
   TETRAD_DEVICE char* part_of(char* memory) const {
     return memory +
@@ -157,8 +113,7 @@ struct BlockExchange {
       if (is_other) {
         const uint32_t* flag = flags_of(memory_of(ranks.rank), meeting) + thread_index();
         if (!comes_in_time(flag)) {
-          ranks.failure->is_missing[thread_index()] = 1;
-          ranks.state->is_broken = 1;
+          note_missing(ranks, thread_index());
           shared[1] = 0;
         }
       }
@@ -173,16 +128,10 @@ struct BlockExchange {
     return static_cast<int32_t>(load_acquire_system(flag) - epoch) >= 0;
   }
   TETRAD_DEVICE bool comes_in_time(const uint32_t* flag) const {
-    for (uint32_t look = 0; look < 64; ++look) {
+    Patience patience;
+    do {
       if (has_come(flag)) return true;
-    }
-    const uint64_t begin = nanoseconds();
-    // The host's memory is far away: it is looked at now and then.
-    for (uint32_t look = 1; nanoseconds() - begin < ranks.deadline_ns; ++look) {
-      if (has_come(flag)) return true;
-      if (look % 64 == 0 && load_acquire_system(&ranks.failure->is_given_up) != 0) break;
-      pause_thread();
-    }
+    } while (patience.lasts(ranks));
     return has_come(flag);
   }
 };

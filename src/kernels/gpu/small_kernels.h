@@ -28,14 +28,15 @@ struct EmbedArgs {
   int32_t* block_table = nullptr;
 };
 
-/// residual[t] += sum over picks, in order, of weight * products[pair], without those whose weight
-/// is below 0 (ExpertChoice). A block a token.
+/// residual[t] (+)= sum over picks, in order, of weight * products[pair], without those whose
+/// weight is below 0 (ExpertChoice). A block a token.
 struct CombineExpertsArgs {
   const float* products = nullptr;  // [T * num_experts_per_tok, hidden_size]
   const float* weights = nullptr;   // [T, num_experts_per_tok]
   uint32_t num_experts_per_tok = 0;
   float* residual = nullptr;  // [T, hidden_size]
   uint32_t hidden_size = 0;
+  uint32_t add = 1;  // 0: what stood in the residual is another rank's to bring
 };
 
 /// out[i] = x[rows[i]]: the tokens whose logits are wanted. A block a row.
@@ -69,10 +70,11 @@ TETRAD_KERNEL(combine_experts, CombineExpertsArgs, 256) {
   const uint64_t first = static_cast<uint64_t>(block_x()) * args.num_experts_per_tok;
   float* residual = args.residual + static_cast<uint64_t>(block_x()) * args.hidden_size;
   for (uint32_t i = thread_index(); i < args.hidden_size; i += 256) {
-    residual[i] += sum_over_picks(args.weights + first, args.num_experts_per_tok,
-                                  [&](uint32_t pick) TETRAD_INLINE {
-                                    return args.products[(first + pick) * args.hidden_size + i];
-                                  });
+    const float sum = sum_over_picks(args.weights + first, args.num_experts_per_tok,
+                                     [&](uint32_t pick) TETRAD_INLINE {
+                                       return args.products[(first + pick) * args.hidden_size + i];
+                                     });
+    residual[i] = args.add == 0 ? sum : residual[i] + sum;
   }
 }
 
