@@ -62,14 +62,21 @@ class FewExchange {
   /// where a rank does not come in time.
   TETRAD_DEVICE bool sum(TwoFloats& mine) const {
     if (!is_whole_) return false;
-    uint64_t told[kMaxRanks][2];
+    const char* from[kMaxRanks];
+    uint64_t told[kMaxRanks][2] = {};
+    char* const own = memory_of_rank(ranks_, ranks_.rank);
+    TETRAD_UNROLL
+    for (uint32_t r = 0; r < kMaxRanks; ++r) {
+      char* const memory = ranks_.memory[r];
+      from[r] = place(ranks_.is_read_remotely != 0 ? memory : own, r);
+    }
     Patience patience;
     bool is_here;
     do {
       // All loads are on their way before the first is waited for.
       TETRAD_UNROLL
       for (uint32_t r = 0; r < kMaxRanks; ++r) {
-        if (is_other(r)) load_system_8_twice(told[r], told_by(r));
+        if (is_other(r)) load_system_8_twice(told[r], from[r]);
       }
       is_here = true;
       TETRAD_UNROLL
@@ -115,11 +122,6 @@ class FewExchange {
     const uint64_t block = uint64_t{epoch_ % 2} * kExchangeBlocks + block_x();
     return memory + kFewAt + (block * kMaxRanks + r) * kFewRankBytes + thread_index() * 16;
   }
-  TETRAD_DEVICE const char* told_by(uint32_t r) const {
-    return place(
-        ranks_.is_read_remotely != 0 ? ranks_.memory[r] : memory_of_rank(ranks_, ranks_.rank), r);
-  }
-
   const RankExchange& ranks_;
   uint32_t epoch_;
   bool is_whole_;  // whether there is anybody to talk to
