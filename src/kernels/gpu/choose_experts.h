@@ -84,26 +84,38 @@ TETRAD_DEVICE uint32_t expert_here(const ExpertChoice& args, uint32_t expert) {
   return is_here ? expert - args.first_expert : kElsewhere;
 }
 
-/// The sum over a token's picks, in order, of weight * product(pick), without those elsewhere. All
-/// loads are on their way at once.
+/// One element of what a token's picks gave it. All are loaded before any is waited for.
+struct PickedProducts {
+  float weight[kMaxPicks];
+  float product[kMaxPicks];
+
+  template <class ProductOf>
+  TETRAD_DEVICE void load(const float* weights, uint32_t num_picks, const ProductOf& product_of) {
+    TETRAD_UNROLL
+    for (uint32_t pick = 0; pick < kMaxPicks; ++pick) {
+      const uint32_t at = pick < num_picks ? pick : 0;
+      weight[pick] = weights[at];
+      product[pick] = product_of(at);
+    }
+  }
+  /// In the order of the picks, of weight * product, without those elsewhere.
+  TETRAD_DEVICE float sum(uint32_t num_picks) const {
+    float sum = 0;
+    TETRAD_UNROLL
+    for (uint32_t pick = 0; pick < kMaxPicks; ++pick) {
+      const bool counts = pick < num_picks && !(weight[pick] < 0);
+      sum = counts ? fused_multiply_add(weight[pick], product[pick], sum) : sum;
+    }
+    return sum;
+  }
+};
+
 template <class ProductOf>
 TETRAD_DEVICE float sum_over_picks(const float* weights, uint32_t num_picks,
-                                   const ProductOf& product) {
-  float weight[kMaxPicks];
-  float of_pick[kMaxPicks];
-  TETRAD_UNROLL
-  for (uint32_t pick = 0; pick < kMaxPicks; ++pick) {
-    const uint32_t at = pick < num_picks ? pick : 0;
-    weight[pick] = weights[at];
-    of_pick[pick] = product(at);
-  }
-  float sum = 0;
-  TETRAD_UNROLL
-  for (uint32_t pick = 0; pick < kMaxPicks; ++pick) {
-    const bool counts = pick < num_picks && !(weight[pick] < 0);
-    sum = counts ? fused_multiply_add(weight[pick], of_pick[pick], sum) : sum;
-  }
-  return sum;
+                                   const ProductOf& product_of) {
+  PickedProducts picked;
+  picked.load(weights, num_picks, product_of);
+  return picked.sum(num_picks);
 }
 
 /// What the thread must know before the logits are there: its expert's bias.

@@ -188,18 +188,37 @@ TETRAD_DEVICE void experts_up(const ExpertsUpArgs& args) {
 }
 
 /// residual (+)= the picks' products of the rows of one part, by the last block to finish with it.
+/// Nobody else may have work left then: the loads of some rows are on their way at once.
 TETRAD_DEVICE void add_picks(const ExpertsDownArgs& args, uint32_t first_row, uint32_t rows) {
-  for (uint32_t i = thread_index(); i < rows * args.num_tokens; i += kDecodeThreads) {
-    const uint32_t token = i / rows;
-    const uint32_t row = first_row + i % rows;
-    if (row >= args.w2.rows) continue;
-    const uint64_t first = static_cast<uint64_t>(token) * args.num_experts_per_tok;
-    const float sum = sum_over_picks(
-        args.weights + first, args.num_experts_per_tok, [&](uint32_t pick) TETRAD_INLINE {
-          return load_fresh(args.products + (first + pick) * args.w2.rows + row);
-        });
-    float& residual = args.residual[static_cast<uint64_t>(token) * args.w2.rows + row];
-    residual = args.add == 0 ? sum : residual + sum;
+  constexpr uint32_t kAtOnce = 2;  // of more, the registers of the whole kernel do not fit twice
+  const uint32_t count = rows * args.num_tokens;
+  TETRAD_NO_UNROLL
+  for (uint32_t first = thread_index(); first < count; first += kAtOnce * kDecodeThreads) {
+    PickedProducts picked[kAtOnce];
+    float before[kAtOnce];
+    float* to[kAtOnce];
+    TETRAD_UNROLL
+    for (uint32_t j = 0; j < kAtOnce; ++j) {
+      const uint32_t i = first + j * kDecodeThreads;
+      const uint32_t at = i < count ? i : first;
+      const uint32_t token = at / rows;
+      const uint32_t row = first_row + at % rows;
+      const bool is_there = i < count && row < args.w2.rows;
+      const uint32_t column = row < args.w2.rows ? row : first_row;
+      const uint64_t pair = static_cast<uint64_t>(token) * args.num_experts_per_tok;
+      picked[j].load(args.weights + pair, args.num_experts_per_tok,
+                     [&](uint32_t pick) TETRAD_INLINE {
+                       return load_fresh(args.products + (pair + pick) * args.w2.rows + column);
+                     });
+      float* residual = args.residual + static_cast<uint64_t>(token) * args.w2.rows + column;
+      before[j] = args.add == 0 ? 0 : *residual;
+      to[j] = is_there ? residual : nullptr;
+    }
+    TETRAD_UNROLL
+    for (uint32_t j = 0; j < kAtOnce; ++j) {
+      const float sum = picked[j].sum(args.num_experts_per_tok);
+      if (to[j] != nullptr) *to[j] = args.add == 0 ? sum : before[j] + sum;
+    }
   }
 }
 
