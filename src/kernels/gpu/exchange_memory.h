@@ -66,19 +66,29 @@ class Patience {
   /// deadline, another has, or the host has given up.
   TETRAD_DEVICE bool lasts(const RankExchange& ranks) {
     constexpr uint32_t kQuickLooks = 64;
+    // The host's memory is far away, and whoever reads it sees what he waits for so much later: not
+    // before a wait is longer than any that goes well.
+    constexpr uint64_t kHostLookNs = 200'000;
     if (++looks_ < kQuickLooks) return true;
-    if (looks_ == kQuickLooks) begin_ = nanoseconds();
-    // The host's memory is far away: it is looked at now and then.
-    if (looks_ % kQuickLooks == 0 && (load_fresh(&ranks.state->is_broken) != 0 ||
-                                      load_acquire_system(&ranks.failure->is_given_up) != 0))
-      return false;
+    const uint64_t now = nanoseconds();
+    if (looks_ == kQuickLooks) {
+      begin_ = now;
+      next_host_look_ = now + kHostLookNs;
+      return load_fresh(&ranks.state->is_broken) == 0;
+    }
+    if (now - begin_ >= ranks.deadline_ns) return false;
+    if (now >= next_host_look_) {
+      if (load_acquire_system(&ranks.failure->is_given_up) != 0) return false;
+      next_host_look_ = now + kHostLookNs;
+    }
     pause_thread();
-    return nanoseconds() - begin_ < ranks.deadline_ns;
+    return true;
   }
 
  private:
   uint32_t looks_ = 0;
   uint64_t begin_ = 0;
+  uint64_t next_host_look_ = 0;
 };
 
 /// For the host, and so that no later launch waits.
