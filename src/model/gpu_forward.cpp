@@ -244,13 +244,12 @@ gpu::ExpertChoice GpuModel::route(const GpuLayer& layer) {
                              .hidden_size = static_cast<uint32_t>(config_.hidden_size),
                              .normed = b.normed,
                              .normed_stride = b.normed_stride,
-                             .choice = choice,
-                             .finished = b.route_finished};
-  if (choice.num_tokens < gpu::kRouteManyTokens) {
+                             .choice = choice};
+  if (choice.num_tokens <= gpu::kFewTokens) {
     kernels_.route(route);
   } else {
     // The experts' products are not there yet, and their memory is wide enough.
-    kernels_.route_many({.route = route, .rows = b.products});
+    kernels_.route_many({.route = route, .rows = b.products, .finished = b.route_finished});
   }
   // The router has read it; what follows adds to it, and rank 0 alone brings it to the sum.
   if (!ranks_.brings_residual())

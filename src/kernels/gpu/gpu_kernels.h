@@ -72,8 +72,9 @@ class GpuKernels {
   /// Columns that an item of attend_prefill stands for, fewer at a sequence's end.
   uint32_t prefill_columns() const;
   void attend_prefill(const AttentionArgs& args, uint32_t head_dim, const AttentionWork& work = {});
+  /// Of up to kFewTokens tokens.
   void route(const RouteArgs& args);
-  /// The same bits, faster for many tokens; the lists are group_by_expert's.
+  /// The same bits for more; the lists are group_by_expert's.
   void route_many(const RouteManyArgs& args);
   void group_by_expert(const GroupByExpertArgs& args);
   void combine_experts(const CombineExpertsArgs& args, uint32_t num_tokens);

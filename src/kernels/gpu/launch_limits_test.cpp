@@ -3,9 +3,7 @@
 
 #include <gtest/gtest.h>
 
-#include "gpu/emulated_device.h"
-#include "kernels/gpu/emulated_kernels.h"
-#include "kernels/gpu/gpu_kernels.h"
+#include "kernels/gpu/gpu_test_util.h"
 
 namespace tetrad::gpu {
 namespace {
@@ -24,8 +22,11 @@ constexpr PackedMatrix of_size(uint32_t rows, uint32_t cols) {
 class MiniMaxM2Launches : public testing::TestWithParam<bool> {
  protected:
   void SetUp() override {
-    device_ = GetParam() ? open_emulated_device("gfx12", emulated_gfx12_kernels())
-                         : open_emulated_device("nvidia", emulated_nvidia_kernels());
+    // As many multiprocessors as an H200 has, or an R9700.
+    device_ = GetParam() ? std::make_unique<SizedDevice>(
+                               open_emulated_device("gfx12", emulated_gfx12_kernels()), 32)
+                         : std::make_unique<SizedDevice>(
+                               open_emulated_device("nvidia", emulated_nvidia_kernels()), 132);
     ASSERT_TRUE(device_->begin_graph());
   }
   void expect_fits(GpuKernels& kernels, uint32_t num_tokens) {
@@ -54,11 +55,19 @@ class MiniMaxM2Launches : public testing::TestWithParam<bool> {
     kernels.attend_prefill({.num_kv_heads = 8, .group = 6, .num_items = num_tokens}, 128);
     expect_fits(kernels, num_tokens);
   }
+  void launch_router(GpuKernels& kernels, const ExpertChoice& choice) {
+    const RouteArgs args{.hidden_size = kHidden, .choice = choice};
+    if (choice.num_tokens <= kFewTokens) {
+      kernels.route(args);
+    } else {
+      kernels.route_many({.route = args});
+    }
+    expect_fits(kernels, choice.num_tokens);
+  }
   void launch_few_experts(GpuKernels& kernels, uint32_t num_tokens) {
     const ExpertChoice choice{
         .num_experts = kExperts, .num_experts_per_tok = kTopK, .num_tokens = num_tokens};
-    kernels.route({.hidden_size = kHidden, .choice = choice});
-    expect_fits(kernels, num_tokens);
+    launch_router(kernels, choice);
     kernels.experts_up({.w1 = of_size(kIntermediate, kHidden),
                         .w3 = of_size(kIntermediate, kHidden),
                         .choice = choice});
@@ -72,11 +81,8 @@ class MiniMaxM2Launches : public testing::TestWithParam<bool> {
     const uint32_t pairs = num_tokens * kTopK;
     const TokenTiles tiles{.token_tile =
                                kernels.gemm_token_tile(TileFormat::codes, pairs, kExperts)};
-    kernels.route_many({.route = {.hidden_size = kHidden,
-                                  .choice = {.num_experts = kExperts,
-                                             .num_experts_per_tok = kTopK,
-                                             .num_tokens = num_tokens}}});
-    expect_fits(kernels, num_tokens);
+    launch_router(
+        kernels, {.num_experts = kExperts, .num_experts_per_tok = kTopK, .num_tokens = num_tokens});
     kernels.group_by_expert({.num_pairs = pairs, .num_experts = kExperts, .tiles = tiles});
     expect_fits(kernels, num_tokens);
     kernels.experts_up_gemm(
