@@ -40,7 +40,10 @@ class MiniMaxM2Launches : public testing::TestWithParam<bool> {
       if (num_tokens <= kernels.max_decode_tokens(weight.cols)) {
         kernels.decode_product({.weight = weight, .num_tokens = num_tokens});
       } else {
-        kernels.gemm({.weight = weight, .num_tokens = num_tokens});
+        kernels.gemm({.weight = weight,
+                      .num_tokens = num_tokens,
+                      .out_stride = weight.rows,
+                      .partial = &partial_});
       }
       expect_fits(kernels, num_tokens);
     }
@@ -94,7 +97,8 @@ class MiniMaxM2Launches : public testing::TestWithParam<bool> {
     expect_fits(kernels, num_tokens);
   }
 
-  std::unique_ptr<Device> device_;
+  std::unique_ptr<SizedDevice> device_;
+  float partial_ = 0;  // no launch is made
 };
 
 TEST_P(MiniMaxM2Launches, FitABlock) {
@@ -105,6 +109,20 @@ TEST_P(MiniMaxM2Launches, FitABlock) {
     launch_few_experts(kernels, tokens);
   for (const uint32_t tokens : {128u, 512u, 2048u})
     launch_many_experts(kernels, tokens);
+}
+
+TEST_P(MiniMaxM2Launches, FillTheCardWithAMiddleNumberOfTokens) {
+  GpuKernels kernels = GpuKernels::create(*device_, GpuTuning{}).value();
+  device_->launched.clear();
+  launch_dense(kernels, 48);
+  const auto count = [&](std::string_view name) {
+    return std::ranges::count(device_->launched, name);
+  };
+  // An R9700 has fewer multiprocessors than q, k and v have blocks.
+  EXPECT_EQ(count("gemm_segments_codes"), GetParam() ? 0 : 2);
+  EXPECT_EQ(count("add_segments"), count("gemm_segments_codes"));
+  launch_many_experts(kernels, 48);
+  EXPECT_EQ(count("route_many_small"), GetParam() ? 0 : 1);
 }
 
 TEST_P(MiniMaxM2Launches, WithAnyTuning) {
