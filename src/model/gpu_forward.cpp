@@ -66,10 +66,16 @@ void GpuModel::enqueue_told_logits(uint32_t first, uint32_t count) {
 void GpuModel::decoder_layer(size_t index) {
   const GpuLayer& layer = weights_.layers[index];
   norm_product(layer.qkv, buffers_->residual, layer.input_layernorm, shape().num_tokens,
-               buffers_->qkv, layer.qkv.rows, buffers_->square_sums);
+               buffers_->qkv, layer.qkv.rows, buffers_->square_sums, buffers_->products);
   attention(index);
-  product(layer.o, buffers_->attended, buffers_->attended_stride, shape().num_tokens,
-          buffers_->residual, layer.o.rows, adds_to_residual());
+  product({.weight = layer.o,
+           .x = buffers_->attended,
+           .x_stride = buffers_->attended_stride,
+           .num_tokens = shape().num_tokens,
+           .out = buffers_->residual,
+           .out_stride = layer.o.rows,
+           .add = adds_to_residual(),
+           .partial = buffers_->products});
   sum_residual();
   experts(layer);
   sum_residual();
@@ -77,7 +83,7 @@ void GpuModel::decoder_layer(size_t index) {
 
 void GpuModel::norm_product(const gpu::PackedMatrix& weight, const float* residual,
                             const float* norm, uint32_t num_rows, float* out, uint32_t out_stride,
-                            float* square_sums) {
+                            float* square_sums, float* partial) {
   Buffers& b = *buffers_;
   const auto eps = static_cast<float>(config_.rms_norm_eps);
   if (num_rows == 1)
@@ -97,30 +103,27 @@ void GpuModel::norm_product(const gpu::PackedMatrix& weight, const float* residu
                       .stride = b.normed_stride,
                       .eps = eps},
                      num_rows);
-  product(weight, b.normed, b.normed_stride, num_rows, out, out_stride, 0, square_sums);
+  product({.weight = weight,
+           .x = b.normed,
+           .x_stride = b.normed_stride,
+           .num_tokens = num_rows,
+           .out = out,
+           .out_stride = out_stride,
+           .partial = partial},
+          square_sums);
 }
 
-void GpuModel::product(const gpu::PackedMatrix& weight, const uint16_t* halves, uint32_t stride,
-                       uint32_t num_rows, float* out, uint32_t out_stride, uint32_t add,
-                       float* square_sums) {
-  if (num_rows <= kernels_.max_decode_tokens(weight.cols))
-    return kernels_.decode_product(with_codebook(gpu::DecodeProductArgs{.weight = weight,
-                                                                        .halves = halves,
-                                                                        .halves_stride = stride,
-                                                                        .num_tokens = num_rows,
-                                                                        .out = out,
-                                                                        .out_stride = out_stride,
-                                                                        .square_sums = square_sums,
-                                                                        .add = add}));
-  kernels_.gemm(with_codebook(gpu::GemmArgs{.weight = weight,
-                                            .x = halves,
-                                            .x_stride = stride,
-                                            .num_tokens = num_rows,
-                                            .out = out,
-                                            .out_stride = out_stride,
-                                            .add = add}));
-  if (square_sums != nullptr)
-    kernels_.square_sums({.x = out, .cols = weight.rows, .sums = square_sums}, num_rows);
+void GpuModel::product(const gpu::GemmArgs& args, float* square_sums) {
+  if (args.num_tokens > kernels_.max_decode_tokens(args.weight.cols))
+    return kernels_.gemm(with_codebook(args), square_sums);
+  kernels_.decode_product(with_codebook(gpu::DecodeProductArgs{.weight = args.weight,
+                                                               .halves = args.x,
+                                                               .halves_stride = args.x_stride,
+                                                               .num_tokens = args.num_tokens,
+                                                               .out = args.out,
+                                                               .out_stride = args.out_stride,
+                                                               .square_sums = square_sums,
+                                                               .add = args.add}));
 }
 
 /// attended = attention(rope(q_norm(q)), rope(k_norm(k)), v), keys and values by way of the cache.
@@ -246,13 +249,12 @@ gpu::ExpertChoice GpuModel::route(const GpuLayer& layer) {
                              .hidden_size = static_cast<uint32_t>(config_.hidden_size),
                              .normed = b.normed,
                              .normed_stride = b.normed_stride,
-                             .choice = choice,
-                             .finished = b.route_finished};
-  if (choice.num_tokens < gpu::kRouteManyTokens) {
+                             .choice = choice};
+  if (choice.num_tokens <= gpu::kFewTokens) {
     kernels_.route(route);
   } else {
     // The experts' products are not there yet, and their memory is wide enough.
-    kernels_.route_many({.route = route, .rows = b.products});
+    kernels_.route_many({.route = route, .rows = b.products, .finished = b.route_finished});
   }
   return choice;
 }

@@ -204,7 +204,14 @@ Result<void> GpuModel::allocate_activations() {
   TETRAD_ASSIGN(b.q, memory.array<uint16_t>(tokens * config_.q_size()));
   TETRAD_ASSIGN(b.attended, memory.zeros<uint16_t>(tokens * b.attended_stride));
   TETRAD_ASSIGN(b.hidden, memory.zeros<uint16_t>(pairs * b.hidden_stride));
-  TETRAD_ASSIGN(b.products, memory.array<float>(pairs * config_.hidden_size));
+  // The experts' products, and before them those of q, k, v and of o by segments.
+  int64_t products = pairs * config_.hidden_size;
+  for (const GpuLayer& layer : weights_.layers) {
+    for (const gpu::PackedMatrix& matrix : {layer.qkv, layer.o})
+      products = std::max(products, static_cast<int64_t>(gpu::gemm_partial_floats(
+                                        matrix.rows, matrix.cols, static_cast<uint64_t>(tokens))));
+  }
+  TETRAD_ASSIGN(b.products, memory.array<float>(products));
   TETRAD_ASSIGN(b.router_logits, memory.array<float>(tokens * experts));
   TETRAD_ASSIGN(b.expert_ids, memory.array<int32_t>(pairs));
   TETRAD_ASSIGN(b.expert_weights, memory.array<float>(pairs));

@@ -129,15 +129,14 @@ class GpuModel {
   void experts_by_token(const GpuLayer& layer, const gpu::ExpertChoice& choice);
   void experts_by_tile(const GpuLayer& layer, const gpu::ExpertChoice& choice,
                        const gpu::TokenTiles& tiles);
-  /// out[t] = W norm(residual[t]), for num_rows rows, out_stride floats from one to the next.
+  /// out[t] = W norm(residual[t]), for num_rows rows, out_stride floats from one to the next. The
+  /// last two as GpuKernels::gemm() has them.
   void norm_product(const gpu::PackedMatrix& weight, const float* residual, const float* norm,
                     uint32_t num_rows, float* out, uint32_t out_stride,
-                    float* square_sums = nullptr);
-  /// out[t] = W halves[t], or += it with `add` 1. Where wanted, also the sums of the squares of
-  /// each 16 of W halves[t].
-  void product(const gpu::PackedMatrix& weight, const uint16_t* halves, uint32_t stride,
-               uint32_t num_rows, float* out, uint32_t out_stride, uint32_t add,
-               float* square_sums = nullptr);
+                    float* square_sums = nullptr, float* partial = nullptr);
+  /// A product by the kernel for so many tokens. Where wanted, also the sums of the squares of each
+  /// 16 of W x[t].
+  void product(const gpu::GemmArgs& args, float* square_sums = nullptr);
   /// residual = the sum of what the ranks have of it: rank 0 it and its own part, the others
   /// theirs.
   void sum_residual();

@@ -9,14 +9,18 @@
 #include <algorithm>
 #include <cmath>
 #include <numeric>
+#include <string>
+#include <string_view>
 #include <vector>
 
 #include "checkpoint/checkpoint.h"
 #include "gpu/emulated_device.h"
+#include "gpu/sized_device_for_tests.h"
 #include "kernels/gpu/emulated_kernels.h"
 #include "model/gpu_batches_for_tests.h"
 #include "model/kv_cache_format.h"
 #include "model/minimax_m2.h"
+#include "model/synthetic_model.h"
 
 namespace tetrad {
 namespace {
@@ -29,16 +33,20 @@ class GpuModelTest : public testing::TestWithParam<bool> {
     return kOpen;
   }
 
+  static std::unique_ptr<gpu::Device> open_emulated() {
+    return gpu::open_emulated_device(
+        GetParam() ? "gfx12" : "nvidia",
+        GetParam() ? gpu::emulated_gfx12_kernels() : gpu::emulated_nvidia_kernels(),
+        gpu::ThreadOrder::shuffled);
+  }
+
   /// The bundled model's first layers: an emulated one takes its time.
   std::unique_ptr<GpuModel> load(int64_t num_layers) {
     ModelConfig config = shared_checkpoint()->config();
     config.num_hidden_layers = num_layers;
     MiniMaxM2Weights weights = MiniMaxM2Weights::load(*shared_checkpoint()).value();
     weights.layers.resize(static_cast<size_t>(num_layers));
-    auto device = gpu::open_emulated_device(
-        GetParam() ? "gfx12" : "nvidia",
-        GetParam() ? gpu::emulated_gfx12_kernels() : gpu::emulated_nvidia_kernels(),
-        gpu::ThreadOrder::shuffled);
+    auto device = open_emulated();
     gpu::GpuKernels kernels = gpu::GpuKernels::create(*device).value();
     auto memory = std::make_unique<GpuMemory>(*device);
     GpuWeights on_gpu = load_gpu_weights(config, weights, kernels, *memory).value();
@@ -120,6 +128,51 @@ TEST_P(GpuModelTest, ATokenHasTheSameBitsInEveryBatch) {
         << count << " tokens from " << first << " on";
   }
   EXPECT_EQ(parts.computed, 150);
+}
+
+TEST_P(GpuModelTest, ManySequencesTogetherHaveTheBitsOfEachAlone) {
+  // Wide enough for products by segments, on a card with more multiprocessors than they have
+  // blocks.
+  const ModelConfig config = synthetic_config({.layers = 1,
+                                               .experts = 8,
+                                               .vocab = 128,
+                                               .hidden = 896,
+                                               .intermediate = 64,
+                                               .heads = 14,
+                                               .kv_heads = 2,
+                                               .head_dim = 64,
+                                               .experts_per_token = 2})
+                                 .value();
+  auto device = std::make_unique<gpu::SizedDevice>(open_emulated(), 1000);
+  const std::vector<std::string>& launched = device->launched;
+  const auto count = [&](std::string_view name) { return std::ranges::count(launched, name); };
+  gpu::GpuKernels kernels = gpu::GpuKernels::create(*device).value();
+  const auto created = GpuModel::create_random(config, 4, std::move(device), kernels,
+                                               {.num_kv_blocks = 64,
+                                                .max_num_batched_tokens = 40,
+                                                .max_num_seqs = 40,
+                                                .max_logits_rows = 40,
+                                                .max_model_len = 32});
+  ASSERT_TRUE(created) << created.error().message;
+  GpuModel& model = **created;
+  std::vector<GpuTestSequence> sequences;
+  for (int32_t i = 0; i < 33; ++i)
+    sequences.push_back({.tokens = {3 * i}, .blocks = {i}});
+  BatchOfSequences together;
+  for (GpuTestSequence& sequence : sequences)
+    together.add(sequence, 1, 1);
+  const std::vector<float> expected = copied(model.forward(together.batch()));
+  EXPECT_EQ(count("add_segments"), 2);
+  EXPECT_EQ(count("route_many_small"), 1);
+  for (const int32_t i : {0, 15, 16, 32}) {
+    GpuTestSequence sequence{.tokens = {3 * i}, .blocks = {40}};
+    BatchOfSequences alone;
+    alone.add(sequence, 1, 1);
+    const std::vector<float> row = copied(model.forward(alone.batch()));
+    EXPECT_TRUE(std::equal(row.begin(), row.end(), expected.begin() + i * config.vocab_size))
+        << "sequence " << i;
+  }
+  EXPECT_EQ(count("add_segments"), 2);
 }
 
 TEST_P(GpuModelTest, ARecordedStepIsReplayedForLongerContexts) {

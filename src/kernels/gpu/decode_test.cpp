@@ -238,8 +238,7 @@ TEST_P(DecodeTest, RouterAndExpertsAreWhatDoublesGive) {
                             .hidden_size = c.hidden,
                             .normed = gpu.zeros<uint16_t>(c.num_tokens * stride),
                             .normed_stride = stride,
-                            .choice = choice,
-                            .finished = gpu.zeros<uint32_t>(1)};
+                            .choice = choice};
       gpu.kernels().route(route);
       // All experts' matrices, one after the other.
       const uint64_t up_bytes = packed_bytes(TileFormat::codes, c.intermediate, c.hidden);

@@ -7,7 +7,8 @@
 namespace tetrad::gpu {
 
 /// out[t] = W x[t]: f32 rows, or added to them. Grid: (rows / kGemmRows, T / token_tile), both
-/// rounded up.
+/// rounded up; of gemm_segments also cols / kSegmentColumns, and only `partial` is written, for
+/// add_segments.
 struct GemmArgs {
   PackedMatrix weight;
   int8_t codebook[16] = {};
@@ -18,7 +19,19 @@ struct GemmArgs {
   float* out = nullptr;     // [T, out_stride]
   uint32_t out_stride = 0;
   uint32_t add = 0;  // 1: out += W x
+  // Of gemm_segments, without `scale`: [segments, T, rows], where rows are a multiple of kTileRows.
+  float* partial = nullptr;
 };
+
+/// Tokens up to which a product may be computed by segments: what their sums take of memory grows
+/// with them, and so do the blocks that take all columns.
+inline constexpr uint32_t kMaxSegmentGemmTokens = 128;
+
+/// Floats of GemmArgs::partial for a product of up to num_tokens.
+constexpr uint64_t gemm_partial_floats(uint32_t rows, uint32_t cols, uint64_t num_tokens) {
+  const uint64_t tokens = num_tokens < kMaxSegmentGemmTokens ? num_tokens : kMaxSegmentGemmTokens;
+  return tokens * tiles_for(cols, kSegmentColumns) * rows;
+}
 
 namespace TETRAD_MACHINE {
 
@@ -76,20 +89,33 @@ TETRAD_DEVICE void gemm(const GemmArgs& args) {
   const GemmShared<Tile, kSize> shared;
   if constexpr (Tile::kBytes == kCodeTileBytes)
     fill_level_table(shared.table, args.codebook, kGemmThreads);
-  wait_for_launches_before();
-  let_next_launch_begin();
   const uint32_t first = block_y() * args.token_tile;
   const uint32_t left = args.num_tokens - first;
-  const GemmWork<1> work{{args.weight.tiles},
-                         tiles_for(args.weight.cols, kTileColumns),
-                         tiles_for(args.weight.rows, kTileRows),
-                         block_x() * kGemmRowTiles,
-                         left < args.token_tile ? left : args.token_tile};
+  const uint32_t all_column_tiles = tiles_for(args.weight.cols, kTileColumns);
+  GemmWork<1> work{.tiles = {args.weight.tiles},
+                   .column_tiles = all_column_tiles,
+                   .row_bytes = all_column_tiles * Tile::kBytes,
+                   .row_tiles = tiles_for(args.weight.rows, kTileRows),
+                   .first_row_tile = block_x() * kGemmRowTiles,
+                   .num_tokens = left < args.token_tile ? left : args.token_tile,
+                   .waits_for_x = true};
   if (thread_index() < shared.kTokens)
     shared.tokens[thread_index()] = first + shared.token_of_thread(work.num_tokens);
-  multiply_block(shared, work, args.x, args.x_stride, 1,
-                 StoreFloats{args.out, args.out_stride, args.weight.rows, args.weight.scale,
-                             args.add != 0, shared.tokens, work.num_tokens});
+  if constexpr (kSize == GemmSize::segment) {
+    const uint32_t segment = block_z();
+    const uint32_t tiles_left = all_column_tiles - segment * kSegmentTiles;
+    work.tiles[0] += segment * kSegmentTiles * Tile::kBytes;
+    work.column_tiles = tiles_left < kSegmentTiles ? tiles_left : kSegmentTiles;
+    float* partial =
+        args.partial + static_cast<uint64_t>(segment) * args.num_tokens * args.weight.rows;
+    multiply_block(shared, work, args.x + segment * kSegmentColumns, args.x_stride, 1,
+                   StoreFloats{partial, args.weight.rows, args.weight.rows, 1.0f, false,
+                               shared.tokens, work.num_tokens});
+  } else {
+    multiply_block(shared, work, args.x, args.x_stride, 1,
+                   StoreFloats{args.out, args.out_stride, args.weight.rows, args.weight.scale,
+                               args.add != 0, shared.tokens, work.num_tokens});
+  }
 }
 
 TETRAD_KERNEL(gemm_codes, GemmArgs, 256) {
@@ -103,6 +129,12 @@ TETRAD_KERNEL(gemm_halves, GemmArgs, 256) {
 }
 TETRAD_KERNEL(gemm_halves_small, GemmArgs, 256) {
   gemm<HalfTile<Fragment>, GemmSize::small>(args);
+}
+TETRAD_KERNEL(gemm_segments_codes, GemmArgs, 256) {
+  gemm<CodeTile<Fragment>, GemmSize::segment>(args);
+}
+TETRAD_KERNEL(gemm_segments_halves, GemmArgs, 256) {
+  gemm<HalfTile<Fragment>, GemmSize::segment>(args);
 }
 
 }  // namespace TETRAD_MACHINE

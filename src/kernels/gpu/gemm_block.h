@@ -28,15 +28,19 @@ namespace TETRAD_MACHINE {
 /// What a block computes: rows of kParts equal-sized matrices times the same tokens.
 template <uint32_t kParts>
 struct GemmWork {
-  const char* tiles[kParts] = {};
-  uint32_t column_tiles = 0;
-  uint32_t row_tiles = 0;       // of a matrix
-  uint32_t first_row_tile = 0;  // of the block, in each matrix
-  uint32_t num_tokens = 0;      // of the block
+  const char* tiles[kParts] = {};  // the first column tile that is the block's
+  uint32_t column_tiles = 0;       // of the block
+  uint32_t row_bytes = 0;          // from one tile of rows to the next
+  uint32_t row_tiles = 0;          // of a matrix
+  uint32_t first_row_tile = 0;     // of the block, in each matrix
+  uint32_t num_tokens = 0;         // of the block
+  /// x comes from launches for which the block has not waited: it does so when it has asked for its
+  /// first weights.
+  bool waits_for_x = false;
 };
 
 /// How the warps of a block share its rows and kTokens tokens.
-template <class Tile, uint32_t kTokens>
+template <class Tile, uint32_t kTokens, GemmSize kSize>
 struct WarpTile {
   static constexpr uint32_t kTokenWarps = kTokens > 64 ? 2 : 1;
   static constexpr uint32_t kRowTiles = kGemmRowTiles / kGemmWarps * kTokenWarps;
@@ -44,8 +48,10 @@ struct WarpTile {
   static constexpr uint32_t kTokenTiles = kTokensOfWarp / Fragment::kTokens;
   /// Column tiles of weights in registers or on their way there; divides kSegmentTiles. Where only
   /// one fits, it is asked for when the one before is unpacked, half a step before it is needed,
-  /// and to the L2 cache kPrefetch steps before.
-  static constexpr bool kOnlyOneFits = kTokens > 64 || (kTokens == 64 && Fragment::kTokens == 16);
+  /// and to the L2 cache kPrefetch steps before. gfx12 has totals in registers, too, but of a
+  /// segment there are none.
+  static constexpr bool kOnlyOneFits = kTokens > 64 || (kTokens == 64 && Fragment::kTokens == 16 &&
+                                                        kSize != GemmSize::segment);
   static constexpr uint32_t kAhead = kOnlyOneFits ? 1 : 2;
   static constexpr uint32_t kPrefetch = kOnlyOneFits ? 3 : 0;
 };
@@ -82,12 +88,24 @@ TETRAD_DEVICE void multiply_pair(const Tile (&tiles)[kRowTiles], const uint32_t*
   }
 }
 
+/// Asks for all weights of a warp to come into the L2 cache: `rows` as multiply_tokens() has them.
+template <class Tile, uint32_t kRowTiles, uint32_t kParts>
+TETRAD_DEVICE void prefetch_rows(const GemmWork<kParts>& work, const uint32_t (&rows)[kRowTiles]) {
+  const uint32_t bytes = work.column_tiles * Tile::kBytes;
+  TETRAD_UNROLL
+  for (uint32_t r = 0; r < kRowTiles; ++r) {
+    TETRAD_NO_UNROLL
+    for (uint32_t at = lane() * 128; at < bytes; at += kWarpSize * 128)
+      prefetch_l2(work.tiles[r / (kRowTiles / kParts)] + (rows[r] + at));
+  }
+}
+
 /// The product of a block that has at most kTokens tokens. `store` gets what each warp has.
-template <class Tile, uint32_t kTokens, uint32_t kParts, class Store>
+template <class Tile, uint32_t kTokens, GemmSize kSize, uint32_t kParts, class Store>
 TETRAD_DEVICE void multiply_tokens(const GemmWork<kParts>& work, const StageCopier<kTokens>& copier,
                                    const uint32_t* table, Words4* totals_memory,
                                    const Store& store) {
-  using Warp = WarpTile<Tile, kTokens>;
+  using Warp = WarpTile<Tile, kTokens, kSize>;
   using Copier = StageCopier<kTokens>;
   constexpr uint32_t kRowTiles = Warp::kRowTiles;
   constexpr uint32_t kStages = GemmLayout<Fragment>::kStages;
@@ -105,7 +123,7 @@ TETRAD_DEVICE void multiply_tokens(const GemmWork<kParts>& work, const StageCopi
   for (uint32_t r = 0; r < kRowTiles; ++r) {
     const uint32_t wanted = first_row_tile + r % kTilesOfPart;
     const uint32_t row_tile = wanted < work.row_tiles ? wanted : work.row_tiles - 1;
-    rows[r] = row_tile * column_tiles * Tile::kBytes;
+    rows[r] = row_tile * work.row_bytes;
   }
   // This lane's 128 bytes of the warp's tiles of a step, of those warps that have the same tiles
   // one asks for them.
@@ -114,8 +132,8 @@ TETRAD_DEVICE void multiply_tokens(const GemmWork<kParts>& work, const StageCopi
   const uint32_t row_of_line = first_row_tile + lane() / kLines % kTilesOfPart;
   const char* of_line = work.tiles[0];
   if constexpr (kParts == 2) of_line = lane() / kLines < kTilesOfPart ? of_line : work.tiles[1];
-  const char* line = of_line + static_cast<uint64_t>(row_of_line) * column_tiles * Tile::kBytes +
-                     lane() % kLines * 128;
+  const char* line =
+      of_line + static_cast<uint64_t>(row_of_line) * work.row_bytes + lane() % kLines * 128;
   const uint32_t prefetch_end =
       lane() < kRowTiles * kLines && row_of_line < work.row_tiles && warp() % Warp::kTokenWarps == 0
           ? column_tiles
@@ -135,6 +153,12 @@ TETRAD_DEVICE void multiply_tokens(const GemmWork<kParts>& work, const StageCopi
       if (i < column_tiles)
         ahead[i][r].load(work.tiles[r / kTilesOfPart] + (rows[r] + i * Tile::kBytes));
     }
+  }
+  // A segment is over before a few steps ahead of its loads would have hidden the memory's latency.
+  if constexpr (kSize == GemmSize::segment) prefetch_rows<Tile>(work, rows);
+  if (work.waits_for_x) {
+    wait_for_launches_before();
+    let_next_launch_begin();
   }
   TETRAD_UNROLL
   for (uint32_t i = 0; i < kStages - 1; ++i) {
@@ -190,6 +214,7 @@ TETRAD_DEVICE void multiply_tokens(const GemmWork<kParts>& work, const StageCopi
         stage = stage == kStages - 1 ? 0 : stage + 1;
       }
     }
+    if constexpr (kSize == GemmSize::segment) break;
     if (begin > 0) totals.add_to(sums);
     if (end == column_tiles) break;
     totals.store(sums);
@@ -210,30 +235,37 @@ TETRAD_DEVICE void multiply_block(const GemmShared<Tile, kSize>& shared,
   if constexpr (kMost >= 128) {
     if (num_tokens > 96) {
       const StageCopier<128> copier(x, x_stride, shared.stages, shared.tokens, divisor);
-      multiply_tokens<Tile, 128>(work, copier, shared.table, shared.totals, store);
+      multiply_tokens<Tile, 128, kSize>(work, copier, shared.table, shared.totals, store);
       return;
     }
   }
   if constexpr (kMost >= 128) {
     if (num_tokens > 64) {
       const StageCopier<96> copier(x, x_stride, shared.stages, shared.tokens, divisor);
-      multiply_tokens<Tile, 96>(work, copier, shared.table, shared.totals, store);
+      multiply_tokens<Tile, 96, kSize>(work, copier, shared.table, shared.totals, store);
+      return;
+    }
+  }
+  if constexpr (kSize == GemmSize::segment) {
+    if (num_tokens > 32 && num_tokens <= 48) {
+      const StageCopier<48> copier(x, x_stride, shared.stages, shared.tokens, divisor);
+      multiply_tokens<Tile, 48, kSize>(work, copier, shared.table, shared.totals, store);
       return;
     }
   }
   if constexpr (kMost >= 64) {
     if (num_tokens > 32) {
       const StageCopier<64> copier(x, x_stride, shared.stages, shared.tokens, divisor);
-      multiply_tokens<Tile, 64>(work, copier, shared.table, shared.totals, store);
+      multiply_tokens<Tile, 64, kSize>(work, copier, shared.table, shared.totals, store);
       return;
     }
   }
   if (num_tokens > 16) {
     const StageCopier<32> copier(x, x_stride, shared.stages, shared.tokens, divisor);
-    multiply_tokens<Tile, 32>(work, copier, shared.table, shared.totals, store);
+    multiply_tokens<Tile, 32, kSize>(work, copier, shared.table, shared.totals, store);
   } else {
     const StageCopier<16> copier(x, x_stride, shared.stages, shared.tokens, divisor);
-    multiply_tokens<Tile, 16>(work, copier, shared.table, shared.totals, store);
+    multiply_tokens<Tile, 16, kSize>(work, copier, shared.table, shared.totals, store);
   }
 }
 

@@ -13,14 +13,16 @@ inline constexpr uint32_t kGemmWarps = kGemmThreads / kWarpSize;
 inline constexpr uint32_t kGemmRows = 256;
 inline constexpr uint32_t kGemmRowTiles = kGemmRows / kTileRows;
 
-/// Kernels come in two sizes. `small` is for up to 32 tokens of a matrix, where reading the weights
-/// takes the time: two of its blocks fit a multiprocessor.
-enum class GemmSize : uint32_t { small, large };
+/// Kernels come in sizes. `small` is for up to 32 tokens of a matrix, where reading the weights
+/// takes the time: two of its blocks fit a multiprocessor. A block of `segment` takes one segment
+/// of the columns, and so has no totals.
+enum class GemmSize : uint32_t { small, large, segment };
 
 /// Tokens a block of this size can take.
 template <class F>
 constexpr uint32_t gemm_tokens(TileFormat format, GemmSize size) {
   if (size == GemmSize::small) return 32;
+  if (size == GemmSize::segment) return 64;
   // Halves on their way take twice the registers. On gfx12 a block has 64 KiB of shared memory.
   return F::kTokens == 8 && format == TileFormat::codes ? 128 : 64;
 }
@@ -31,6 +33,10 @@ struct GemmLayout {
   /// Sums of the segments so far: in shared memory, since registers hold 64 x 64 sums but once.
   /// gfx12 has smaller tiles and less shared memory: in registers.
   static constexpr bool kSharedTotals = F::kTokens == 8;
+
+  static constexpr uint32_t totals_bytes(GemmSize size, uint32_t tokens) {
+    return kSharedTotals && size != GemmSize::segment ? kGemmRows * tokens * 4 : 0;
+  }
 };
 
 /// Bytes of shared memory a block asks for.
@@ -38,7 +44,7 @@ template <class F>
 constexpr uint32_t gemm_shared_bytes(TileFormat format, GemmSize size) {
   const uint32_t tokens = gemm_tokens<F>(format, size);
   return (format == TileFormat::codes ? kLevelTableBytes : 0) +
-         (GemmLayout<F>::kSharedTotals ? kGemmRows * tokens * 4 : 0) +
+         GemmLayout<F>::totals_bytes(size, tokens) +
          GemmLayout<F>::kStages * tokens * kTileColumns * 2 + tokens * 4;
 }
 
@@ -62,7 +68,7 @@ struct GemmShared {
     table = reinterpret_cast<uint32_t*>(memory);
     char* after_table = memory + (kCodes ? kLevelTableBytes : 0);
     totals = reinterpret_cast<Words4*>(after_table);
-    stages = after_table + (Layout::kSharedTotals ? kGemmRows * kTokens * 4 : 0);
+    stages = after_table + Layout::totals_bytes(kSize, kTokens);
     tokens = reinterpret_cast<uint32_t*>(stages + Layout::kStages * kTokens * kTileColumns * 2);
   }
   /// Which of the block's tokens a thread writes to `tokens`: the first where there are no more.
@@ -127,7 +133,7 @@ struct StageCopier {
     TETRAD_UNROLL
     for (uint32_t i = 0; i < kCopies; ++i) {
       const uint32_t token = thread_index() / 8 + i * kTokensAtOnce;
-      if (kTokens < kTokensAtOnce && token >= kTokens) continue;
+      if (kTokens % kTokensAtOnce != 0 && token >= kTokens) continue;
       const uint64_t from = pieces[i] + column_tile * (kTileColumns / 8);
       copy_16_async(stages + stage * kStageBytes + token * (kTileColumns * 2) +
                         turned_piece(token, thread_index() % 8) * 16,

@@ -260,12 +260,19 @@ void GpuKernels::route_many(const RouteManyArgs& args) {
   launch(kernels_.route_norm,
          {.grid_x = args.route.choice.num_tokens, .threads = 256, .shared_bytes = 8 * 4}, args,
          true);
-  launch(kernels_.route_many,
-         {.grid_x = tiles_for(args.route.choice.num_experts, kRouteBlockExperts),
-          .grid_y = tiles_for(args.route.choice.num_tokens, kRouteBlockTokens),
-          .threads = 256,
-          .shared_bytes = by_fragment([]<class F>() { return route_many_shared_bytes<F>(); })},
-         args, false);
+  const auto shape = [&]<RouteTile kTile>() -> LaunchShape {
+    return {
+        .grid_x = tiles_for(args.route.choice.num_experts, kTile.block_experts()),
+        .grid_y = tiles_for(args.route.choice.num_tokens, kTile.block_tokens()),
+        .threads = 256,
+        .shared_bytes = by_fragment([]<class F>() { return route_many_shared_bytes<F, kTile>(); })};
+  };
+  // Eight small tiles take more of a multiprocessor's time than a large one, but not eight times
+  // as much.
+  const LaunchShape large = shape.operator()<kRouteLarge>();
+  if (2 * large.grid_x * large.grid_y >= num_multiprocessors_)
+    return launch(kernels_.route_many, large, args, false);
+  launch(kernels_.route_many_small, shape.operator()<kRouteSmall>(), args, false);
 }
 
 uint32_t GpuKernels::chunk_tokens(uint32_t cols, uint32_t num_tokens, uint32_t more_bytes) const {

@@ -72,8 +72,9 @@ class GpuKernels {
   /// Columns that an item of attend_prefill stands for, fewer at a sequence's end.
   uint32_t prefill_columns() const;
   void attend_prefill(const AttentionArgs& args, uint32_t head_dim, const AttentionWork& work = {});
+  /// Of up to kFewTokens tokens.
   void route(const RouteArgs& args);
-  /// The same bits, faster for many tokens; the lists are group_by_expert's.
+  /// The same bits for more; the lists are group_by_expert's.
   void route_many(const RouteManyArgs& args);
   void group_by_expert(const GroupByExpertArgs& args);
   void combine_experts(const CombineExpertsArgs& args, uint32_t num_tokens);
@@ -95,8 +96,10 @@ class GpuKernels {
   void experts_down(ExpertsDownArgs args, ExpertCount experts = 1);
 
   // Many tokens. token_tile is chosen here for the dense product, and by gemm_token_tile for the
-  // experts' lists.
-  void gemm(GemmArgs args);
+  // experts' lists. `square_sums`: where wanted, as AddSegmentsArgs has them; out's rows then
+  // follow each other. With args.partial, of gemm_partial_floats(), of few tokens a block takes but
+  // a segment of the columns where blocks would be fewer than multiprocessors.
+  void gemm(GemmArgs args, float* square_sums = nullptr);
   uint32_t gemm_token_tile(TileFormat format, uint32_t num_pairs, uint32_t num_experts) const;
   void experts_up_gemm(const ExpertsUpGemmArgs& args, uint32_t num_pairs, ExpertCount experts);
   void experts_down_gemm(const ExpertsDownGemmArgs& args, uint32_t num_pairs, ExpertCount experts);
@@ -144,9 +147,12 @@ class GpuKernels {
   /// num_tokens rows of `cols`, for all of which there is shared memory.
   uint32_t job_tiles(uint32_t per_multiprocessor, uint32_t tiles, uint32_t cols,
                      uint32_t num_tokens, uint32_t more_bytes) const;
-  /// Tokens of a tile of the dense product, at most `most`.
-  uint32_t dense_token_tile(uint32_t most, uint32_t row_blocks, uint32_t num_tokens,
-                            uint32_t per_multiprocessor) const;
+  /// Tokens of a tile of the dense product, for each of which there are `blocks_of_tile`.
+  uint32_t dense_token_tile(TileFormat format, GemmSize size, uint32_t blocks_of_tile,
+                            uint32_t num_tokens) const;
+  /// Whether the product can be computed by segments.
+  static bool takes_segments(const GemmArgs& args);
+  void gemm_by_segments(GemmArgs args, float* square_sums);
   /// Tokens of an expert that a decode kernel takes at a time: a fragment's, or fewer where shared
   /// memory is.
   uint32_t chunk_tokens(uint32_t cols, uint32_t num_tokens, uint32_t more_bytes) const;

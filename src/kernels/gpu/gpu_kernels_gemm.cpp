@@ -14,17 +14,18 @@ uint32_t GpuKernels::gemm_tokens(TileFormat format, GemmSize size) const {
   return by_fragment([&]<class F>() { return gpu::gemm_tokens<F>(format, size); });
 }
 
-uint32_t GpuKernels::dense_token_tile(uint32_t most, uint32_t row_blocks, uint32_t num_tokens,
-                                      uint32_t per_multiprocessor) const {
-  uint32_t best = 0;
-  uint64_t least = 0;
+uint32_t GpuKernels::dense_token_tile(TileFormat format, GemmSize size, uint32_t blocks_of_tile,
+                                      uint32_t num_tokens) const {
+  const uint32_t at_once = num_multiprocessors_ * (size == GemmSize::small ? 2 : 1);
+  uint32_t best = 16;
+  uint64_t least = ~uint64_t{0};
   // What a block has a loop of its own for.
-  for (const uint32_t tile : {16u, 32u, 64u, 96u, 128u}) {
-    if (tile > most) break;
-    const uint64_t rounds = tiles_for(row_blocks * tiles_for(num_tokens, tile),
-                                      num_multiprocessors_ * per_multiprocessor);
+  for (const uint32_t tile : {16u, 32u, 48u, 64u, 96u, 128u}) {
+    if (tile > gemm_tokens(format, size)) break;
+    if (tile == 48 && size != GemmSize::segment) continue;
+    const uint64_t rounds = tiles_for(blocks_of_tile * tiles_for(num_tokens, tile), at_once);
     const uint64_t time = rounds * (tile + tuning_.gemm_block_tokens);
-    if (best == 0 || time <= least) {
+    if (time <= least) {
       best = tile;
       least = time;
     }
@@ -32,13 +33,16 @@ uint32_t GpuKernels::dense_token_tile(uint32_t most, uint32_t row_blocks, uint32
   return best;
 }
 
-void GpuKernels::gemm(GemmArgs args) {
+void GpuKernels::gemm(GemmArgs args, float* square_sums) {
   const bool is_codes = args.weight.format == TileFormat::codes;
   const GemmSize size =
       args.num_tokens <= tuning_.small_gemm_tokens ? GemmSize::small : GemmSize::large;
   const uint32_t row_blocks = tiles_for(args.weight.rows, kGemmRows);
-  args.token_tile = dense_token_tile(gemm_tokens(args.weight.format, size), row_blocks,
-                                     args.num_tokens, size == GemmSize::small ? 2 : 1);
+  args.token_tile = dense_token_tile(args.weight.format, size, row_blocks, args.num_tokens);
+  // Blocks that take all columns would leave multiprocessors idle.
+  const bool are_few =
+      row_blocks * tiles_for(args.num_tokens, args.token_tile) < num_multiprocessors_;
+  if (are_few && takes_segments(args)) return gemm_by_segments(args, square_sums);
   const Kernel small = is_codes ? kernels_.gemm_codes_small : kernels_.gemm_halves_small;
   const Kernel large = is_codes ? kernels_.gemm_codes : kernels_.gemm_halves;
   launch(size == GemmSize::small ? small : large,
@@ -47,6 +51,46 @@ void GpuKernels::gemm(GemmArgs args) {
           .threads = kGemmThreads,
           .shared_bytes = gemm_shared(args.weight.format, size)},
          args);
+  if (square_sums != nullptr)
+    this->square_sums({.x = args.out, .cols = args.weight.rows, .sums = square_sums},
+                      args.num_tokens);
+}
+
+bool GpuKernels::takes_segments(const GemmArgs& args) {
+  const uint32_t num_segments = tiles_for(args.weight.cols, kSegmentColumns);
+  return args.partial != nullptr && args.num_tokens <= kMaxSegmentGemmTokens && num_segments > 1 &&
+         num_segments <= kMaxGemmSegments && args.weight.rows % kTileRows == 0 &&
+         args.out_stride % 4 == 0;
+}
+
+void GpuKernels::gemm_by_segments(GemmArgs args, float* square_sums) {
+  const uint32_t num_segments = tiles_for(args.weight.cols, kSegmentColumns);
+  const AddSegmentsArgs sum{.partial = args.partial,
+                            .num_segments = num_segments,
+                            .num_tokens = args.num_tokens,
+                            .rows = args.weight.rows,
+                            .scale = args.weight.scale,
+                            .out = args.out,
+                            .out_stride = args.out_stride,
+                            .add = args.add,
+                            .square_sums = square_sums};
+  args.add = 0;
+  const uint32_t row_blocks = tiles_for(args.weight.rows, kGemmRows);
+  args.token_tile = dense_token_tile(args.weight.format, GemmSize::segment,
+                                     row_blocks * num_segments, args.num_tokens);
+  launch(args.weight.format == TileFormat::codes ? kernels_.gemm_segments_codes
+                                                 : kernels_.gemm_segments_halves,
+         {.grid_x = row_blocks,
+          .grid_y = tiles_for(args.num_tokens, args.token_tile),
+          .grid_z = num_segments,
+          .threads = kGemmThreads,
+          .shared_bytes = gemm_shared(args.weight.format, GemmSize::segment)},
+         args);
+  launch(kernels_.add_segments,
+         {.grid_x = tiles_for(args.weight.rows / 4, kAddThreads),
+          .grid_y = args.num_tokens,
+          .threads = kAddThreads},
+         sum);
 }
 
 uint32_t GpuKernels::gemm_token_tile(TileFormat format, uint32_t num_pairs,

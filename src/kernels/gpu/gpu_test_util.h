@@ -9,12 +9,14 @@
 #include <cmath>
 #include <memory>
 #include <random>
+#include <string>
 #include <string_view>
 #include <vector>
 
 #include "base/dtype.h"
 #include "checkpoint/weight.h"
 #include "gpu/emulated_device.h"
+#include "gpu/sized_device_for_tests.h"
 #include "kernels/gpu/decode_product.h"
 #include "kernels/gpu/emulated_kernels.h"
 #include "kernels/gpu/gpu_kernels.h"
@@ -30,10 +32,13 @@ inline constexpr EmulationKind kEmulations[] = {{"nvidia", false}, {"gfx12", tru
 /// An emulated GPU whose errors are the test's failures.
 class Emulation {
  public:
-  explicit Emulation(const EmulationKind& kind, ThreadOrder order = ThreadOrder::ascending)
+  explicit Emulation(const EmulationKind& kind, ThreadOrder order = ThreadOrder::ascending,
+                     int64_t num_multiprocessors = 2)
       : is_gfx12_(kind.is_gfx12),
-        device_(open_emulated_device(
-            kind.name, is_gfx12_ ? emulated_gfx12_kernels() : emulated_nvidia_kernels(), order)),
+        device_(std::make_unique<SizedDevice>(
+            open_emulated_device(
+                kind.name, is_gfx12_ ? emulated_gfx12_kernels() : emulated_nvidia_kernels(), order),
+            num_multiprocessors)),
         kernels_(GpuKernels::create(*device_).value()) {}
 
   /// Launches; check() afterwards.
@@ -44,6 +49,8 @@ class Emulation {
   }
 
   Device& device() { return *device_; }
+  /// Of the launches so far, in their order.
+  const std::vector<std::string>& launched() const { return device_->launched; }
   bool is_gfx12() const { return is_gfx12_; }
 
   DeviceAddress allocate(uint64_t bytes) {
@@ -92,7 +99,7 @@ class Emulation {
 
  private:
   bool is_gfx12_;
-  std::unique_ptr<Device> device_;
+  std::unique_ptr<SizedDevice> device_;
   GpuKernels kernels_;
 };
 

@@ -2,6 +2,7 @@
 
 // Every kernel once: its header, and its name with its arguments.
 
+#include "kernels/gpu/add_segments.h"
 #include "kernels/gpu/decode_experts.h"
 #include "kernels/gpu/decode_product.h"
 #include "kernels/gpu/gemm.h"
@@ -42,6 +43,7 @@
   X(route_one, RouteArgs)                               \
   X(route_norm, RouteManyArgs)                          \
   X(route_many, RouteManyArgs)                          \
+  X(route_many_small, RouteManyArgs)                    \
   X(group_by_expert, GroupByExpertArgs)                 \
   X(combine_experts, CombineExpertsArgs)                \
   X(decode_product_codes, DecodeProductArgs)            \
@@ -60,6 +62,9 @@
   X(gemm_codes_small, GemmArgs)                         \
   X(gemm_halves, GemmArgs)                              \
   X(gemm_halves_small, GemmArgs)                        \
+  X(gemm_segments_codes, GemmArgs)                      \
+  X(gemm_segments_halves, GemmArgs)                     \
+  X(add_segments, AddSegmentsArgs)                      \
   X(experts_up_gemm_codes, ExpertsUpGemmArgs)           \
   X(experts_up_gemm_codes_small, ExpertsUpGemmArgs)     \
   X(experts_up_gemm_halves, ExpertsUpGemmArgs)          \

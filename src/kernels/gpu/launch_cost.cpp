@@ -103,6 +103,11 @@ LaunchCost launch_cost(const GemmArgs& args) {
           .operations = product_operations(args.weight, args.num_tokens)};
 }
 
+LaunchCost launch_cost(const AddSegmentsArgs& args) {
+  const double added = args.add != 0 ? 1 : 0;
+  return {.bytes = kFloatBytes * args.num_tokens * args.rows * (args.num_segments + added)};
+}
+
 LaunchCost launch_cost(const ExpertsUpArgs& args, ExpertCount experts) {
   const uint32_t per_token = args.choice.num_experts_per_tok;
   const double pairs = static_cast<double>(args.choice.num_tokens) * per_token;

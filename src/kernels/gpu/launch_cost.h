@@ -51,6 +51,7 @@ LaunchCost launch_cost(const GroupByExpertArgs& args);
 LaunchCost launch_cost(const CombineExpertsArgs& args, uint32_t num_tokens);
 LaunchCost launch_cost(const DecodeProductArgs& args);
 LaunchCost launch_cost(const GemmArgs& args);
+LaunchCost launch_cost(const AddSegmentsArgs& args);
 // Of experts that several tokens go to, as many as random choices meet.
 LaunchCost launch_cost(const ExpertsUpArgs& args, ExpertCount experts);
 LaunchCost launch_cost(const ExpertsDownArgs& args, ExpertCount experts);

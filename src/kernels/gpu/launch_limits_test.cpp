@@ -3,9 +3,7 @@
 
 #include <gtest/gtest.h>
 
-#include "gpu/emulated_device.h"
-#include "kernels/gpu/emulated_kernels.h"
-#include "kernels/gpu/gpu_kernels.h"
+#include "kernels/gpu/gpu_test_util.h"
 
 namespace tetrad::gpu {
 namespace {
@@ -24,8 +22,11 @@ constexpr PackedMatrix of_size(uint32_t rows, uint32_t cols) {
 class MiniMaxM2Launches : public testing::TestWithParam<bool> {
  protected:
   void SetUp() override {
-    device_ = GetParam() ? open_emulated_device("gfx12", emulated_gfx12_kernels())
-                         : open_emulated_device("nvidia", emulated_nvidia_kernels());
+    // As many multiprocessors as an H200 has, or an R9700.
+    device_ = GetParam() ? std::make_unique<SizedDevice>(
+                               open_emulated_device("gfx12", emulated_gfx12_kernels()), 32)
+                         : std::make_unique<SizedDevice>(
+                               open_emulated_device("nvidia", emulated_nvidia_kernels()), 132);
     ASSERT_TRUE(device_->begin_graph());
   }
   void expect_fits(GpuKernels& kernels, uint32_t num_tokens) {
@@ -39,7 +40,10 @@ class MiniMaxM2Launches : public testing::TestWithParam<bool> {
       if (num_tokens <= kernels.max_decode_tokens(weight.cols)) {
         kernels.decode_product({.weight = weight, .num_tokens = num_tokens});
       } else {
-        kernels.gemm({.weight = weight, .num_tokens = num_tokens});
+        kernels.gemm({.weight = weight,
+                      .num_tokens = num_tokens,
+                      .out_stride = weight.rows,
+                      .partial = &partial_});
       }
       expect_fits(kernels, num_tokens);
     }
@@ -54,11 +58,19 @@ class MiniMaxM2Launches : public testing::TestWithParam<bool> {
     kernels.attend_prefill({.num_kv_heads = 8, .group = 6, .num_items = num_tokens}, 128);
     expect_fits(kernels, num_tokens);
   }
+  void launch_router(GpuKernels& kernels, const ExpertChoice& choice) {
+    const RouteArgs args{.hidden_size = kHidden, .choice = choice};
+    if (choice.num_tokens <= kFewTokens) {
+      kernels.route(args);
+    } else {
+      kernels.route_many({.route = args});
+    }
+    expect_fits(kernels, choice.num_tokens);
+  }
   void launch_few_experts(GpuKernels& kernels, uint32_t num_tokens) {
     const ExpertChoice choice{
         .num_experts = kExperts, .num_experts_per_tok = kTopK, .num_tokens = num_tokens};
-    kernels.route({.hidden_size = kHidden, .choice = choice});
-    expect_fits(kernels, num_tokens);
+    launch_router(kernels, choice);
     kernels.experts_up({.w1 = of_size(kIntermediate, kHidden),
                         .w3 = of_size(kIntermediate, kHidden),
                         .choice = choice});
@@ -72,11 +84,8 @@ class MiniMaxM2Launches : public testing::TestWithParam<bool> {
     const uint32_t pairs = num_tokens * kTopK;
     const TokenTiles tiles{.token_tile =
                                kernels.gemm_token_tile(TileFormat::codes, pairs, kExperts)};
-    kernels.route_many({.route = {.hidden_size = kHidden,
-                                  .choice = {.num_experts = kExperts,
-                                             .num_experts_per_tok = kTopK,
-                                             .num_tokens = num_tokens}}});
-    expect_fits(kernels, num_tokens);
+    launch_router(
+        kernels, {.num_experts = kExperts, .num_experts_per_tok = kTopK, .num_tokens = num_tokens});
     kernels.group_by_expert({.num_pairs = pairs, .num_experts = kExperts, .tiles = tiles});
     expect_fits(kernels, num_tokens);
     kernels.experts_up_gemm(
@@ -88,7 +97,8 @@ class MiniMaxM2Launches : public testing::TestWithParam<bool> {
     expect_fits(kernels, num_tokens);
   }
 
-  std::unique_ptr<Device> device_;
+  std::unique_ptr<SizedDevice> device_;
+  float partial_ = 0;  // no launch is made
 };
 
 TEST_P(MiniMaxM2Launches, FitABlock) {
@@ -99,6 +109,20 @@ TEST_P(MiniMaxM2Launches, FitABlock) {
     launch_few_experts(kernels, tokens);
   for (const uint32_t tokens : {128u, 512u, 2048u})
     launch_many_experts(kernels, tokens);
+}
+
+TEST_P(MiniMaxM2Launches, FillTheCardWithAMiddleNumberOfTokens) {
+  GpuKernels kernels = GpuKernels::create(*device_, GpuTuning{}).value();
+  device_->launched.clear();
+  launch_dense(kernels, 48);
+  const auto count = [&](std::string_view name) {
+    return std::ranges::count(device_->launched, name);
+  };
+  // An R9700 has fewer multiprocessors than q, k and v have blocks.
+  EXPECT_EQ(count("gemm_segments_codes"), GetParam() ? 0 : 2);
+  EXPECT_EQ(count("add_segments"), count("gemm_segments_codes"));
+  launch_many_experts(kernels, 48);
+  EXPECT_EQ(count("route_many_small"), GetParam() ? 0 : 1);
 }
 
 TEST_P(MiniMaxM2Launches, WithAnyTuning) {

@@ -1,11 +1,9 @@
 #pragma once
 
-// The router: float32 sums of float32 products. Of up to kFewTokens whoever needs the experts
-// chooses them from the logits (choose_experts.h); of more, the last block to finish for some
-// tokens, and group_by_expert sorts them.
+// The router for up to kFewTokens tokens: float32 sums of float32 products. Whoever needs the
+// experts chooses them from the logits (choose_experts.h). For more tokens there is route_many.h.
 
 #include "kernels/gpu/choose_experts.h"
-#include "kernels/gpu/last_block.h"
 #include "kernels/gpu/rms_norm.h"
 
 namespace tetrad::gpu {
@@ -26,16 +24,14 @@ struct RouteArgs {
   uint32_t hidden_size = 0;       // a multiple of 128, at most 128 * kRouterLoads
   uint16_t* normed = nullptr;     // [T, normed_stride]: h as halves, for the experts
   uint32_t normed_stride = 0;
-  ExpertChoice choice;           // the logits, and, where T > kFewTokens, what is chosen
-  uint32_t* finished = nullptr;  // [token groups], 0 before and after
+  ExpertChoice choice;  // the logits
 };
 
 template <class F>
 constexpr uint32_t route_shared_bytes(uint32_t hidden_size, uint32_t num_tokens) {
   constexpr uint32_t kRouteTokens = kRouteTokensOf<F>;
   const uint32_t tokens = num_tokens < kRouteTokens ? num_tokens : kRouteTokens;
-  return (tokens * hidden_size + kRouteTokens * 8 + 4) * 4 +
-         (num_tokens > kFewTokens ? uint32_t{sizeof(ChoiceMemory)} : 0);
+  return (tokens * hidden_size + kRouteTokens * 8) * 4;
 }
 
 namespace TETRAD_MACHINE {
@@ -69,8 +65,6 @@ TETRAD_DEVICE void route_tokens(const RouteArgs& args) {
   const uint32_t num_tokens = left < kMaxTokens ? left : kMaxTokens;
   float* x = reinterpret_cast<float*>(shared_memory());
   float* scratch = x + num_tokens * cols;
-  uint32_t* is_last = reinterpret_cast<uint32_t*>(scratch + kRouteTokens * 8);
-  ChoiceMemory* memory = reinterpret_cast<ChoiceMemory*>(is_last + 4);
 
   NormColumns norm_weight;
   norm_weight.load(args.norm_weight, cols);
@@ -123,11 +117,6 @@ TETRAD_DEVICE void route_tokens(const RouteArgs& args) {
             logit;
     }
   }
-
-  if (kIsOne || args.choice.num_tokens <= kFewTokens) return;
-  if (is_last_of(args.finished + block_y(), tiles_for(num_experts, 8), is_last))
-    choose_experts(args.choice, bias_of_thread(args.choice), first_token, num_tokens, *memory,
-                   true);
 }
 
 TETRAD_KERNEL(route, RouteArgs, 256) {
