@@ -348,8 +348,14 @@ Result<GpuWeights> make_random_gpu_weights(const ModelConfig& config, const plan
   GpuWeights all;
   WeightLoader loader(kernels, memory, all.codebook, {}, 0);
   constexpr uint32_t kScaleBits = 0x0C00;  // of 2^-12 and up: weights near 0.02
-  const auto random = [&](int64_t count, int64_t rows, int64_t cols) -> Result<PackedMatrix> {
+  // What attention and experts add to a token's embedding stays small beside it: from layer to
+  // layer tokens would grow alike (the levels' mean is not 0), and all would go to the same few
+  // experts, where a trained router deals them out evenly.
+  constexpr float kAddedScale = 1.0f / 1024;
+  const auto random = [&](int64_t count, int64_t rows, int64_t cols,
+                          float scale = 1) -> Result<PackedMatrix> {
     PackedMatrix matrix = matrix_at(0, TileFormat::codes, rows, cols);
+    matrix.scale *= scale;
     const uint64_t bytes = matrix_bytes(matrix) * static_cast<uint64_t>(count);
     TETRAD_ASSIGN(const DeviceAddress tiles, memory.allocate(static_cast<int64_t>(bytes)));
     kernels.random_tiles({.tiles = reinterpret_cast<char*>(tiles),
@@ -378,10 +384,11 @@ Result<GpuWeights> make_random_gpu_weights(const ModelConfig& config, const plan
                    .q_norm = norm,
                    .k_norm = norm};
     TETRAD_ASSIGN(layer.qkv, random(1, local.q_size() + 2 * local.kv_size(), hidden));
-    TETRAD_ASSIGN(layer.o, random(1, hidden, local.q_size()));
+    TETRAD_ASSIGN(layer.o, random(1, hidden, local.q_size(), kAddedScale));
     TETRAD_ASSIGN(layer.w1, random(share.experts.size(), share.expert_columns.size(), hidden));
     TETRAD_ASSIGN(layer.w3, random(share.experts.size(), share.expert_columns.size(), hidden));
-    TETRAD_ASSIGN(layer.w2, random(share.experts.size(), hidden, share.expert_columns.size()));
+    TETRAD_ASSIGN(layer.w2,
+                  random(share.experts.size(), hidden, share.expert_columns.size(), kAddedScale));
     uint32_t state = ++seed;
     for (float& weight : router) {
       state = state * 1664525u + 1013904223u;

@@ -231,42 +231,23 @@ TETRAD_DEVICE void multiply_block(const GemmShared<Tile, kSize>& shared,
                                   uint32_t x_stride, uint32_t divisor, const Store& store) {
   constexpr uint32_t kMost = GemmShared<Tile, kSize>::kTokens;
   const uint32_t num_tokens = work.num_tokens;
+  const auto by_loop_of = [&]<uint32_t kTokens>() TETRAD_INLINE {
+    const StageCopier<kTokens> copier(x, x_stride, shared.stages, shared.tokens, divisor);
+    multiply_tokens<Tile, kTokens, kSize>(work, copier, shared.table, shared.totals, store);
+  };
   sync_block();
   if constexpr (kMost >= 128) {
-    if (num_tokens > 96) {
-      const StageCopier<128> copier(x, x_stride, shared.stages, shared.tokens, divisor);
-      multiply_tokens<Tile, 128, kSize>(work, copier, shared.table, shared.totals, store);
-      return;
-    }
-  }
-  if constexpr (kMost >= 128) {
-    if (num_tokens > 64) {
-      const StageCopier<96> copier(x, x_stride, shared.stages, shared.tokens, divisor);
-      multiply_tokens<Tile, 96, kSize>(work, copier, shared.table, shared.totals, store);
-      return;
-    }
+    if (num_tokens > 96) return by_loop_of.template operator()<128>();
+    if (num_tokens > 64) return by_loop_of.template operator()<96>();
   }
   if constexpr (kSize == GemmSize::segment) {
-    if (num_tokens > 32 && num_tokens <= 48) {
-      const StageCopier<48> copier(x, x_stride, shared.stages, shared.tokens, divisor);
-      multiply_tokens<Tile, 48, kSize>(work, copier, shared.table, shared.totals, store);
-      return;
-    }
+    if (num_tokens > 32 && num_tokens <= 48) return by_loop_of.template operator()<48>();
   }
   if constexpr (kMost >= 64) {
-    if (num_tokens > 32) {
-      const StageCopier<64> copier(x, x_stride, shared.stages, shared.tokens, divisor);
-      multiply_tokens<Tile, 64, kSize>(work, copier, shared.table, shared.totals, store);
-      return;
-    }
+    if (num_tokens > 32) return by_loop_of.template operator()<64>();
   }
-  if (num_tokens > 16) {
-    const StageCopier<32> copier(x, x_stride, shared.stages, shared.tokens, divisor);
-    multiply_tokens<Tile, 32, kSize>(work, copier, shared.table, shared.totals, store);
-  } else {
-    const StageCopier<16> copier(x, x_stride, shared.stages, shared.tokens, divisor);
-    multiply_tokens<Tile, 16, kSize>(work, copier, shared.table, shared.totals, store);
-  }
+  if (num_tokens > 16) return by_loop_of.template operator()<32>();
+  by_loop_of.template operator()<16>();
 }
 
 }  // namespace TETRAD_MACHINE
