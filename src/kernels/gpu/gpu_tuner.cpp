@@ -19,7 +19,7 @@ struct TuningQuestion {
 };
 const std::array kTuningQuestions = {
     TuningQuestion{&GpuTuning::max_product_tokens, {1, 2, 4, 8, 16}},
-    TuningQuestion{&GpuTuning::max_decode_expert_tokens, {8, 16, 32, 64, 128, 256}},
+    TuningQuestion{&GpuTuning::decode_experts_pairs, {0, 1, 2, 4, 8}},
     TuningQuestion{&GpuTuning::max_job_tiles, {1, 2, 3, 4}},
     TuningQuestion{&GpuTuning::product_blocks, {1, 2, 3, 4}},
     TuningQuestion{&GpuTuning::experts_up_blocks, {1, 2, 3, 4}},
@@ -36,11 +36,12 @@ uint32_t effect_of(uint32_t GpuTuning::* member, const GpuTuning& tuning, const 
   const uint32_t value = tuning.*member;
   const uint32_t tokens = step.num_tokens;
   const bool streams = tokens <= std::min(tuning.max_product_tokens, options.fragment_tokens);
-  const bool streams_experts = tokens <= tuning.max_decode_expert_tokens;
+  const bool streams_experts =
+      tuning.streams_experts(tokens, options.num_experts_per_tok, options.num_experts);
   const bool has_fewer_pairs =
       uint64_t{tokens} * options.num_experts_per_tok <= uint64_t{value} * options.num_experts;
   if (member == &GpuTuning::max_product_tokens) return streams ? 1 : 0;
-  if (member == &GpuTuning::max_decode_expert_tokens) return streams_experts ? 1 : 0;
+  if (member == &GpuTuning::decode_experts_pairs) return streams_experts ? 1 : 0;
   if (member == &GpuTuning::max_job_tiles) return streams || streams_experts ? value : 0;
   if (member == &GpuTuning::product_blocks) return streams ? value : 0;
   if (member == &GpuTuning::experts_up_blocks) return streams_experts ? value : 0;

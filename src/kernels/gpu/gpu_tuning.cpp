@@ -8,12 +8,12 @@
 
 #include "base/mapped_file.h"
 #include "checkpoint/json_fields.h"
+#include "kernels/gpu/choose_experts.h"
 
 namespace tetrad::gpu {
 namespace {
 
-// max_job_tiles: kMaxJobTiles of decode_product.h. max_decode_expert_tokens: kFewTokens of
-// choose_experts.h, of whom experts_up chooses the experts and nobody else.
+// max_job_tiles: kMaxJobTiles of decode_product.h.
 constexpr std::array kTuningFields = {
     GpuTuningField{"product_blocks", &GpuTuning::product_blocks, 1, 8},
     GpuTuningField{"experts_up_blocks", &GpuTuning::experts_up_blocks, 1, 8},
@@ -21,7 +21,7 @@ constexpr std::array kTuningFields = {
     GpuTuningField{"attend_blocks", &GpuTuning::attend_blocks, 1, 64},
     GpuTuningField{"max_job_tiles", &GpuTuning::max_job_tiles, 1, 4},
     GpuTuningField{"max_product_tokens", &GpuTuning::max_product_tokens, 1, 16},
-    GpuTuningField{"max_decode_expert_tokens", &GpuTuning::max_decode_expert_tokens, 8, 1024},
+    GpuTuningField{"decode_experts_pairs", &GpuTuning::decode_experts_pairs, 0, 1024},
     GpuTuningField{"small_gemm_tokens", &GpuTuning::small_gemm_tokens, 0, 65536},
     GpuTuningField{"gemm_block_tokens", &GpuTuning::gemm_block_tokens, 0, 1024},
     GpuTuningField{"small_experts_gemm_pairs", &GpuTuning::small_experts_gemm_pairs, 0, 4096},
@@ -79,6 +79,12 @@ Result<TunedStep> parse_tuned_step(const json::value& value, size_t index) {
 }
 
 }  // namespace
+
+bool GpuTuning::streams_experts(uint64_t num_tokens, uint64_t num_experts_per_tok,
+                                uint64_t num_experts) const {
+  return num_tokens <= kFewTokens ||
+         num_tokens * num_experts_per_tok <= uint64_t{decode_experts_pairs} * num_experts;
+}
 
 std::span<const GpuTuningField> gpu_tuning_fields() {
   return kTuningFields;

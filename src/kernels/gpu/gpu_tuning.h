@@ -28,8 +28,9 @@ struct GpuTuning {
   /// Tokens up to which a product streams its weights through registers; a GEMM from there on. A
   /// fragment's (8, on gfx12 16) at most, whatever this says.
   uint32_t max_product_tokens = 16;
-  /// The same for the experts' products, which take a fragment's tokens in turn.
-  uint32_t max_decode_expert_tokens = 64;
+  /// Pairs of a token and an expert, for each expert, up to which the experts' products do the same
+  /// and take a fragment's tokens in turn.
+  uint32_t decode_experts_pairs = 2;
   /// Tokens up to which a GEMM takes blocks of 32 tokens, two to a multiprocessor.
   uint32_t small_gemm_tokens = 128;
   /// What a GEMM's block takes beside the time for its tokens, in tokens: its tiles of tokens are
@@ -39,6 +40,11 @@ struct GpuTuning {
   /// 32 tokens, and up to which it takes tiles of at most 64.
   uint32_t small_experts_gemm_pairs = 24;
   uint32_t narrow_experts_gemm_pairs = 64;
+
+  /// Whether experts' weights are streamed for so many tokens, of whom each goes to some experts.
+  /// A few tokens always do: experts_up chooses their experts and nobody else.
+  bool streams_experts(uint64_t num_tokens, uint64_t num_experts_per_tok,
+                       uint64_t num_experts) const;
 
   bool operator==(const GpuTuning&) const = default;
 };

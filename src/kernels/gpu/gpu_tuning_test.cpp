@@ -89,7 +89,6 @@ TEST(GpuTuningFiles, EveryChoiceHasARange) {
     return *std::ranges::find(gpu_tuning_fields(), member, &GpuTuningField::member);
   };
   EXPECT_EQ(field_of(&GpuTuning::max_job_tiles).most, kMaxJobTiles);
-  EXPECT_EQ(field_of(&GpuTuning::max_decode_expert_tokens).least, kFewTokens);
 }
 
 TEST(GpuTuningFiles, AreSaidToBeMissing) {
@@ -112,6 +111,14 @@ TEST(ShippedGpuTunings, AreChosenByTheCardsName) {
             by_card.at("AMD Radeon AI PRO R9700"));
   EXPECT_EQ(gpu_tuning_of("NVIDIA B200").value(), GpuTuning{});
   EXPECT_EQ(gpu_tuning_of("").value(), GpuTuning{});
+}
+
+TEST(GpuTuning, StreamsExpertsOfFewTokensAndOfFewPairs) {
+  const GpuTuning tuning{.decode_experts_pairs = 2};
+  EXPECT_TRUE(tuning.streams_experts(kFewTokens, 8, 1));
+  EXPECT_FALSE(tuning.streams_experts(kFewTokens + 1, 8, 1));
+  EXPECT_TRUE(tuning.streams_experts(64, 8, 256));
+  EXPECT_FALSE(tuning.streams_experts(65, 8, 256));
 }
 
 /// The choices of a made-up card, whose times follow from a rule.
@@ -158,13 +165,13 @@ TEST_F(GpuTuner, FindsTheNumberOfTokensFromWhichAnotherKernelIsFaster) {
   // From 20 tokens on the experts' GEMM is: only the step of 48 says so.
   const auto file = find_gpu_tuning(
       options_, [](const GpuTuning& tuning, const TuningStep& step) -> Result<double> {
-        const bool streams = step.num_tokens <= tuning.max_decode_expert_tokens;
+        const bool streams = tuning.streams_experts(step.num_tokens, 8, 256);
         return streams ? 1e-5 * step.num_tokens : 2e-4;
       });
   ASSERT_TRUE(file);
   // Of those that suit all steps the first.
-  EXPECT_EQ(file->choices.max_decode_expert_tokens, 8u);
-  EXPECT_EQ(trial("max_decode_expert_tokens", 32).num_steps, 1u);
+  EXPECT_EQ(file->choices.decode_experts_pairs, 0u);
+  EXPECT_EQ(trial("decode_experts_pairs", 1).num_steps, 1u);
   EXPECT_LT(file->steps[2].us_after, file->steps[2].us_before / 2);
 }
 
