@@ -1,6 +1,6 @@
 #!/usr/bin/env bash
 # One model by several GPUs of this host: is it right, how fast beside the plan's forecast, and what happens
-# when a rank dies. NEVER RUN so far on a host with several GPUs; with an emulated DEVICE it runs
+# when a rank dies. Run on two H200 (docs/performance.md), never on more; with an emulated DEVICE it runs
 # everywhere, and its times say nothing then.
 #
 #   bench/gpu_ranks.sh TETRAD RANKS [DEVICE]
