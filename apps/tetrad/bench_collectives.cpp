@@ -28,6 +28,7 @@ struct BenchCollectivesFlags {
   std::string ranks_as = "processes";
   std::string transport = "auto";
   int64_t one_shot_bytes = -1;
+  int64_t few_bytes = -1;
   int timeout_s = 120;
   bool json = false;
   CollectiveMeasurement what{
@@ -101,9 +102,11 @@ int run_rank(const BenchCollectivesFlags& flags, int num_gpus, parallel::Communi
   if (!kernels) return failed(kernels.error());
   const auto transport = collectives::parse_transport(flags.transport);
   if (!transport) return failed(transport.error());
-  const auto figures = measure_collectives(
-      *kernels, ranks, {.transport = *transport, .one_shot_bytes = flags.one_shot_bytes},
-      flags.what);
+  const auto figures = measure_collectives(*kernels, ranks,
+                                           {.transport = *transport,
+                                            .one_shot_bytes = flags.one_shot_bytes,
+                                            .few_bytes = flags.few_bytes},
+                                           flags.what);
   if (!figures) return failed(figures.error());
   const auto info = (*device)->info();
   if (!info) return failed(info.error());
@@ -180,6 +183,9 @@ void add_bench_collectives(CLI::App& bench, int& exit_status) {
   add_transport_flag(*verb, flags->transport);
   verb->add_option("--one-shot-bytes", flags->one_shot_bytes,
                    "up to which each rank tells all values to all; above, each adds up a share")
+      ->transform(as_byte_size());
+  verb->add_option("--few-bytes", flags->few_bytes,
+                   "up to which values are sent with an epoch beside each; 0: never")
       ->transform(as_byte_size());
   verb->add_option("--sizes", flags->what.sizes, "bytes of the messages: 1KiB,12KiB,...")
       ->delimiter(',')

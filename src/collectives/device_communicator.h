@@ -78,7 +78,7 @@ struct CommunicatorOptions {
   /// -1: what is best for so many ranks.
   int64_t one_shot_bytes = -1;
   /// Bytes up to which values are sent with an epoch beside each, and no flag has to follow them.
-  /// -1: what is best for so many ranks.
+  /// At most 128 KiB. -1: what is best for so many ranks.
   int64_t few_bytes = -1;
 };
 

@@ -94,7 +94,7 @@ class ExchangeCommunicator final : public DeviceCommunicator {
   Result<bool> try_all_reduce_qk_squares(const gpu::QkSquaresArgs& args,
                                          int64_t num_tokens) override {
     constexpr int64_t kMaxTokens = int64_t{kExchangeBlocks} * gpu::kSquaresBlockTokens;
-    if (size() == 1 || few_bytes_ == 0 || num_tokens > kMaxTokens) return false;
+    if (size() == 1 || num_tokens > kMaxTokens || num_tokens * 8 > few_bytes_) return false;
     kernels_.all_reduce_qk_squares(
         {.exchange = exchange_, .squares = args, .num_tokens = static_cast<uint32_t>(num_tokens)});
     TETRAD_TRY(kernels_.status());

@@ -140,7 +140,8 @@ class GpuModel {
   /// residual = the sum of what the ranks have of it: rank 0 it and its own part, the others
   /// theirs.
   void sum_residual();
-  /// 1 where a product adds to what stands in the residual, 0 where that is another rank's to bring.
+  /// 1 where a product adds to what stands in the residual, 0 where that is another rank's to
+  /// bring.
   uint32_t adds_to_residual() const;
   /// The same arguments with the levels that the codes of all weights stand for.
   template <class Args>

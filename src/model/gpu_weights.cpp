@@ -348,9 +348,8 @@ Result<GpuWeights> make_random_gpu_weights(const ModelConfig& config, const plan
   GpuWeights all;
   WeightLoader loader(kernels, memory, all.codebook, {}, 0);
   constexpr uint32_t kScaleBits = 0x0C00;  // of 2^-12 and up: weights near 0.02
-  // What attention and experts add to a token's embedding stays small beside it: from layer to
-  // layer tokens would grow alike (the levels' mean is not 0), and all would go to the same few
-  // experts, where a trained router deals them out evenly.
+  // What is added to an embedding stays small beside it: else tokens would grow alike from layer to
+  // layer and all go to the same experts, where a trained router deals them out evenly.
   constexpr float kAddedScale = 1.0f / 1024;
   const auto random = [&](int64_t count, int64_t rows, int64_t cols,
                           float scale = 1) -> Result<PackedMatrix> {

@@ -188,7 +188,8 @@ TETRAD_DEVICE void experts_up(const ExpertsUpArgs& args) {
 }
 
 /// residual (+)= the picks' products of the rows of one part, by the last block to finish with it.
-/// Nobody else may have work left then: the loads of some rows are on their way at once.
+/// Other blocks may be done by then, so that it counts how long one takes: the loads of some rows
+/// are on their way at once.
 TETRAD_DEVICE void add_picks(const ExpertsDownArgs& args, uint32_t first_row, uint32_t rows) {
   constexpr uint32_t kAtOnce = 2;  // of more, the registers of the whole kernel do not fit twice
   const uint32_t count = rows * args.num_tokens;
@@ -236,6 +237,12 @@ TETRAD_DEVICE void experts_down(const ExpertsDownArgs& args) {
   let_next_launch_begin();
   const uint32_t num_active = *args.lists.num_active;
   const uint32_t num_jobs = num_active * jobs_per_expert;
+  if (num_active == 0) {
+    // All picks are other ranks', and this one's part of the sum is 0.
+    for (uint32_t part = block_x(); args.add == 0 && part < jobs_per_expert; part += grid_x())
+      add_picks(args, part * rows, rows);
+    return;
+  }
 
   SegmentReader<Tile> reader;
   const auto first_of = [&](const ExpertJob& job, uint32_t index) TETRAD_INLINE -> const char* {

@@ -310,6 +310,12 @@ TEST_P(DecodeTest, RouterAndExpertsAreWhatDoublesGive) {
         ASSERT_EQ(counter, 0u);
       if (expected_bits.empty()) expected_bits = out;
       EXPECT_EQ(out, expected_bits);
+      // Where another rank brings the residual.
+      down.add = 0;
+      down.residual = gpu.copy(std::vector<float>(x.size(), std::nanf("")));
+      gpu.kernels().experts_down(down);
+      gpu.check();
+      const std::vector<float> alone = gpu.read(down.residual, x.size());
 
       for (uint32_t t = 0; t < c.num_tokens; ++t) {
         const std::vector<double> h = testing_gpu::normed(x, norm, t, c.hidden);
@@ -337,8 +343,56 @@ TEST_P(DecodeTest, RouterAndExpertsAreWhatDoublesGive) {
         }
         for (uint32_t n = 0; n < c.hidden; ++n)
           ASSERT_NEAR(out[t * c.hidden + n], sum[n], largest * 2e-3) << "column " << n;
+        for (uint32_t n = t * c.hidden; n < (t + 1) * c.hidden; ++n)
+          ASSERT_NEAR(alone[n], sum[n - t * c.hidden] - x[n], largest * 2e-3) << "column " << n;
       }
     }
+  }
+}
+
+// All picks of a step may be other ranks', whose experts bring what there is.
+TEST_P(DecodeTest, ExpertsThatAreAllElsewhereBringZeros) {
+  constexpr uint32_t kHidden = 320;
+  constexpr uint32_t kIntermediate = 128;
+  constexpr uint32_t kTopK = 2;
+  constexpr auto kNowhere = static_cast<int32_t>(kElsewhere);
+  for (const uint32_t tokens : {1u, 2u, 7u}) {
+    Emulation gpu(GetParam());
+    const uint32_t pairs = tokens * kTopK;
+    const std::vector<float> no_numbers(tokens * kHidden, std::nanf(""));
+    const float* weights = gpu.copy(std::vector<float>(pairs, -1.0f));
+    const DeviceAddress w2 = gpu.allocate(packed_bytes(TileFormat::codes, kHidden, kIntermediate));
+    ExpertsDownArgs down{
+        .w2 = {.tiles = reinterpret_cast<char*>(w2), .rows = kHidden, .cols = kIntermediate},
+        .hidden = gpu.zeros<uint16_t>(pairs * kIntermediate),
+        .hidden_stride = kIntermediate,
+        .num_experts_per_tok = kTopK,
+        .num_tokens = tokens,
+        .lists = {.sorted_pairs = gpu.zeros<uint32_t>(pairs),
+                  .active = reinterpret_cast<ActiveExpert*>(gpu.zeros<uint32_t>(16)),
+                  .num_active = gpu.zeros<uint32_t>(1)},
+        .products = gpu.copy(std::vector<float>(pairs * kHidden, std::nanf(""))),
+        .weights = weights,
+        .expert_ids = gpu.copy(std::vector<int32_t>(pairs, kNowhere)),
+        .num_experts = 4,
+        .residual = gpu.copy(no_numbers),
+        .add = 0,
+        .finished = gpu.zeros<uint32_t>(64)};
+    set_codebook(down.codebook);
+    gpu.kernels().experts_down(down);
+    gpu.check();
+    EXPECT_EQ(gpu.read(down.residual, no_numbers.size()),
+              std::vector<float>(no_numbers.size(), 0.0f));
+    float* combined = gpu.copy(no_numbers);
+    gpu.kernels().combine_experts({.products = down.products,
+                                   .weights = weights,
+                                   .num_experts_per_tok = kTopK,
+                                   .residual = combined,
+                                   .hidden_size = kHidden,
+                                   .add = 0},
+                                  tokens);
+    gpu.check();
+    EXPECT_EQ(gpu.read(combined, no_numbers.size()), std::vector<float>(no_numbers.size(), 0.0f));
   }
 }
 

@@ -62,32 +62,33 @@ TETRAD_DEVICE char* memory_of_rank(const RankExchange& ranks, uint32_t rank) {
 /// How long a thread goes on looking for what another rank writes.
 class Patience {
  public:
-  /// After a look in vain: whether to look again. At its end the thread has waited for the
-  /// deadline, another has, or the host has given up.
+  /// After a look in vain: whether to look again. At its end the thread has waited for the deadline,
+  /// another has, or the host has given up; of these two it hears now and then.
   TETRAD_DEVICE bool lasts(const RankExchange& ranks) {
     constexpr uint32_t kQuickLooks = 64;
     // The host's memory is far away, and whoever reads it sees what he waits for so much later: not
     // before a wait is longer than any that goes well.
     constexpr uint64_t kHostLookNs = 200'000;
-    if (++looks_ < kQuickLooks) return true;
+    if (looks_ < kQuickLooks) {
+      ++looks_;
+      return true;
+    }
     const uint64_t now = nanoseconds();
-    if (looks_ == kQuickLooks) {
-      begin_ = now;
+    const bool is_first = begin_ == 0;
+    if (is_first) begin_ = now;
+    if (is_first || now >= next_host_look_) {
+      if (load_fresh(&ranks.state->is_broken) != 0) return false;
+      if (!is_first && load_acquire_system(&ranks.failure->is_given_up) != 0) return false;
       next_host_look_ = now + kHostLookNs;
-      return load_fresh(&ranks.state->is_broken) == 0;
     }
     if (now - begin_ >= ranks.deadline_ns) return false;
-    if (now >= next_host_look_) {
-      if (load_acquire_system(&ranks.failure->is_given_up) != 0) return false;
-      next_host_look_ = now + kHostLookNs;
-    }
     pause_thread();
     return true;
   }
 
  private:
   uint32_t looks_ = 0;
-  uint64_t begin_ = 0;
+  uint64_t begin_ = 0;  // of what is no quick look any more
   uint64_t next_host_look_ = 0;
 };
 

@@ -82,8 +82,9 @@ class GpuKernels {
   /// Of num_rows rows.
   void summarize_logits(const SummarizeLogitsArgs& args, uint32_t num_rows);
 
-  // Between ranks, by as many blocks on each of them, of few values by what they need: at most kExchangeBlocks, with enough room in
-  // what they share (rank_exchange.h). On the emulation other ranks must run at the same time.
+  // Between ranks, by as many blocks on each of them, at most kExchangeBlocks, with enough room in
+  // what they share (rank_exchange.h); of few values they know how many. On the emulation other
+  // ranks must run at the same time.
   void all_reduce_few(const AllReduceArgs& args);
   void all_reduce_qk_squares(const AllReduceSquaresArgs& args);
   void all_reduce_one_shot(const AllReduceArgs& args, uint32_t num_blocks);
@@ -96,9 +97,10 @@ class GpuKernels {
   void experts_down(ExpertsDownArgs args, ExpertCount experts = 1);
 
   // Many tokens. token_tile is chosen here for the dense product, and by gemm_token_tile for the
-  // experts' lists. `square_sums`: where wanted, as AddSegmentsArgs has them; out's rows then
-  // follow each other. With args.partial, of gemm_partial_floats(), of few tokens a block takes but
-  // a segment of the columns where blocks would be fewer than multiprocessors.
+  // experts' lists. `square_sums`: where wanted, as AddSegmentsArgs has them, of a product that
+  // is not added to anything; out's rows then follow each other. With args.partial, of
+  // gemm_partial_floats(), of few tokens a block takes but a segment of the columns where blocks
+  // would be fewer than multiprocessors.
   void gemm(GemmArgs args, float* square_sums = nullptr);
   uint32_t gemm_token_tile(TileFormat format, uint32_t num_pairs, uint32_t num_experts) const;
   void experts_up_gemm(const ExpertsUpGemmArgs& args, uint32_t num_pairs, ExpertCount experts);

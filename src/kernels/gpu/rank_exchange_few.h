@@ -8,7 +8,7 @@
 //
 // Places alternate as in rank_exchange.h, with the same epochs, and for the same reason. Nothing
 // else is ever written there, so that what stands in a place has an older epoch until the message
-// is there. Epochs come back after 2^32 messages; 0 is left out, which stands there at first.
+// is there. Epochs come back after 2^32 messages, without 0, which stands there at first.
 
 #include "kernels/gpu/qk_norm_rope.h"
 #include "kernels/gpu/rank_exchange.h"
@@ -20,6 +20,12 @@ inline constexpr uint32_t kFewBlockValues = 2 * kExchangeThreads;
 inline constexpr uint32_t kMaxFewValues = kExchangeBlocks * kFewBlockValues;
 /// A warp each.
 inline constexpr uint32_t kSquaresBlockTokens = kExchangeThreads / kWarpSize;
+
+/// After the last one comes 2: neither 0, nor one of the same place.
+constexpr uint32_t next_few_epoch(uint32_t epoch) {
+  return epoch + 1 == 0 ? 2 : epoch + 1;
+}
+static_assert(next_few_epoch(~0u) % 2 != ~0u % 2 && next_few_epoch(0) == 1);
 
 /// squares = their sums over the ranks of what qk_squares makes of the same arguments.
 struct AllReduceSquaresArgs {
@@ -40,7 +46,7 @@ class FewExchange {
   /// By all threads. What a thread brings should be on its way already.
   TETRAD_DEVICE explicit FewExchange(const RankExchange& exchange)
       : ranks_(exchange),
-        epoch_(next_of(load_fresh(exchange.state->epoch + block_x()))),
+        epoch_(next_few_epoch(load_fresh(exchange.state->epoch + block_x()))),
         is_whole_(load_fresh(&exchange.state->is_broken) == 0) {}
 
   TETRAD_DEVICE void tell(const TwoFloats& mine) const {
@@ -108,7 +114,6 @@ class FewExchange {
   }
 
  private:
-  TETRAD_DEVICE static uint32_t next_of(uint32_t epoch) { return epoch + 1 == 0 ? 1 : epoch + 1; }
   TETRAD_DEVICE uint64_t marked(float value) const {
     return uint64_t{epoch_} << 32 | __builtin_bit_cast(uint32_t, value);
   }
