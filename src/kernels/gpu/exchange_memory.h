@@ -62,8 +62,8 @@ TETRAD_DEVICE char* memory_of_rank(const RankExchange& ranks, uint32_t rank) {
 /// How long a thread goes on looking for what another rank writes.
 class Patience {
  public:
-  /// After a look in vain: whether to look again. At its end the thread has waited for the deadline,
-  /// another has, or the host has given up; of these two it hears now and then.
+  /// After a look in vain: whether to look again. At its end the thread has waited for the
+  /// deadline, another has, or the host has given up; of these two it hears now and then.
   TETRAD_DEVICE bool lasts(const RankExchange& ranks) {
     constexpr uint32_t kQuickLooks = 64;
     // The host's memory is far away, and whoever reads it sees what he waits for so much later: not
