@@ -185,7 +185,7 @@ void add_bench_collectives(CLI::App& bench, int& exit_status) {
                    "up to which each rank tells all values to all; above, each adds up a share")
       ->transform(as_byte_size());
   verb->add_option("--few-bytes", flags->few_bytes,
-                   "up to which values are sent with an epoch beside each; 0: never")
+                   "up to which values are sent with an epoch beside each; 1: none are")
       ->transform(as_byte_size());
   verb->add_option("--sizes", flags->what.sizes, "bytes of the messages: 1KiB,12KiB,...")
       ->delimiter(',')
