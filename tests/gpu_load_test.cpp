@@ -2,6 +2,7 @@
 
 #include <gtest/gtest.h>
 
+#include "base/sanitized_for_tests.h"
 #include "small_card.h"
 
 namespace tetrad {
@@ -23,6 +24,8 @@ Result<int64_t> blocks_on_card(int64_t total, int64_t others, const StepLimits& 
 }
 
 TEST(GpuMemoryOfACard, TheCacheTakesWhatTheUtilizationLeaves) {
+  if (kSanitized)
+    GTEST_SKIP() << "sums of bytes, of models that take long to load under sanitizers";
   // A block of one layer takes 8 KiB; weights and buffers are some MiB, and 256 MiB are for the
   // driver.
   const auto half = blocks_on_card(kGiB, 0, kLimits, {.utilization = 0.5});
@@ -38,6 +41,8 @@ TEST(GpuMemoryOfACard, TheCacheTakesWhatTheUtilizationLeaves) {
 }
 
 TEST(GpuMemoryOfACard, SaysWhichUtilizationOrLengthWouldDo) {
+  if (kSanitized)
+    GTEST_SKIP() << "sums of bytes, of models that take long to load under sanitizers";
   // Others and the driver have 0.75 of it; a sequence takes half a MiB.
   auto error = blocks_on_card(kGiB, kGiB / 2, kLimits, {.utilization = 0.6}).error();
   EXPECT_EQ(error.param, "--gpu-memory-utilization");
@@ -63,6 +68,8 @@ TEST(GpuMemoryOfACard, SaysWhichUtilizationOrLengthWouldDo) {
 }
 
 TEST(GpuMemoryOfACard, SaysWhatDoesNotFit) {
+  if (kSanitized)
+    GTEST_SKIP() << "sums of bytes, of models that take long to load under sanitizers";
   auto error = blocks_on_card(5 << 20, 0, kLimits, {}).error();
   EXPECT_EQ(error.code, ErrorCode::resource_exhausted);
   EXPECT_NE(error.message.find("the weights take 0.0 GiB, and Small Card has 0.0"),
@@ -87,6 +94,8 @@ TEST(GpuMemoryOfACard, SaysWhatDoesNotFit) {
 
 // `tetrad eval` and `tetrad logits` have none of the flags that the engine's steps depend on.
 TEST(GpuMemoryOfACard, OfOneSequenceNoFlagOfTheEngineIsNamed) {
+  if (kSanitized)
+    GTEST_SKIP() << "sums of bytes, of models that take long to load under sanitizers";
   StepLimits one = kLimits;
   one.one_sequence = true;
   const auto no_cache = blocks_on_card(kGiB, 0, one, {.bytes = kGiB}).error();

@@ -58,6 +58,10 @@ struct ExchangeCase {
 
 class Exchange : public testing::TestWithParam<ExchangeCase> {
  protected:
+  void SetUp() override {
+    if (kSanitized && GetParam().ranks == 8 && GetParam().few_bytes == 0)
+      GTEST_SKIP() << "eight ranks of one case are enough for a sanitizer's time";
+  }
   Group group() const { return {.size = GetParam().ranks, .is_gfx12 = GetParam().is_gfx12}; }
   std::unique_ptr<DeviceCommunicator> made_for(const Rank& rank) const {
     return made(rank, GetParam().transport,
