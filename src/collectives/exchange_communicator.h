@@ -16,7 +16,7 @@ Result<std::unique_ptr<DeviceCommunicator>> make_exchange_communicator(
 int64_t default_one_shot_bytes(int num_ranks, bool is_gfx12);
 /// Bytes up to which CommunicatorOptions::few_bytes holds: each value is sent as eight bytes to
 /// each of the others.
-/// Measured up to 64 KiB, between two H200, and not over host memory.
+/// Measured between two H200, and not over host memory.
 int64_t default_few_bytes(int num_ranks, bool is_gfx12);
 
 }  // namespace tetrad::collectives
