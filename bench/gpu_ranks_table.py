@@ -31,7 +31,7 @@ def parts_us(figures):
 
 def forecast_of(kind, tokens):
     for step in layout["steps"]:
-        if step["kind"] == kind and tokens in (None, step["tokens"]) and step["seconds"] is not None:
+        if (step["kind"], step["tokens"]) == (kind, tokens) and step["seconds"] is not None:
             return step
     return None
 
@@ -54,7 +54,6 @@ for figures in bench.get("batched", []):
     row(f"decode {figures['batch']}", figures["ms_per_step"], parts_us(figures), forecast_of("decode", figures["batch"]))
 for figures in bench.get("prefill", []):
     # The profile is the last chunk's, the forecast the first one's, and the time that of one in the middle.
-    step = forecast_of("prefill", None)
     chunk = min(figures["prompt"], bench["max_num_batched_tokens"])
     ms = figures["ms_per_step"] * chunk / figures["prompt"]
-    row(f"{chunk} of prompt {figures['prompt']}", ms, parts_us(figures), step if step and step["tokens"] == chunk else None)
+    row(f"{chunk} of prompt {figures['prompt']}", ms, parts_us(figures), forecast_of("prefill", chunk))

@@ -23,9 +23,15 @@ Result<int64_t> blocks_on_card(int64_t total, int64_t others, const StepLimits& 
   return started.num_kv_blocks;
 }
 
-TEST(GpuMemoryOfACard, TheCacheTakesWhatTheUtilizationLeaves) {
-  if (kSanitized)
-    GTEST_SKIP() << "sums of bytes, of models that take long to load under sanitizers";
+class GpuMemoryOfACard : public testing::Test {
+ protected:
+  void SetUp() override {
+    if (kSanitized)
+      GTEST_SKIP() << "sums of bytes, of models that take long to load under sanitizers";
+  }
+};
+
+TEST_F(GpuMemoryOfACard, TheCacheTakesWhatTheUtilizationLeaves) {
   // A block of one layer takes 8 KiB; weights and buffers are some MiB, and 256 MiB are for the
   // driver.
   const auto half = blocks_on_card(kGiB, 0, kLimits, {.utilization = 0.5});
@@ -40,9 +46,7 @@ TEST(GpuMemoryOfACard, TheCacheTakesWhatTheUtilizationLeaves) {
   EXPECT_NEAR(static_cast<double>((*by_default - *beside_others) * 8192), 0.25 * kGiB, 1 << 20);
 }
 
-TEST(GpuMemoryOfACard, SaysWhichUtilizationOrLengthWouldDo) {
-  if (kSanitized)
-    GTEST_SKIP() << "sums of bytes, of models that take long to load under sanitizers";
+TEST_F(GpuMemoryOfACard, SaysWhichUtilizationOrLengthWouldDo) {
   // Others and the driver have 0.75 of it; a sequence takes half a MiB.
   auto error = blocks_on_card(kGiB, kGiB / 2, kLimits, {.utilization = 0.6}).error();
   EXPECT_EQ(error.param, "--gpu-memory-utilization");
@@ -67,9 +71,7 @@ TEST(GpuMemoryOfACard, SaysWhichUtilizationOrLengthWouldDo) {
   EXPECT_NE(error.message.find(", or --max-model-len "), std::string::npos) << error.message;
 }
 
-TEST(GpuMemoryOfACard, SaysWhatDoesNotFit) {
-  if (kSanitized)
-    GTEST_SKIP() << "sums of bytes, of models that take long to load under sanitizers";
+TEST_F(GpuMemoryOfACard, SaysWhatDoesNotFit) {
   auto error = blocks_on_card(5 << 20, 0, kLimits, {}).error();
   EXPECT_EQ(error.code, ErrorCode::resource_exhausted);
   EXPECT_NE(error.message.find("the weights take 0.0 GiB, and Small Card has 0.0"),
@@ -93,9 +95,7 @@ TEST(GpuMemoryOfACard, SaysWhatDoesNotFit) {
 }
 
 // `tetrad eval` and `tetrad logits` have none of the flags that the engine's steps depend on.
-TEST(GpuMemoryOfACard, OfOneSequenceNoFlagOfTheEngineIsNamed) {
-  if (kSanitized)
-    GTEST_SKIP() << "sums of bytes, of models that take long to load under sanitizers";
+TEST_F(GpuMemoryOfACard, OfOneSequenceNoFlagOfTheEngineIsNamed) {
   StepLimits one = kLimits;
   one.one_sequence = true;
   const auto no_cache = blocks_on_card(kGiB, 0, one, {.bytes = kGiB}).error();

@@ -127,6 +127,7 @@ class FewExchange {
     const uint64_t block = uint64_t{epoch_ % 2} * kExchangeBlocks + block_x();
     return memory + kFewAt + (block * kMaxRanks + r) * kFewRankBytes + thread_index() * 16;
   }
+
   const RankExchange& ranks_;
   uint32_t epoch_;
   bool is_whole_;  // whether there is anybody to talk to
