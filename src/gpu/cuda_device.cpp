@@ -207,12 +207,14 @@ int CudaDriver::enable_peer_access(int peer) const {
 
 }  // namespace
 
-Result<std::unique_ptr<Device>> open_cuda_device(std::string_view ptx, int index) {
+Result<std::unique_ptr<Device>> open_cuda_device(std::span<const std::string_view> ptx_texts,
+                                                 int index) {
   auto driver = std::make_shared<CudaDriver>();
   TETRAD_TRY(driver->load());
   TETRAD_ASSIGN(DeviceInfo info, driver->open(index));
   info.index = index;
-  TETRAD_ASSIGN(DriverHandle module, driver->load_module(ptx, info));
+  TETRAD_ASSIGN(DriverHandle module,
+                driver->load_module(ptx_for(info.architecture, ptx_texts), info));
   return DriverDevice::create(std::move(driver), module, std::move(info));
 }
 

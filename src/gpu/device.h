@@ -105,10 +105,11 @@ class Device {
   virtual void forget_times() = 0;
 };
 
-/// The first NVIDIA GPU's driver API (libcuda.so.1). `module`: PTX text, which the driver compiles.
-/// Errors: not_found when there is no driver or no GPU, unsupported when it is too old; the message
-/// says what was looked for and what to install.
-Result<std::unique_ptr<Device>> open_cuda_device(std::string_view ptx, int index = 0);
+/// An NVIDIA GPU's driver API (libcuda.so.1). The driver compiles one of the PTX texts, that which
+/// ptx_for() takes for the GPU. Errors: not_found when there is no driver or no GPU, unsupported
+/// when it is too old; the message says what was looked for and what to install.
+Result<std::unique_ptr<Device>> open_cuda_device(std::span<const std::string_view> ptx_texts,
+                                                 int index = 0);
 
 /// A code object for one architecture.
 struct CodeObject {

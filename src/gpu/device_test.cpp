@@ -61,7 +61,7 @@ constexpr LaunchShape kScaleShape{.grid_x = 8, .threads = 128};
 class CudaDevice : public testing::Test {
  protected:
   void SetUp() override {
-    auto opened = open_cuda_device(kScalePtx);
+    auto opened = open_cuda_device({&kScalePtx, 1});
     // No driver, no GPU, one that does not work, or is too old for the kernel.
     if (!opened && opened.error().code != ErrorCode::internal)
       GTEST_SKIP() << opened.error().message;
@@ -186,21 +186,23 @@ TEST_F(CudaDevice, NamesWhatItDoesNotHave) {
   EXPECT_THAT(memory.error().message, HasSubstr("1,125,899,906,842,624 bytes"));
   EXPECT_THAT(memory.error().message, HasSubstr("are free"));
 
-  const auto other = open_cuda_device(kScalePtx, 1000);
+  const auto other = open_cuda_device({&kScalePtx, 1}, 1000);
   ASSERT_FALSE(other);
   EXPECT_EQ(other.error().code, ErrorCode::not_found);
 }
 
 TEST_F(CudaDevice, ShowsThePtxCompilersComplaint) {
-  std::string ptx(kScalePtx);
-  ptx.replace(ptx.find("mul.f32"), 7, "mul.f33");
-  const auto opened = open_cuda_device(ptx);
+  std::string wrong(kScalePtx);
+  wrong.replace(wrong.find("mul.f32"), 7, "mul.f33");
+  std::string_view ptx = wrong;
+  const auto opened = open_cuda_device({&ptx, 1});
   ASSERT_FALSE(opened);
   EXPECT_THAT(opened.error().message, HasSubstr("f33"));
 
-  ptx = kScalePtx;
-  ptx.replace(ptx.find("7.8"), 3, "77.8");
-  EXPECT_FALSE(open_cuda_device(ptx));
+  wrong = kScalePtx;
+  wrong.replace(wrong.find("7.8"), 3, "77.8");
+  ptx = wrong;
+  EXPECT_FALSE(open_cuda_device({&ptx, 1}));
 }
 
 bool is_on_this_machine(std::initializer_list<const char*> libraries) {
@@ -209,7 +211,7 @@ bool is_on_this_machine(std::initializer_list<const char*> libraries) {
 
 TEST(OpenDevice, TellsOfAMissingNvidiaDriver) {
   if (is_on_this_machine({"libcuda.so.1"})) GTEST_SKIP() << "libcuda.so.1 is here";
-  const auto opened = open_cuda_device(kScalePtx);
+  const auto opened = open_cuda_device({&kScalePtx, 1});
   ASSERT_FALSE(opened);
   EXPECT_EQ(opened.error().code, ErrorCode::not_found);
   EXPECT_THAT(opened.error().message,
@@ -283,6 +285,18 @@ TEST(ReadPtxHeader, FindsVersionAndTarget) {
   EXPECT_EQ(header.target, "sm_90a");
   EXPECT_EQ(read_ptx_header(".target\tsm_75").target, "sm_75");
   EXPECT_EQ(read_ptx_header(kScalePtx).version, "7.8");
+}
+
+TEST(PtxFor, PrefersWhatOneArchitectureAloneHas) {
+  constexpr std::string_view kOne = ".target sm_90a\n";
+  constexpr std::string_view kAll = ".target sm_90\n";
+  constexpr std::string_view kOlder = ".target sm_75\n";
+  constexpr std::string_view kTexts[] = {kAll, kOne, kOlder};
+  EXPECT_EQ(ptx_for("sm_90", kTexts), kOne);
+  EXPECT_EQ(ptx_for("sm_100", kTexts), kAll);
+  EXPECT_EQ(ptx_for("sm_9", kTexts), kAll);
+  EXPECT_EQ(ptx_for("sm_100", {&kOne, 1}), "");
+  EXPECT_EQ(ptx_for("sm_90", {}), "");
 }
 
 TEST(ReadPtxHeader, TakesWhatIsNoPtx) {

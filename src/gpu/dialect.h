@@ -29,6 +29,11 @@
 
 namespace tetrad::gpu {
 
+#if defined(__NVPTX__) || defined(__AMDGCN__)
+inline constexpr bool kIsEmulated = false;
+#else
+inline constexpr bool kIsEmulated = true;
+#endif
 inline constexpr uint32_t kWarpSize = 32;
 
 TETRAD_DEVICE uint32_t lane() {

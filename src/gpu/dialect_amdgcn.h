@@ -127,6 +127,9 @@ TETRAD_DEVICE void end_copy_group() {}
 template <int kPending>
 TETRAD_DEVICE void wait_for_copy_groups() {}
 
+TETRAD_DEVICE void add_in_memory(float* to, float value) {
+  *to += value;
+}
 TETRAD_DEVICE void fence_device() {
   __builtin_amdgcn_fence(__ATOMIC_ACQ_REL, "agent");
 }

@@ -34,9 +34,13 @@ TETRAD_DEVICE void sync_warp() {
   __nvvm_bar_warp_sync(0xFFFFFFFFu);
 }
 
-extern __attribute__((shared, aligned(128))) char dynamic_shared_memory[];
+extern __attribute__((shared, aligned(1024))) char dynamic_shared_memory[];
 TETRAD_DEVICE char* shared_memory() {
   return dynamic_shared_memory;
+}
+TETRAD_DEVICE uint32_t shared_address(const void* shared) {
+  return static_cast<uint32_t>(
+      reinterpret_cast<uint64_t>((__attribute__((address_space(3))) const void*)shared));
 }
 
 /// Until all launches before this one are done and what they wrote can be read. Before it a kernel
@@ -163,9 +167,9 @@ TETRAD_DEVICE void prefetch_l2(const void* address) {
 
 /// 16 bytes from global to shared memory while the thread goes on.
 TETRAD_DEVICE void copy_16_async(void* shared, const void* global) {
-  const auto address = static_cast<uint32_t>(
-      reinterpret_cast<uint64_t>((__attribute__((address_space(3))) void*)shared));
-  asm volatile("cp.async.cg.shared.global [%0], [%1], 16;" ::"r"(address), "l"(global) : "memory");
+  asm volatile("cp.async.cg.shared.global [%0], [%1], 16;" ::"r"(shared_address(shared)),
+               "l"(global)
+               : "memory");
 }
 TETRAD_DEVICE void end_copy_group() {
   asm volatile("cp.async.commit_group;" ::: "memory");
@@ -174,6 +178,11 @@ TETRAD_DEVICE void end_copy_group() {
 template <int kPending>
 TETRAD_DEVICE void wait_for_copy_groups() {
   asm volatile("cp.async.wait_group %0;" ::"n"(kPending) : "memory");
+}
+
+/// *to += value, where no other thread writes: the thread does not wait for what was there.
+TETRAD_DEVICE void add_in_memory(float* to, float value) {
+  asm volatile("red.relaxed.gpu.global.add.f32 [%0], %1;" ::"l"(to), "f"(value) : "memory");
 }
 
 /// What this thread wrote to global memory before is seen by whoever sees what it writes after.

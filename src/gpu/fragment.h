@@ -5,7 +5,8 @@
 // Everything that kernels need to know about who holds what is named here, so that one kernel
 // source serves both machines:
 //
-//   NvidiaFragment   mma.sync m16n8k16, 8 tokens a tile
+//   NvidiaFragment   mma.sync m16n8k16, 8 tokens a tile; where B lies in shared memory, wgmma
+//                    (warpgroup.h)
 //   Gfx12Fragment    v_wmma_f32_16x16x16_f16, 16 tokens a tile
 //
 // Columns of A and rows of B (k) may be numbered at will as long as both agree, and here each lane
@@ -50,6 +51,28 @@ struct NvidiaFragment {
 #endif
   }
 
+  /// B of two products one after the other from memory that has each token's k in PTX's order:
+  /// piece_at(i) is where the i-th 16 bytes of the token row_to_load(lane) are. By all lanes; in
+  /// one instruction lane 8 i + t tells where piece i of token t is, and nothing else.
+#if defined(__NVPTX__)
+  TETRAD_DEVICE static uint32_t row_to_load(uint32_t lane) { return lane % 8; }
+#else
+  TETRAD_DEVICE static uint32_t row_to_load(uint32_t lane) { return b_token(lane); }
+#endif
+  template <class PieceAt>
+  TETRAD_DEVICE static void load_four(uint32_t (&b)[2][kB], const PieceAt& piece_at) {
+#if defined(__NVPTX__)
+    asm volatile("ldmatrix.sync.aligned.m8n8.x4.shared.b16 {%0, %1, %2, %3}, [%4];"
+                 : "=r"(b[0][0]), "=r"(b[0][1]), "=r"(b[1][0]), "=r"(b[1][1])
+                 : "r"(shared_address(piece_at(lane() / 8)))
+                 : "memory");
+#elif !defined(__AMDGCN__)
+    for (uint32_t i = 0; i < 4; ++i)
+      __builtin_memcpy(&b[i / 2][i % 2],
+                       reinterpret_cast<const char*>(piece_at(i)) + lane() % 4 * 4, 4);
+#endif
+  }
+
   /// D as the B of another product whose k are D's rows; row_of_k says in which order they stand.
   /// `d[i]`: D's registers 2i and 2i + 1 as halves.
   TETRAD_DEVICE static void as_b(uint32_t (&b)[kB], [[maybe_unused]] const uint32_t (&d)[kD / 2]) {
@@ -83,6 +106,7 @@ struct Gfx12Fragment {
   TETRAD_DEVICE static uint32_t first_k(uint32_t lane) { return lane / 16 * 8; }
   static constexpr uint32_t a_register(uint32_t, uint32_t j) { return j; }
   TETRAD_DEVICE static uint32_t b_token(uint32_t lane) { return lane % 16; }
+  TETRAD_DEVICE static uint32_t row_to_load(uint32_t lane) { return b_token(lane); }
   TETRAD_DEVICE static uint32_t d_row(uint32_t lane, uint32_t i) { return lane / 16 * 8 + i; }
   TETRAD_DEVICE static uint32_t d_token(uint32_t lane, uint32_t) { return lane % 16; }
 

@@ -23,4 +23,17 @@ PtxHeader read_ptx_header(std::string_view ptx) {
   return {directive_value(ptx, ".version"), directive_value(ptx, ".target")};
 }
 
+std::string_view ptx_for(std::string_view architecture, std::span<const std::string_view> texts) {
+  std::string_view for_any;
+  for (const std::string_view text : texts) {
+    const std::string target = read_ptx_header(text).target;
+    if (!target.ends_with('a')) {
+      if (for_any.empty()) for_any = text;
+    } else if (std::string_view(target).substr(0, target.size() - 1) == architecture) {
+      return text;
+    }
+  }
+  return for_any;
+}
+
 }  // namespace tetrad::gpu

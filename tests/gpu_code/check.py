@@ -3,7 +3,8 @@
 
 check.py gfx KERNELS.co   one line a kernel: registers, shared memory, spills; fails on a spill, on scratch
                           memory, on static LDS beyond 64 KiB, and where matrix instructions are missing
-check.py ptx KERNELS.ptx  fails where a kernel of the list has local memory or mma.sync is missing
+check.py ptx KERNELS.ptx  fails where a kernel of the list has local memory or mma.sync is missing, and for sm_90a
+                          where a kernel for many tokens has no wgmma
 """
 
 import re
@@ -13,6 +14,8 @@ import sys
 
 # Kernels whose products go through the matrix unit.
 MATRIX_KERNELS = re.compile(r"decode_product|experts_(up|down)|gemm|attend|multiply_add_peak")
+# Of those, the ones whose tokens lie in shared memory.
+STAGED_KERNELS = re.compile(r"gemm_(codes|halves)$")
 
 
 def run(tool, *arguments):
@@ -55,14 +58,16 @@ def check_gfx(path):
 
 def check_ptx(path):
     with open(path, encoding="utf-8") as file:
-        entries = re.split(r"\n(?=\.visible \.entry )", file.read())[1:]
+        head, *entries = re.split(r"\n(?=\.visible \.entry )", file.read())
+    has_warpgroups = ".target sm_90a" in head
     problems = []
     for entry in entries:
         name = re.match(r"\.visible \.entry (\w+)", entry).group(1)
         if "__local_depot" in entry:
             problems.append(f"{name} keeps variables in local memory")
-        if MATRIX_KERNELS.search(name) and "mma.sync" not in entry:
-            problems.append(f"{name} has no mma.sync")
+        wanted = "wgmma.mma_async" if has_warpgroups and STAGED_KERNELS.search(name) else "mma.sync"
+        if MATRIX_KERNELS.search(name) and wanted not in entry:
+            problems.append(f"{name} has no {wanted}")
     if len(entries) < 30:
         problems.append(f"only {len(entries)} kernels were found")
     print(f"{len(entries)} kernels")

@@ -44,7 +44,7 @@ inline constexpr uint32_t kMaxJobTiles = 4;
 template <class F>
 constexpr uint32_t decode_shared_bytes(uint32_t cols, uint32_t num_tokens, uint32_t job_tiles = 1) {
   return kLevelTableBytes + job_tiles * kDecodeWarps * kTileRows * F::kTokens * 4 +
-         F::kTokens * 8 * 4 + activation_stride(cols) * num_tokens * 2;
+         F::kTokens * 8 * 4 + activation_stride<F>(cols) * num_tokens * 2;
 }
 
 namespace TETRAD_MACHINE {
@@ -69,7 +69,7 @@ struct SegmentReader {
   }
 
   /// sums += W x of the segment that was started, if `tiles` is not null, and starts `next`. `x`:
-  /// the lane's token at the segment's beginning.
+  /// the token that the lane helps to load, at the segment's beginning.
   TETRAD_DEVICE void multiply(const char* tiles, const char* next, uint32_t num_tiles,
                               const uint16_t* x, const uint32_t* table,
                               float (&sums)[Fragment::kD]) {
@@ -117,12 +117,13 @@ struct SegmentReader {
                                           const uint32_t* table, float (&sums)[Fragment::kD]) {
     uint32_t a[Fragment::kA];
     uint32_t b[2][Fragment::kB];
-    load_b<Fragment>(x, 0, b);
+    const auto piece_at = [&](uint32_t piece) TETRAD_INLINE { return x + piece * 8; };
+    load_b<Fragment>(piece_at, 0, b);
     tile.template unpack<0>(table, a);
     Fragment::multiply_add(sums, a, b[0]);
     tile.template unpack<1>(table, a);
     Fragment::multiply_add(sums, a, b[1]);
-    load_b<Fragment>(x, 1, b);
+    load_b<Fragment>(piece_at, 1, b);
     tile.template unpack<2>(table, a);
     Fragment::multiply_add(sums, a, b[0]);
     tile.template unpack<3>(table, a);
@@ -182,13 +183,13 @@ struct DecodeShared {
     partial = reinterpret_cast<float*>(memory + kLevelTableBytes);
     scratch = partial + job_tiles * kDecodeWarps * kTileRows * Fragment::kTokens;
     x = reinterpret_cast<uint16_t*>(scratch + Fragment::kTokens * 8);
-    stride = activation_stride(cols);
+    stride = activation_stride<Fragment>(cols);
   }
 
-  /// The lane's token at column `first`. Lanes without a token take the first one's: what they
-  /// compute is not looked at.
+  /// The token that the lane helps to load, at column `first`. Instead of tokens that are not there
+  /// the first: what is computed of them is not looked at.
   TETRAD_DEVICE const uint16_t* of_lane(uint32_t num_tokens, uint32_t first) const {
-    const uint32_t token = Fragment::b_token(lane());
+    const uint32_t token = Fragment::row_to_load(lane());
     return x + (token < num_tokens ? token : 0) * stride + first;
   }
 

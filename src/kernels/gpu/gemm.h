@@ -47,25 +47,16 @@ struct StoreFloats {
 
   template <uint32_t kRowTiles, uint32_t kTokenTiles>
   TETRAD_DEVICE void store(const float (&sums)[kRowTiles][kTokenTiles][Fragment::kD],
-                           uint32_t first_row_tile, uint32_t first_token) const {
+                           uint32_t first_row_tile) const {
     TETRAD_UNROLL
     for (uint32_t n = 0; n < kTokenTiles; ++n) {
       float* to[Fragment::kD];
       bool there[Fragment::kD];
       TETRAD_UNROLL
       for (uint32_t i = 0; i < Fragment::kD; ++i) {
-        const uint32_t token = first_token + n * Fragment::kTokens + Fragment::d_token(lane(), i);
+        const uint32_t token = n * Fragment::kTokens + Fragment::d_token(lane(), i);
         to[i] = out + static_cast<uint64_t>(tokens[token]) * stride;
         there[i] = token < num_tokens;
-      }
-      // All are loaded before any is stored, so that one wait serves them all.
-      float before[kRowTiles][Fragment::kD] = {};
-      TETRAD_UNROLL
-      for (uint32_t j = 0; j < kRowTiles * Fragment::kD; ++j) {
-        const uint32_t row = row_of(first_row_tile, j);
-        if (add)
-          before[j / Fragment::kD][j % Fragment::kD] =
-              to[j % Fragment::kD][row < num_rows ? row : num_rows - 1];
       }
       TETRAD_UNROLL
       for (uint32_t j = 0; j < kRowTiles * Fragment::kD; ++j) {
@@ -73,7 +64,11 @@ struct StoreFloats {
         const uint32_t i = j % Fragment::kD;
         const uint32_t row = row_of(first_row_tile, j);
         const float value = sums[r][n][i] * scale;
-        if (there[i] && row < num_rows) to[i][row] = add ? before[r][i] + value : value;
+        if (!there[i] || row >= num_rows) continue;
+        if (add)
+          add_in_memory(to[i] + row, value);
+        else
+          to[i][row] = value;
       }
     }
   }

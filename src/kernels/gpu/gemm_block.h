@@ -20,6 +20,7 @@
 // wavefronts for 60 more instructions a warp, each 2 cycles of the integer unit: 136 of the 198
 // cycles in which a quarter of the multiprocessor does its 32 multiply_adds. The table it is.
 
+#include "gpu/warpgroup.h"
 #include "kernels/gpu/gemm_shared.h"
 
 namespace tetrad::gpu {
@@ -39,25 +40,26 @@ struct GemmWork {
   bool waits_for_x = false;
 };
 
-/// How the warps of a block share its rows and kTokens tokens.
+/// What a warp has of a block's rows and its kTokens tokens: some rows of all tokens.
 template <class Tile, uint32_t kTokens, GemmSize kSize>
 struct WarpTile {
-  static constexpr uint32_t kTokenWarps = kTokens > 64 ? 2 : 1;
-  static constexpr uint32_t kRowTiles = kGemmRowTiles / kGemmWarps * kTokenWarps;
-  static constexpr uint32_t kTokensOfWarp = kTokens / kTokenWarps;
-  static constexpr uint32_t kTokenTiles = kTokensOfWarp / Fragment::kTokens;
+  static constexpr uint32_t kRowTiles = kGemmRowTiles / kGemmWarps;
+  static constexpr uint32_t kTokenTiles = kTokens / Fragment::kTokens;
+  /// Four warps' products together, where the machine has them.
+  static constexpr bool kStaged = kHasWarpgroups && kSize == GemmSize::large;
   /// Column tiles of weights in registers or on their way there; divides kSegmentTiles. Where only
   /// one fits, it is asked for when the one before is unpacked, half a step before it is needed,
   /// and to the L2 cache kPrefetch steps before. gfx12 has totals in registers, too, but of a
   /// segment there are none.
-  static constexpr bool kOnlyOneFits = kTokens > 64 || (kTokens == 64 && Fragment::kTokens == 16 &&
+  static constexpr bool kOnlyOneFits = kTokens > 80 || (kTokens == 64 && Fragment::kTokens == 16 &&
                                                         kSize != GemmSize::segment);
   static constexpr uint32_t kAhead = kOnlyOneFits ? 1 : 2;
   static constexpr uint32_t kPrefetch = kOnlyOneFits ? 3 : 0;
 };
 
-/// sums += two groups of columns of the warp's row tiles times those of its tokens.
-template <uint32_t kPair, class Tile, uint32_t kRowTiles, uint32_t kTokenTiles>
+/// sums += two groups of columns of the warp's row tiles times those of its tokens; with kStaged
+/// some time before wait_for_products().
+template <uint32_t kPair, bool kStaged, class Tile, uint32_t kRowTiles, uint32_t kTokenTiles>
 TETRAD_DEVICE void multiply_pair(const Tile (&tiles)[kRowTiles], const uint32_t* table,
                                  const char* stage,
                                  float (&sums)[kRowTiles][kTokenTiles][Fragment::kD]) {
@@ -66,6 +68,17 @@ TETRAD_DEVICE void multiply_pair(const Tile (&tiles)[kRowTiles], const uint32_t*
   for (uint32_t r = 0; r < kRowTiles; ++r) {
     tiles[r].template unpack<2 * kPair>(table, a[0][r]);
     tiles[r].template unpack<2 * kPair + 1>(table, a[1][r]);
+  }
+  if constexpr (kStaged) {
+    begin_products();
+    TETRAD_UNROLL
+    for (uint32_t g = 0; g < 2; ++g) {
+      TETRAD_UNROLL
+      for (uint32_t r = 0; r < kRowTiles; ++r)
+        multiply_staged(sums[r], a[g][r], stage, 2 * kPair + g);
+    }
+    end_products();
+    return;
   }
   // With two row tiles two token tiles go together: a sum's next multiply_add comes after three
   // others.
@@ -114,8 +127,7 @@ TETRAD_DEVICE void multiply_tokens(const GemmWork<kParts>& work, const StageCopi
   // The warp's row tiles: kRowTiles / kParts consecutive ones of each matrix.
   constexpr uint32_t kTilesOfPart = kRowTiles / kParts;
   const uint32_t column_tiles = work.column_tiles;
-  const uint32_t first_row_tile = work.first_row_tile + warp() / Warp::kTokenWarps * kTilesOfPart;
-  const uint32_t first_token = warp() % Warp::kTokenWarps * Warp::kTokensOfWarp;
+  const uint32_t first_row_tile = work.first_row_tile + warp() * kTilesOfPart;
 
   // A row tile beyond the matrix stands for its last one, and is not stored.
   uint32_t rows[kRowTiles];  // bytes from the matrix on, which has less than 4 GiB
@@ -125,8 +137,7 @@ TETRAD_DEVICE void multiply_tokens(const GemmWork<kParts>& work, const StageCopi
     const uint32_t row_tile = wanted < work.row_tiles ? wanted : work.row_tiles - 1;
     rows[r] = row_tile * work.row_bytes;
   }
-  // This lane's 128 bytes of the warp's tiles of a step, of those warps that have the same tiles
-  // one asks for them.
+  // This lane's 128 bytes of the warp's tiles of a step.
   constexpr uint32_t kLines = Tile::kBytes / 128;
   static_assert(kRowTiles * kLines <= kWarpSize || Warp::kPrefetch == 0);
   const uint32_t row_of_line = first_row_tile + lane() / kLines % kTilesOfPart;
@@ -135,9 +146,7 @@ TETRAD_DEVICE void multiply_tokens(const GemmWork<kParts>& work, const StageCopi
   const char* line =
       of_line + static_cast<uint64_t>(row_of_line) * work.row_bytes + lane() % kLines * 128;
   const uint32_t prefetch_end =
-      lane() < kRowTiles * kLines && row_of_line < work.row_tiles && warp() % Warp::kTokenWarps == 0
-          ? column_tiles
-          : 0;
+      lane() < kRowTiles * kLines && row_of_line < work.row_tiles ? column_tiles : 0;
 
   if constexpr (Warp::kPrefetch != 0) {
     TETRAD_UNROLL
@@ -160,8 +169,10 @@ TETRAD_DEVICE void multiply_tokens(const GemmWork<kParts>& work, const StageCopi
     wait_for_launches_before();
     let_next_launch_begin();
   }
+  // Products that go on after their step read the stage before the one that is waited for.
+  constexpr uint32_t kStagesAhead = Warp::kStaged ? kStages - 2 : kStages - 1;
   TETRAD_UNROLL
-  for (uint32_t i = 0; i < kStages - 1; ++i) {
+  for (uint32_t i = 0; i < kStagesAhead; ++i) {
     if (i < column_tiles) copier.copy(i, i);
     end_copy_group();
   }
@@ -189,22 +200,24 @@ TETRAD_DEVICE void multiply_tokens(const GemmWork<kParts>& work, const StageCopi
         const uint32_t column_tile = first + i;
         if (column_tile >= end) break;
         // This thread's part of the stage is here; after the barrier all of it is, and nobody
-        // reads the stage before any more, which the new copies overwrite.
-        wait_for_copy_groups<kStages - 2>();
+        // reads the stage that the new copies overwrite any more.
+        wait_for_copy_groups<kStagesAhead - 1>();
+        if constexpr (Warp::kStaged) show_to_warpgroups();
         sync_block();
-        const uint32_t before = stage == 0 ? kStages - 1 : stage - 1;
-        if (column_tile + kStages - 1 < column_tiles)
-          copier.copy(column_tile + kStages - 1, before);
+        const uint32_t ahead_of_stage = stage + kStagesAhead;
+        if (column_tile + kStagesAhead < column_tiles)
+          copier.copy(column_tile + kStagesAhead,
+                      ahead_of_stage < kStages ? ahead_of_stage : ahead_of_stage - kStages);
         end_copy_group();
+        if constexpr (Warp::kStaged) wait_for_products();
 
-        const char* x =
-            copier.stages + stage * Copier::kStageBytes + first_token * (kTileColumns * 2);
+        const char* x = copier.stages + stage * Copier::kStageBytes;
         if constexpr (Warp::kPrefetch != 0) {
           if (column_tile + Warp::kPrefetch < prefetch_end)
             prefetch_l2(line + (column_tile + Warp::kPrefetch) * Tile::kBytes);
         }
-        multiply_pair<0>(ahead[i], table, x, sums);
-        multiply_pair<1>(ahead[i], table, x, sums);
+        multiply_pair<0, Warp::kStaged>(ahead[i], table, x, sums);
+        multiply_pair<1, Warp::kStaged>(ahead[i], table, x, sums);
         if (column_tile + kAhead < column_tiles) {
           TETRAD_UNROLL
           for (uint32_t r = 0; r < kRowTiles; ++r)
@@ -214,13 +227,14 @@ TETRAD_DEVICE void multiply_tokens(const GemmWork<kParts>& work, const StageCopi
         stage = stage == kStages - 1 ? 0 : stage + 1;
       }
     }
+    if constexpr (Warp::kStaged) wait_for_sums(sums);
     if constexpr (kSize == GemmSize::segment) break;
     if (begin > 0) totals.add_to(sums);
     if (end == column_tiles) break;
     totals.store(sums);
     begin = end;
   }
-  store.store(sums, first_row_tile, first_token);
+  store.store(sums, first_row_tile);
 }
 
 /// The product by the smallest loop that has room for the block's tokens. shared.tokens and the
@@ -229,25 +243,28 @@ template <class Tile, GemmSize kSize, uint32_t kParts, class Store>
 TETRAD_DEVICE void multiply_block(const GemmShared<Tile, kSize>& shared,
                                   const GemmWork<kParts>& work, const uint16_t* x,
                                   uint32_t x_stride, uint32_t divisor, const Store& store) {
-  constexpr uint32_t kMost = GemmShared<Tile, kSize>::kTokens;
   const uint32_t num_tokens = work.num_tokens;
-  const auto by_loop_of = [&]<uint32_t kTokens>() TETRAD_INLINE {
-    const StageCopier<kTokens> copier(x, x_stride, shared.stages, shared.tokens, divisor);
-    multiply_tokens<Tile, kTokens, kSize>(work, copier, shared.table, shared.totals, store);
+  // One after the other, not one or else the other: with several loops that end in one place the
+  // assembler has each product wait for the one before.
+  const auto by_loop_of = [&]<uint32_t kTokens>(uint32_t more_than) TETRAD_INLINE {
+    if constexpr (kTokens <= GemmShared<Tile, kSize>::kTokens) {
+      if (num_tokens <= more_than || num_tokens > kTokens) return;
+      const StageCopier<kTokens> copier(x, x_stride, shared.stages, shared.tokens, divisor);
+      multiply_tokens<Tile, kTokens, kSize>(work, copier, shared.table, shared.totals, store);
+    }
   };
   sync_block();
-  if constexpr (kMost >= 128) {
-    if (num_tokens > 96) return by_loop_of.template operator()<128>();
-    if (num_tokens > 64) return by_loop_of.template operator()<96>();
-  }
+  by_loop_of.template operator()<16>(0);
+  by_loop_of.template operator()<32>(16);
   if constexpr (kSize == GemmSize::segment) {
-    if (num_tokens > 32 && num_tokens <= 48) return by_loop_of.template operator()<48>();
+    by_loop_of.template operator()<48>(32);
+    by_loop_of.template operator()<64>(48);
+  } else {
+    by_loop_of.template operator()<64>(32);
+    by_loop_of.template operator()<80>(64);
+    by_loop_of.template operator()<96>(80);
+    by_loop_of.template operator()<128>(96);
   }
-  if constexpr (kMost >= 64) {
-    if (num_tokens > 32) return by_loop_of.template operator()<64>();
-  }
-  if (num_tokens > 16) return by_loop_of.template operator()<32>();
-  by_loop_of.template operator()<16>();
 }
 
 }  // namespace TETRAD_MACHINE

@@ -73,13 +73,13 @@ struct StoreHidden {
 
   template <uint32_t kRowTiles, uint32_t kTokenTiles>
   TETRAD_DEVICE void store(const float (&sums)[kRowTiles][kTokenTiles][Fragment::kD],
-                           uint32_t first_row_tile, uint32_t first_token) const {
+                           uint32_t first_row_tile) const {
     const uint32_t padded_rows = tiles_for(num_rows, kTileColumns) * kTileColumns;
     TETRAD_UNROLL
     for (uint32_t n = 0; n < kTokenTiles; ++n) {
       TETRAD_UNROLL
       for (uint32_t i = 0; i < Fragment::kD; ++i) {
-        const uint32_t token = first_token + n * Fragment::kTokens + Fragment::d_token(lane(), i);
+        const uint32_t token = n * Fragment::kTokens + Fragment::d_token(lane(), i);
         uint16_t* to = hidden + static_cast<uint64_t>(pairs[token]) * stride;
         TETRAD_UNROLL
         for (uint32_t r = 0; r < kRowTiles / 2; ++r) {

@@ -77,35 +77,20 @@ struct GemmShared {
   }
 };
 
-/// Where the `piece`th 16 bytes of a token's stretch of 64 columns stand in a stage: lanes that
-/// load together then find theirs in different banks, without space between the tokens. On NVIDIA
-/// eight of them want half the pieces of two tokens, on gfx12 one piece of eight tokens.
+/// Where the `piece`th 16 bytes of a token's stretch of 64 columns stand in a stage: one piece of
+/// eight tokens, which is loaded together, is then in different banks, without space between the
+/// tokens. It is what wgmma calls a swizzle of 128 bytes.
 TETRAD_DEVICE constexpr uint32_t turned_piece(uint32_t token, uint32_t piece) {
-  return piece ^ (Fragment::kColumnsOfLane == 4 ? token % 2 * 4 : token % 8);
+  return piece ^ token % 8;
 }
 
 /// B of groups 2 pair and 2 pair + 1 for the tokens from `stage` on, whose first is a multiple of
 /// the fragment's.
 TETRAD_DEVICE void load_staged_b(const char* stage, uint32_t pair, uint32_t (&b)[2][Fragment::kB]) {
-  const uint32_t token = Fragment::b_token(lane());
+  const uint32_t token = Fragment::row_to_load(lane());
   const char* row = stage + token * (kTileColumns * 2);
-  if constexpr (Fragment::kColumnsOfLane == 4) {
-    const Words4 words =
-        *reinterpret_cast<const Words4*>(row + turned_piece(token, pair * 4 + lane() % 4) * 16);
-    b[0][0] = words.word[0];
-    b[0][1] = words.word[1];
-    b[1][0] = words.word[2];
-    b[1][1] = words.word[3];
-  } else {
-    TETRAD_UNROLL
-    for (uint32_t g = 0; g < 2; ++g) {
-      const uint32_t piece = pair * 4 + g * 2 + Fragment::first_k(lane()) / 8;
-      const Words4 words = *reinterpret_cast<const Words4*>(row + turned_piece(token, piece) * 16);
-      TETRAD_UNROLL
-      for (uint32_t i = 0; i < Fragment::kB; ++i)
-        b[g][i] = words.word[i];
-    }
-  }
+  load_b<Fragment>(
+      [&](uint32_t piece) TETRAD_INLINE { return row + turned_piece(token, piece) * 16; }, pair, b);
 }
 
 /// Brings stretches of 64 columns of a tile's tokens to the stages: 8 threads a token.

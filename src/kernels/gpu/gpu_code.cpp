@@ -5,11 +5,14 @@
 
 #include "kernels/gpu/embed_file.h"
 
-#if defined(TETRAD_CUDA_PTX)
 // Files that the build made of the kernels.
-TETRAD_EMBED_FILE("cuda_ptx", TETRAD_CUDA_PTX);
-extern "C" const char tetrad_cuda_ptx_begin[];
-extern "C" const char tetrad_cuda_ptx_end[];
+#if defined(TETRAD_CUDA_SM_90)
+TETRAD_EMBED_FILE("sm_90", TETRAD_CUDA_SM_90);
+TETRAD_EMBED_FILE("sm_90a", TETRAD_CUDA_SM_90A);
+extern "C" const char tetrad_sm_90_begin[];
+extern "C" const char tetrad_sm_90_end[];
+extern "C" const char tetrad_sm_90a_begin[];
+extern "C" const char tetrad_sm_90a_end[];
 #endif
 #if defined(TETRAD_HIP_GFX1200)
 TETRAD_EMBED_FILE("gfx1200", TETRAD_HIP_GFX1200);
@@ -22,9 +25,12 @@ extern "C" const char tetrad_gfx1201_end[];
 
 namespace tetrad::gpu {
 
-std::string_view cuda_ptx() {
-#if defined(TETRAD_CUDA_PTX)
-  return {tetrad_cuda_ptx_begin, static_cast<size_t>(tetrad_cuda_ptx_end - tetrad_cuda_ptx_begin)};
+std::span<const std::string_view> cuda_ptx() {
+#if defined(TETRAD_CUDA_SM_90)
+  static const std::string_view kTexts[] = {
+      {tetrad_sm_90a_begin, static_cast<size_t>(tetrad_sm_90a_end - tetrad_sm_90a_begin)},
+      {tetrad_sm_90_begin, static_cast<size_t>(tetrad_sm_90_end - tetrad_sm_90_begin)}};
+  return kTexts;
 #else
   return {};
 #endif

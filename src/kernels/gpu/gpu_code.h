@@ -11,8 +11,9 @@
 
 namespace tetrad::gpu {
 
-/// PTX for NVIDIA GPUs from sm_90 on; empty in a build without -DTETRAD_CUDA=ON.
-std::string_view cuda_ptx();
+/// PTX for NVIDIA GPUs from sm_90 on, and for sm_90 with what it alone has; none in a build without
+/// -DTETRAD_CUDA=ON.
+std::span<const std::string_view> cuda_ptx();
 /// Code objects for AMD GPUs; none in a build without -DTETRAD_HIP=ON.
 std::span<const CodeObject> hip_code_objects();
 

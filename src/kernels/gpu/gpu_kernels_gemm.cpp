@@ -20,7 +20,7 @@ uint32_t GpuKernels::dense_token_tile(TileFormat format, GemmSize size, uint32_t
   uint32_t best = 16;
   uint64_t least = ~uint64_t{0};
   // What a block has a loop of its own for.
-  for (const uint32_t tile : {16u, 32u, 48u, 64u, 96u, 128u}) {
+  for (const uint32_t tile : {16u, 32u, 48u, 64u, 80u, 96u, 128u}) {
     if (tile > gemm_tokens(format, size)) break;
     if (tile == 48 && size != GemmSize::segment) continue;
     const uint64_t rounds = tiles_for(blocks_of_tile * tiles_for(num_tokens, tile), at_once);

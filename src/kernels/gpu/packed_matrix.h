@@ -52,36 +52,31 @@ constexpr uint64_t packed_bytes(TileFormat format, uint32_t rows, uint32_t cols)
          tile_bytes(format);
 }
 
-/// 16-bit activations as the kernels keep them in shared memory: column k of a row stands at
-/// activation_offset(k), so that what a lane needs for 32 columns is consecutive.
+/// 16-bit activations stand in the order in which matrix units number the columns of a group:
+/// column k of a row at activation_offset(k).
 template <class F>
 TETRAD_DEVICE constexpr uint32_t activation_offset(uint32_t k) {
-  if constexpr (F::kColumnsOfLane == 4)
-    return k / 32 * 32 + k % 16 / 4 * 8 + k / 16 % 2 * 4 + k % 4;
+  if constexpr (F::kColumnsOfLane == 4) return k / 16 * 16 + k % 4 / 2 * 8 + k % 16 / 4 * 2 + k % 2;
   return k;
 }
 /// Halves from one row of activations to the next in shared memory, so that the lanes of a load hit
 /// different banks.
+template <class F>
 TETRAD_DEVICE constexpr uint32_t activation_stride(uint32_t cols) {
-  return tiles_for(cols, kTileColumns) * kTileColumns + 32;
+  return tiles_for(cols, kTileColumns) * kTileColumns + (F::kColumnsOfLane == 4 ? 8 : 32);
 }
 
-/// B of groups 2 p and 2 p + 1 of a stretch of 64 columns. `row`: of the lane's token, at the
-/// stretch's beginning.
-template <class F>
-TETRAD_DEVICE void load_b(const uint16_t* row, uint32_t pair, uint32_t (&b)[2][F::kB]) {
-  const uint32_t l = lane();
+/// B of groups 2 p and 2 p + 1 of a stretch of 64 columns, by all lanes. `piece_at`: where the
+/// n-th 8 halves of the stretch are, of the token F::row_to_load(lane()).
+template <class F, class PieceAt>
+TETRAD_DEVICE void load_b(const PieceAt& piece_at, uint32_t pair, uint32_t (&b)[2][F::kB]) {
   if constexpr (F::kColumnsOfLane == 4) {
-    const Words4 words = *reinterpret_cast<const Words4*>(row + pair * 32 + l % 4 * 8);
-    b[0][0] = words.word[0];
-    b[0][1] = words.word[1];
-    b[1][0] = words.word[2];
-    b[1][1] = words.word[3];
+    F::load_four(b, [&](uint32_t i) TETRAD_INLINE { return piece_at(pair * 4 + i); });
   } else {
     TETRAD_UNROLL
     for (uint32_t g = 0; g < 2; ++g) {
-      const Words4 words =
-          *reinterpret_cast<const Words4*>(row + pair * 32 + g * 16 + F::first_k(l));
+      const Words4 words = *static_cast<const Words4*>(
+          static_cast<const void*>(piece_at(pair * 4 + g * 2 + F::first_k(lane()) / 8)));
       TETRAD_UNROLL
       for (uint32_t i = 0; i < F::kB; ++i)
         b[g][i] = words.word[i];

@@ -294,10 +294,13 @@ struct PrefillColumns {
           const uint32_t row = Fragment::d_row(lane(), piece * A::kRowsOfLane * kTokens);
           TETRAD_UNROLL
           for (uint32_t d = 0; d < A::kDimsOfLane; d += 4) {
-            const Words2 four = {{floats_to_halves(result(piece, d), result(piece, d + 1)),
-                                  floats_to_halves(result(piece, d + 2), result(piece, d + 3))}};
-            *reinterpret_cast<Words2*>(
-                to + activation_offset<Fragment>(head + A::dim_of_row(0, row) + d)) = four;
+            const uint32_t four[2] = {floats_to_halves(result(piece, d), result(piece, d + 1)),
+                                      floats_to_halves(result(piece, d + 2), result(piece, d + 3))};
+            TETRAD_UNROLL
+            for (uint32_t i = 0; i < 2; ++i)
+              *reinterpret_cast<uint32_t*>(
+                  to + activation_offset<Fragment>(head + A::dim_of_row(0, row) + d + 2 * i)) =
+                  four[i];
           }
         }
       }

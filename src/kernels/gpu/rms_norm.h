@@ -102,10 +102,11 @@ struct StoreHalves {
   uint16_t* rows;
   uint32_t stride;
   TETRAD_DEVICE void store(uint32_t row, uint32_t column, const float (&values)[4]) const {
-    uint32_t* to =
-        reinterpret_cast<uint32_t*>(rows + row * stride + activation_offset<Fragment>(column));
-    to[0] = floats_to_halves(values[0], values[1]);
-    to[1] = floats_to_halves(values[2], values[3]);
+    uint16_t* to = rows + row * stride;
+    *reinterpret_cast<uint32_t*>(to + activation_offset<Fragment>(column)) =
+        floats_to_halves(values[0], values[1]);
+    *reinterpret_cast<uint32_t*>(to + activation_offset<Fragment>(column + 2)) =
+        floats_to_halves(values[2], values[3]);
   }
 };
 
