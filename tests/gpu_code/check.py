@@ -15,7 +15,7 @@ import sys
 # Kernels whose products go through the matrix unit.
 MATRIX_KERNELS = re.compile(r"decode_product|experts_(up|down)|gemm|attend|multiply_add_peak")
 # Of those, the ones whose tokens lie in shared memory.
-STAGED_KERNELS = re.compile(r"gemm_(codes|halves)$")
+STAGED_KERNELS = re.compile(r"gemm_(codes|halves)$|multiply_add_peak")
 
 
 def run(tool, *arguments):

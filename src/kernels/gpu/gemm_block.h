@@ -21,40 +21,39 @@
 // cycles in which a quarter of the multiprocessor does its 32 multiply_adds. The table it is.
 
 #include "gpu/warpgroup.h"
-#include "kernels/gpu/gemm_shared.h"
+#include "kernels/gpu/gemm_weights.h"
 
 namespace tetrad::gpu {
 namespace TETRAD_MACHINE {
 
-/// What a block computes: rows of kParts equal-sized matrices times the same tokens.
-template <uint32_t kParts>
-struct GemmWork {
-  const char* tiles[kParts] = {};  // the first column tile that is the block's
-  uint32_t column_tiles = 0;       // of the block
-  uint32_t row_bytes = 0;          // from one tile of rows to the next
-  uint32_t row_tiles = 0;          // of a matrix
-  uint32_t first_row_tile = 0;     // of the block, in each matrix
-  uint32_t num_tokens = 0;         // of the block
-  /// x comes from launches for which the block has not waited: it does so when it has asked for its
-  /// first weights.
-  bool waits_for_x = false;
-};
-
 /// What a warp has of a block's rows and its kTokens tokens: some rows of all tokens.
-template <class Tile, uint32_t kTokens, GemmSize kSize>
+template <class Tile, uint32_t kTokens, GemmSize kSize, uint32_t kParts>
 struct WarpTile {
+  using Layout = GemmLayout<Fragment>;
   static constexpr uint32_t kRowTiles = kGemmRowTiles / kGemmWarps;
   static constexpr uint32_t kTokenTiles = kTokens / Fragment::kTokens;
-  /// Four warps' products together, where the machine has them.
+  /// Four warps' products together, where the machine has them. They go on after their step, and
+  /// read the stage before the one that is waited for.
   static constexpr bool kStaged = kHasWarpgroups && kSize == GemmSize::large;
-  /// Column tiles of weights in registers or on their way there; divides kSegmentTiles. Where only
-  /// one fits, it is asked for when the one before is unpacked, half a step before it is needed,
-  /// and to the L2 cache kPrefetch steps before. gfx12 has totals in registers, too, but of a
+  static constexpr uint32_t kStagesAhead = kStaged ? Layout::kStages - 2 : Layout::kStages - 1;
+  static constexpr uint32_t kTotalsBytes = Layout::totals_bytes(kSize, kTokens);
+  /// Whether weights come through shared memory, too.
+  static constexpr uint32_t kWeightsBytes = Layout::kStages * kGemmRowTiles * Tile::kBytes;
+  static constexpr bool kWeightsFit =
+      kStaged && kTotalsBytes + kWeightsBytes + StageCopier<kTokens>::kBytes <=
+                     GemmShared<Tile, kSize>::kLoopBytes;
+  /// Of weights in registers; divides kSegmentTiles. gfx12 has totals in registers, too, but of a
   /// segment there are none.
-  static constexpr bool kOnlyOneFits = kTokens > 80 || (kTokens == 64 && Fragment::kTokens == 16 &&
+  static constexpr bool kOnlyOneFits = kTokens > 64 || (kTokens == 64 && Fragment::kTokens == 16 &&
                                                         kSize != GemmSize::segment);
   static constexpr uint32_t kAhead = kOnlyOneFits ? 1 : 2;
   static constexpr uint32_t kPrefetch = kOnlyOneFits ? 3 : 0;
+  static_assert(kSegmentTiles % kAhead == 0);
+
+  using Rows = WarpRows<Tile, kRowTiles, kParts>;
+  using Weights =
+      typename Chosen<kWeightsFit, WeightsInStages<Tile, kRowTiles, kParts>,
+                      WeightsInRegisters<Tile, kRowTiles, kParts, kAhead, kPrefetch>>::Type;
 };
 
 /// sums += two groups of columns of the warp's row tiles times those of its tokens; with kStaged
@@ -101,90 +100,42 @@ TETRAD_DEVICE void multiply_pair(const Tile (&tiles)[kRowTiles], const uint32_t*
   }
 }
 
-/// Asks for all weights of a warp to come into the L2 cache: `rows` as multiply_tokens() has them.
-template <class Tile, uint32_t kRowTiles, uint32_t kParts>
-TETRAD_DEVICE void prefetch_rows(const GemmWork<kParts>& work, const uint32_t (&rows)[kRowTiles]) {
-  const uint32_t bytes = work.column_tiles * Tile::kBytes;
-  TETRAD_UNROLL
-  for (uint32_t r = 0; r < kRowTiles; ++r) {
-    TETRAD_NO_UNROLL
-    for (uint32_t at = lane() * 128; at < bytes; at += kWarpSize * 128)
-      prefetch_l2(work.tiles[r / (kRowTiles / kParts)] + (rows[r] + at));
-  }
-}
-
 /// The product of a block that has at most kTokens tokens. `store` gets what each warp has.
 template <class Tile, uint32_t kTokens, GemmSize kSize, uint32_t kParts, class Store>
-TETRAD_DEVICE void multiply_tokens(const GemmWork<kParts>& work, const StageCopier<kTokens>& copier,
-                                   const uint32_t* table, Words4* totals_memory,
-                                   const Store& store) {
-  using Warp = WarpTile<Tile, kTokens, kSize>;
-  using Copier = StageCopier<kTokens>;
-  constexpr uint32_t kRowTiles = Warp::kRowTiles;
+TETRAD_DEVICE void multiply_tokens(const GemmShared<Tile, kSize>& shared,
+                                   const GemmWork<kParts>& work, const uint16_t* x,
+                                   uint32_t x_stride, uint32_t divisor, const Store& store) {
+  using Warp = WarpTile<Tile, kTokens, kSize, kParts>;
   constexpr uint32_t kStages = GemmLayout<Fragment>::kStages;
-  constexpr uint32_t kAhead = Warp::kAhead;
-  static_assert(kSegmentTiles % kAhead == 0);
-  // The warp's row tiles: kRowTiles / kParts consecutive ones of each matrix.
-  constexpr uint32_t kTilesOfPart = kRowTiles / kParts;
+  constexpr uint32_t kStagesAhead = Warp::kStagesAhead;
+  char* weights_memory = shared.loop_memory + Warp::kTotalsBytes;
+  const StageCopier<kTokens> copier(x, x_stride,
+                                    weights_memory + (Warp::kWeightsFit ? Warp::kWeightsBytes : 0),
+                                    shared.tokens, divisor);
   const uint32_t column_tiles = work.column_tiles;
-  const uint32_t first_row_tile = work.first_row_tile + warp() * kTilesOfPart;
-
-  // A row tile beyond the matrix stands for its last one, and is not stored.
-  uint32_t rows[kRowTiles];  // bytes from the matrix on, which has less than 4 GiB
-  TETRAD_UNROLL
-  for (uint32_t r = 0; r < kRowTiles; ++r) {
-    const uint32_t wanted = first_row_tile + r % kTilesOfPart;
-    const uint32_t row_tile = wanted < work.row_tiles ? wanted : work.row_tiles - 1;
-    rows[r] = row_tile * work.row_bytes;
-  }
-  // This lane's 128 bytes of the warp's tiles of a step.
-  constexpr uint32_t kLines = Tile::kBytes / 128;
-  static_assert(kRowTiles * kLines <= kWarpSize || Warp::kPrefetch == 0);
-  const uint32_t row_of_line = first_row_tile + lane() / kLines % kTilesOfPart;
-  const char* of_line = work.tiles[0];
-  if constexpr (kParts == 2) of_line = lane() / kLines < kTilesOfPart ? of_line : work.tiles[1];
-  const char* line =
-      of_line + static_cast<uint64_t>(row_of_line) * work.row_bytes + lane() % kLines * 128;
-  const uint32_t prefetch_end =
-      lane() < kRowTiles * kLines && row_of_line < work.row_tiles ? column_tiles : 0;
-
-  if constexpr (Warp::kPrefetch != 0) {
-    TETRAD_UNROLL
-    for (uint32_t i = kAhead; i < Warp::kPrefetch; ++i) {
-      if (i < prefetch_end) prefetch_l2(line + i * Tile::kBytes);
-    }
-  }
-  Tile ahead[kAhead][kRowTiles];
-  TETRAD_UNROLL
-  for (uint32_t i = 0; i < kAhead; ++i) {
-    TETRAD_UNROLL
-    for (uint32_t r = 0; r < kRowTiles; ++r) {
-      if (i < column_tiles)
-        ahead[i][r].load(work.tiles[r / kTilesOfPart] + (rows[r] + i * Tile::kBytes));
-    }
-  }
+  const typename Warp::Rows rows(work);
+  typename Warp::Weights weights(rows, weights_memory);
+  weights.start();
   // A segment is over before a few steps ahead of its loads would have hidden the memory's latency.
-  if constexpr (kSize == GemmSize::segment) prefetch_rows<Tile>(work, rows);
+  if constexpr (kSize == GemmSize::segment) rows.prefetch();
   if (work.waits_for_x) {
     wait_for_launches_before();
     let_next_launch_begin();
   }
-  // Products that go on after their step read the stage before the one that is waited for.
-  constexpr uint32_t kStagesAhead = Warp::kStaged ? kStages - 2 : kStages - 1;
   TETRAD_UNROLL
   for (uint32_t i = 0; i < kStagesAhead; ++i) {
     if (i < column_tiles) copier.copy(i, i);
     end_copy_group();
   }
 
-  GemmTotals<kRowTiles, Warp::kTokenTiles, GemmLayout<Fragment>::kSharedTotals> totals(
-      totals_memory);
-  float sums[kRowTiles][Warp::kTokenTiles][Fragment::kD];
+  GemmTotals<Warp::kRowTiles, Warp::kTokenTiles, GemmLayout<Fragment>::kSharedTotals> totals(
+      shared.loop_memory);
+  float sums[Warp::kRowTiles][Warp::kTokenTiles][Fragment::kD];
   uint32_t stage = 0;
   uint32_t begin = 0;
   for (;;) {
     TETRAD_UNROLL
-    for (uint32_t r = 0; r < kRowTiles; ++r) {
+    for (uint32_t r = 0; r < Warp::kRowTiles; ++r) {
       TETRAD_UNROLL
       for (uint32_t n = 0; n < Warp::kTokenTiles; ++n) {
         TETRAD_UNROLL
@@ -194,36 +145,27 @@ TETRAD_DEVICE void multiply_tokens(const GemmWork<kParts>& work, const StageCopi
     }
     const uint32_t left = column_tiles - begin;
     const uint32_t end = begin + (left < kSegmentTiles ? left : kSegmentTiles);
-    for (uint32_t first = begin; first < end; first += kAhead) {
+    for (uint32_t first = begin; first < end; first += Warp::Weights::kAtOnce) {
       TETRAD_UNROLL
-      for (uint32_t i = 0; i < kAhead; ++i) {
-        const uint32_t column_tile = first + i;
+      for (uint32_t turn = 0; turn < Warp::Weights::kAtOnce; ++turn) {
+        const uint32_t column_tile = first + turn;
         if (column_tile >= end) break;
         // This thread's part of the stage is here; after the barrier all of it is, and nobody
         // reads the stage that the new copies overwrite any more.
         wait_for_copy_groups<kStagesAhead - 1>();
         if constexpr (Warp::kStaged) show_to_warpgroups();
         sync_block();
-        const uint32_t ahead_of_stage = stage + kStagesAhead;
-        if (column_tile + kStagesAhead < column_tiles)
-          copier.copy(column_tile + kStagesAhead,
-                      ahead_of_stage < kStages ? ahead_of_stage : ahead_of_stage - kStages);
+        if (column_tile + kStagesAhead < column_tiles) {
+          const uint32_t to = stage + kStagesAhead;
+          copier.copy(column_tile + kStagesAhead, to < kStages ? to : to - kStages);
+          weights.copy(column_tile + kStagesAhead, to < kStages ? to : to - kStages);
+        }
         end_copy_group();
+        const auto& tiles = weights.tiles_of(turn, column_tile, stage);
         if constexpr (Warp::kStaged) wait_for_products();
-
-        const char* x = copier.stages + stage * Copier::kStageBytes;
-        if constexpr (Warp::kPrefetch != 0) {
-          if (column_tile + Warp::kPrefetch < prefetch_end)
-            prefetch_l2(line + (column_tile + Warp::kPrefetch) * Tile::kBytes);
-        }
-        multiply_pair<0, Warp::kStaged>(ahead[i], table, x, sums);
-        multiply_pair<1, Warp::kStaged>(ahead[i], table, x, sums);
-        if (column_tile + kAhead < column_tiles) {
-          TETRAD_UNROLL
-          for (uint32_t r = 0; r < kRowTiles; ++r)
-            ahead[i][r].load(work.tiles[r / kTilesOfPart] +
-                             (rows[r] + (column_tile + kAhead) * Tile::kBytes));
-        }
+        multiply_pair<0, Warp::kStaged>(tiles, shared.table, copier.stage(stage), sums);
+        multiply_pair<1, Warp::kStaged>(tiles, shared.table, copier.stage(stage), sums);
+        weights.end_of(turn, column_tile);
         stage = stage == kStages - 1 ? 0 : stage + 1;
       }
     }
@@ -234,7 +176,7 @@ TETRAD_DEVICE void multiply_tokens(const GemmWork<kParts>& work, const StageCopi
     totals.store(sums);
     begin = end;
   }
-  store.store(sums, first_row_tile);
+  store.store(sums, rows.first_row_tile);
 }
 
 /// The product by the smallest loop that has room for the block's tokens. shared.tokens and the
@@ -249,8 +191,7 @@ TETRAD_DEVICE void multiply_block(const GemmShared<Tile, kSize>& shared,
   const auto by_loop_of = [&]<uint32_t kTokens>(uint32_t more_than) TETRAD_INLINE {
     if constexpr (kTokens <= GemmShared<Tile, kSize>::kTokens) {
       if (num_tokens <= more_than || num_tokens > kTokens) return;
-      const StageCopier<kTokens> copier(x, x_stride, shared.stages, shared.tokens, divisor);
-      multiply_tokens<Tile, kTokens, kSize>(work, copier, shared.table, shared.totals, store);
+      multiply_tokens<Tile, kTokens, kSize>(shared, work, x, x_stride, divisor, store);
     }
   };
   sync_block();

@@ -50,7 +50,7 @@ constexpr uint32_t gemm_shared_bytes(TileFormat format, GemmSize size) {
 
 namespace TETRAD_MACHINE {
 
-/// Where a block's shared memory is: what it is for never depends on how many tokens there are.
+/// Where a block's shared memory is.
 template <class Tile, GemmSize kSize>
 struct GemmShared {
   static constexpr bool kCodes = Tile::kBytes == kCodeTileBytes;
@@ -58,18 +58,19 @@ struct GemmShared {
       gemm_tokens<Fragment>(kCodes ? TileFormat::codes : TileFormat::halves, kSize);
   using Layout = GemmLayout<Fragment>;
 
-  uint32_t* table;   // [256][32]
-  Words4* totals;    // [sums of a thread / 4][kGemmThreads]
-  char* stages;      // [kStages][kTokens][64] halves, 16-byte pieces turned by turned_piece()
-  uint32_t* tokens;  // [kTokens]: rows of the output, all of them valid
+  static constexpr uint32_t kLoopBytes =
+      Layout::totals_bytes(kSize, kTokens) + Layout::kStages * kTokens * kTileColumns * 2;
+
+  uint32_t* table;    // [256][32]
+  char* loop_memory;  // totals, stages of weights where they fit, stages of activations: as the
+                      // loop needs them, less for fewer tokens
+  uint32_t* tokens;   // [kTokens]: rows of the output, all of them valid
 
   TETRAD_DEVICE GemmShared() {
     char* memory = shared_memory();
     table = reinterpret_cast<uint32_t*>(memory);
-    char* after_table = memory + (kCodes ? kLevelTableBytes : 0);
-    totals = reinterpret_cast<Words4*>(after_table);
-    stages = after_table + Layout::totals_bytes(kSize, kTokens);
-    tokens = reinterpret_cast<uint32_t*>(stages + Layout::kStages * kTokens * kTileColumns * 2);
+    loop_memory = memory + (kCodes ? kLevelTableBytes : 0);
+    tokens = reinterpret_cast<uint32_t*>(loop_memory + kLoopBytes);
   }
   /// Which of the block's tokens a thread writes to `tokens`: the first where there are no more.
   TETRAD_DEVICE static uint32_t token_of_thread(uint32_t num_tokens) {
@@ -97,10 +98,11 @@ TETRAD_DEVICE void load_staged_b(const char* stage, uint32_t pair, uint32_t (&b)
 template <uint32_t kTokens>
 struct StageCopier {
   static constexpr uint32_t kStageBytes = kTokens * kTileColumns * 2;
+  static constexpr uint32_t kBytes = GemmLayout<Fragment>::kStages * kStageBytes;
   static constexpr uint32_t kTokensAtOnce = kGemmThreads / 8;
   static constexpr uint32_t kCopies = (kTokens + kTokensAtOnce - 1) / kTokensAtOnce;
   const uint16_t* x;
-  char* stages;
+  char* stages;              // [kStages][kTokens][64] halves, pieces of 16 bytes by turned_piece()
   uint32_t pieces[kCopies];  // of 16 bytes, from x on
 
   /// The row of x of tokens[t] is that divided by `divisor`.
@@ -114,6 +116,7 @@ struct StageCopier {
       pieces[i] = row * (stride / 8) + thread_index() % 8;
     }
   }
+  TETRAD_DEVICE const char* stage(uint32_t number) const { return stages + number * kStageBytes; }
   TETRAD_DEVICE void copy(uint32_t column_tile, uint32_t stage) const {
     TETRAD_UNROLL
     for (uint32_t i = 0; i < kCopies; ++i) {
@@ -134,8 +137,9 @@ struct GemmTotals;
 template <uint32_t kRowTiles, uint32_t kTokenTiles>
 struct GemmTotals<kRowTiles, kTokenTiles, true> {
   static_assert(Fragment::kD == 4 || !GemmLayout<Fragment>::kSharedTotals);
-  Words4* at;
-  TETRAD_DEVICE explicit GemmTotals(Words4* totals) : at(totals + thread_index()) {}
+  Words4* at;  // [sums of a thread / 4][kGemmThreads], from this thread's on
+  TETRAD_DEVICE explicit GemmTotals(char* memory)
+      : at(reinterpret_cast<Words4*>(memory) + thread_index()) {}
   /// sums = totals + sums, which may be stored.
   TETRAD_DEVICE void add_to(float (&sums)[kRowTiles][kTokenTiles][Fragment::kD]) const {
     TETRAD_UNROLL
@@ -161,7 +165,7 @@ struct GemmTotals<kRowTiles, kTokenTiles, true> {
 template <uint32_t kRowTiles, uint32_t kTokenTiles>
 struct GemmTotals<kRowTiles, kTokenTiles, false> {
   float totals[kRowTiles][kTokenTiles][Fragment::kD];
-  TETRAD_DEVICE explicit GemmTotals(Words4*) {}
+  TETRAD_DEVICE explicit GemmTotals(char*) {}
   TETRAD_DEVICE void add_to(float (&sums)[kRowTiles][kTokenTiles][Fragment::kD]) const {
     TETRAD_UNROLL
     for (uint32_t r = 0; r < kRowTiles; ++r) {

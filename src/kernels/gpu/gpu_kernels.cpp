@@ -387,7 +387,8 @@ void GpuKernels::read_all(const ReadAllArgs& args) {
 }
 
 void GpuKernels::multiply_add_peak(const MultiplyAddArgs& args, uint32_t num_blocks) {
-  launch(kernels_.multiply_add_peak, {.grid_x = num_blocks, .threads = 256}, args);
+  launch(kernels_.multiply_add_peak,
+         {.grid_x = num_blocks, .threads = 256, .shared_bytes = kMultiplyAddShared}, args);
 }
 
 }  // namespace tetrad::gpu

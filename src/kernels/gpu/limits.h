@@ -2,7 +2,7 @@
 
 // What a card can do at most: what every speed is a share of.
 
-#include "gpu/fragment.h"
+#include "gpu/warpgroup.h"
 
 namespace tetrad::gpu {
 
@@ -14,12 +14,15 @@ struct ReadAllArgs {
   uint32_t* out = nullptr;  // [1]
 };
 
-/// Each warp does `rounds` times kProductChains multiply_adds that do not wait for each other.
+/// Each warp does `rounds` times kProductChains multiply_adds that do not wait for each other, as
+/// many of kStagedProductTokens tokens together where the machine can.
 struct MultiplyAddArgs {
   uint32_t rounds = 0;
   float* out = nullptr;  // [1]
 };
 inline constexpr uint32_t kProductChains = 8;
+inline constexpr uint32_t kStagedProductTokens = 64;
+inline constexpr uint32_t kMultiplyAddShared = kStagedProductTokens * 64 * 2;
 
 namespace TETRAD_MACHINE {
 
@@ -43,20 +46,40 @@ TETRAD_KERNEL(read_all, ReadAllArgs, 512) {
 
 TETRAD_KERNEL(multiply_add_peak, MultiplyAddArgs, 256) {
   wait_for_launches_before();
-  uint32_t a[Fragment::kA];
-  uint32_t b[Fragment::kB];
-  float sums[kProductChains][Fragment::kD] = {};
   // Numbers near 1 with random last bits: zeros would take less power and run faster than work.
+  const auto word_of_b = [](uint32_t place, uint32_t i) TETRAD_INLINE {
+    return 0xB8003800u + ((place * 2246822519u + i * 30011u) & 0x03FF03FFu);
+  };
+  uint32_t a[Fragment::kA];
   TETRAD_UNROLL
   for (uint32_t i = 0; i < Fragment::kA; ++i)
     a[i] = 0x38003800u + ((thread_index() * 2654435761u + i * 40503u) & 0x03FF03FFu);
-  TETRAD_UNROLL
-  for (uint32_t i = 0; i < Fragment::kB; ++i)
-    b[i] = 0xB8003800u + ((thread_index() * 2246822519u + i * 30011u) & 0x03FF03FFu);
-  for (uint32_t round = 0; round < args.rounds; ++round) {
+  float all_sums[1][kProductChains][Fragment::kD] = {};
+  float(&sums)[kProductChains][Fragment::kD] = all_sums[0];
+  if constexpr (kHasWarpgroups) {
+    static_assert(!kHasWarpgroups || kProductChains * Fragment::kTokens == kStagedProductTokens);
+    char* stage = shared_memory();
+    for (uint32_t at = thread_index(); at < kMultiplyAddShared / 4; at += 256)
+      reinterpret_cast<uint32_t*>(stage)[at] = word_of_b(at, 0);
+    show_to_warpgroups();
+    sync_block();
+    for (uint32_t round = 0; round < args.rounds; ++round) {
+      begin_products();
+      multiply_staged(sums, a, stage, round % 4);
+      end_products();
+      if (round % 4 == 3) wait_for_products();
+    }
+    wait_for_sums(all_sums);
+  } else {
+    uint32_t b[Fragment::kB];
     TETRAD_UNROLL
-    for (uint32_t chain = 0; chain < kProductChains; ++chain)
-      Fragment::multiply_add(sums[chain], a, b);
+    for (uint32_t i = 0; i < Fragment::kB; ++i)
+      b[i] = word_of_b(thread_index(), i);
+    for (uint32_t round = 0; round < args.rounds; ++round) {
+      TETRAD_UNROLL
+      for (uint32_t chain = 0; chain < kProductChains; ++chain)
+        Fragment::multiply_add(sums[chain], a, b);
+    }
   }
   float total = 0;
   TETRAD_UNROLL

@@ -131,6 +131,22 @@ struct CodeTile {
     }
   }
 
+  /// As load(), from shared memory.
+  TETRAD_DEVICE void load_staged(const char* tile) {
+    const uint32_t l = lane();
+    const Words4 words = *reinterpret_cast<const Words4*>(tile + l * 16);
+    TETRAD_UNROLL
+    for (uint32_t group = 0; group < kTileGroups; ++group)
+      codes[group] = words.word[group];
+    TETRAD_UNROLL
+    for (uint32_t i = 0; i < F::kRowsOfLane; ++i) {
+      const Words2 two =
+          *reinterpret_cast<const Words2*>(tile + 512 + (F::a_row(l, 0) * F::kRowsOfLane + i) * 8);
+      scales[2 * i] = two.word[0];
+      scales[2 * i + 1] = two.word[1];
+    }
+  }
+
   /// A of group `group`: level times scale, rounded once to a half.
   template <uint32_t group>
   TETRAD_DEVICE void unpack(const uint32_t* table, uint32_t (&a)[F::kA]) const {
@@ -157,6 +173,15 @@ struct HalfTile {
     TETRAD_UNROLL
     for (uint32_t group = 0; group < kTileGroups; ++group)
       load_once(words[group], tile + group * 512 + lane() * 16);
+  }
+  TETRAD_DEVICE void load_staged(const char* tile) {
+    TETRAD_UNROLL
+    for (uint32_t group = 0; group < kTileGroups; ++group) {
+      const Words4 four = *reinterpret_cast<const Words4*>(tile + group * 512 + lane() * 16);
+      TETRAD_UNROLL
+      for (uint32_t i = 0; i < 4; ++i)
+        words[group][i] = four.word[i];
+    }
   }
   template <uint32_t group>
   TETRAD_DEVICE void unpack(const uint32_t*, uint32_t (&a)[F::kA]) const {

@@ -1,0 +1,179 @@
+#pragma once
+
+// How the tiles of weights of a warp of gemm_block.h get from global memory to its registers, in
+// which they are unpacked: some steps ahead, by way of shared memory where there is room for it.
+
+#include "kernels/gpu/gemm_shared.h"
+
+namespace tetrad::gpu {
+namespace TETRAD_MACHINE {
+
+template <bool kFirst, class First, class Second>
+struct Chosen {
+  using Type = First;
+};
+template <class First, class Second>
+struct Chosen<false, First, Second> {
+  using Type = Second;
+};
+
+/// What a block computes: rows of kParts equal-sized matrices times the same tokens.
+template <uint32_t kParts>
+struct GemmWork {
+  const char* tiles[kParts] = {};  // the first column tile that is the block's
+  uint32_t column_tiles = 0;       // of the block
+  uint32_t row_bytes = 0;          // from one tile of rows to the next
+  uint32_t row_tiles = 0;          // of a matrix
+  uint32_t first_row_tile = 0;     // of the block, in each matrix
+  uint32_t num_tokens = 0;         // of the block
+  /// x comes from launches for which the block has not waited: it does so when it has asked for its
+  /// first weights.
+  bool waits_for_x = false;
+};
+
+/// Where a warp's weights are: kRowTiles / kParts consecutive tiles of rows of each matrix.
+template <class Tile, uint32_t kRowTiles, uint32_t kParts>
+struct WarpRows {
+  static constexpr uint32_t kTilesOfPart = kRowTiles / kParts;
+  const char* tiles[kParts];
+  uint32_t rows[kRowTiles];  // bytes from the matrix on, which has less than 4 GiB
+  uint32_t first_row_tile;
+  uint32_t row_tiles;
+  uint32_t row_bytes;
+  uint32_t column_tiles;
+
+  TETRAD_DEVICE explicit WarpRows(const GemmWork<kParts>& work)
+      : first_row_tile(work.first_row_tile + warp() * kTilesOfPart),
+        row_tiles(work.row_tiles),
+        row_bytes(work.row_bytes),
+        column_tiles(work.column_tiles) {
+    TETRAD_UNROLL
+    for (uint32_t part = 0; part < kParts; ++part)
+      tiles[part] = work.tiles[part];
+    // A row tile beyond the matrix stands for its last one, and is not stored.
+    TETRAD_UNROLL
+    for (uint32_t r = 0; r < kRowTiles; ++r) {
+      const uint32_t wanted = first_row_tile + r % kTilesOfPart;
+      const uint32_t row_tile = wanted < row_tiles ? wanted : row_tiles - 1;
+      rows[r] = row_tile * row_bytes;
+    }
+  }
+  TETRAD_DEVICE const char* at(uint32_t r, uint32_t column_tile) const {
+    return tiles[r / kTilesOfPart] + (rows[r] + column_tile * Tile::kBytes);
+  }
+  /// Asks for all of them to come into the L2 cache.
+  TETRAD_DEVICE void prefetch() const {
+    const uint32_t bytes = column_tiles * Tile::kBytes;
+    TETRAD_UNROLL
+    for (uint32_t r = 0; r < kRowTiles; ++r) {
+      TETRAD_NO_UNROLL
+      for (uint32_t from = lane() * 128; from < bytes; from += kWarpSize * 128)
+        prefetch_l2(at(r, 0) + from);
+    }
+  }
+};
+
+/// kAhead column tiles in registers or on their way there. Where only one fits, it is asked for
+/// when the one before is unpacked, half a step before it is needed, and to the L2 cache kPrefetch
+/// steps before.
+template <class Tile, uint32_t kRowTiles, uint32_t kParts, uint32_t kAhead, uint32_t kPrefetch>
+struct WeightsInRegisters {
+  using Rows = WarpRows<Tile, kRowTiles, kParts>;
+  static constexpr uint32_t kAtOnce = kAhead;
+  // This lane's 128 bytes of the warp's tiles of a step.
+  static constexpr uint32_t kLines = Tile::kBytes / 128;
+  static_assert(kRowTiles * kLines <= kWarpSize || kPrefetch == 0);
+  const Rows& rows;
+  Tile ahead[kAhead][kRowTiles];
+  const char* line = nullptr;
+  uint32_t prefetch_end = 0;
+
+  TETRAD_DEVICE WeightsInRegisters(const Rows& of, char*) : rows(of) {
+    if constexpr (kPrefetch != 0) {
+      const uint32_t row_tile = rows.first_row_tile + lane() / kLines % Rows::kTilesOfPart;
+      const char* matrix = rows.tiles[0];
+      if constexpr (kParts == 2)
+        matrix = lane() / kLines < Rows::kTilesOfPart ? matrix : rows.tiles[1];
+      line = matrix + static_cast<uint64_t>(row_tile) * rows.row_bytes + lane() % kLines * 128;
+      prefetch_end =
+          lane() < kRowTiles * kLines && row_tile < rows.row_tiles ? rows.column_tiles : 0;
+    }
+  }
+  /// Asks for the first tiles.
+  TETRAD_DEVICE void start() {
+    if constexpr (kPrefetch != 0) {
+      TETRAD_UNROLL
+      for (uint32_t i = kAhead; i < kPrefetch; ++i) {
+        if (i < prefetch_end) prefetch_l2(line + i * Tile::kBytes);
+      }
+    }
+    TETRAD_UNROLL
+    for (uint32_t i = 0; i < kAhead; ++i) {
+      TETRAD_UNROLL
+      for (uint32_t r = 0; r < kRowTiles; ++r) {
+        if (i < rows.column_tiles) ahead[i][r].load(rows.at(r, i));
+      }
+    }
+  }
+  TETRAD_DEVICE void copy(uint32_t, uint32_t) const {}
+  /// The tiles of a step: `turn` counts steps, modulo kAtOnce.
+  TETRAD_DEVICE const Tile (&tiles_of(uint32_t turn, uint32_t column_tile, uint32_t))[kRowTiles] {
+    if constexpr (kPrefetch != 0) {
+      if (column_tile + kPrefetch < prefetch_end)
+        prefetch_l2(line + (column_tile + kPrefetch) * Tile::kBytes);
+    }
+    return ahead[turn];
+  }
+  /// They have been unpacked.
+  TETRAD_DEVICE void end_of(uint32_t turn, uint32_t column_tile) {
+    if (column_tile + kAhead >= rows.column_tiles) return;
+    TETRAD_UNROLL
+    for (uint32_t r = 0; r < kRowTiles; ++r)
+      ahead[turn][r].load(rows.at(r, column_tile + kAhead));
+  }
+};
+
+/// In shared memory, in as many stages as the activations have, each warp's for itself. A load to
+/// registers that is on its way for long would be waited for with those of levels: there are few
+/// marks by which an instruction can tell which of its warp's loads it needs.
+template <class Tile, uint32_t kRowTiles, uint32_t kParts>
+struct WeightsInStages {
+  using Rows = WarpRows<Tile, kRowTiles, kParts>;
+  static constexpr uint32_t kAtOnce = 1;
+  static constexpr uint32_t kPieces = Tile::kBytes / 16;
+  const Rows& rows;
+  char* stages;  // [kStages][kGemmRowTiles] tiles, from this warp's first on
+  Tile tiles[kRowTiles];
+
+  TETRAD_DEVICE WeightsInStages(const Rows& of, char* memory)
+      : rows(of), stages(memory + warp() * kRowTiles * Tile::kBytes) {}
+  TETRAD_DEVICE void start() const {
+    TETRAD_UNROLL
+    for (uint32_t i = 0; i < GemmLayout<Fragment>::kStages - 2; ++i) {
+      if (i < rows.column_tiles) copy(i, i);
+    }
+  }
+  TETRAD_DEVICE void copy(uint32_t column_tile, uint32_t stage) const {
+    TETRAD_UNROLL
+    for (uint32_t r = 0; r < kRowTiles; ++r) {
+      const char* from = rows.at(r, column_tile);
+      char* to = stages + (stage * kGemmRowTiles + r) * Tile::kBytes;
+      TETRAD_UNROLL
+      for (uint32_t first = 0; first < kPieces; first += kWarpSize) {
+        const uint32_t piece = first + lane();
+        if (first + kWarpSize <= kPieces || piece < kPieces)
+          copy_16_async(to + piece * 16, from + piece * 16);
+      }
+    }
+  }
+  TETRAD_DEVICE const Tile (&tiles_of(uint32_t, uint32_t, uint32_t stage))[kRowTiles] {
+    TETRAD_UNROLL
+    for (uint32_t r = 0; r < kRowTiles; ++r)
+      tiles[r].load_staged(stages + (stage * kGemmRowTiles + r) * Tile::kBytes);
+    return tiles;
+  }
+  TETRAD_DEVICE void end_of(uint32_t, uint32_t) const {}
+};
+
+}  // namespace TETRAD_MACHINE
+}  // namespace tetrad::gpu
