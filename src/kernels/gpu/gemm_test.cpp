@@ -131,7 +131,10 @@ std::vector<GemmRun> gemm_runs(const Emulation& gpu, TileFormat format) {
   std::vector<GemmRun> runs = {{GemmSize::small, 16}, {GemmSize::small, 32}};
   for (uint32_t tile = 16; tile <= gemm_tokens_of(gpu, format, GemmSize::large); tile *= 2)
     runs.push_back({GemmSize::large, tile});
-  if (runs.back().token_tile == 128) runs.push_back({GemmSize::large, 96});
+  if (runs.back().token_tile == 128) {
+    runs.push_back({GemmSize::large, 80});
+    runs.push_back({GemmSize::large, 96});
+  }
   return runs;
 }
 
@@ -207,14 +210,15 @@ TEST_P(GemmTest, HalvesGiveTheSumsInTheirOrder) {
 }
 
 TEST_P(GemmTest, TheOrderOfThreadsDoesNotChangeBits) {
-  for (const GemmRun& run : {GemmRun{GemmSize::large, 0}, {GemmSize::small, 32}}) {
+  for (const GemmRun& run :
+       {GemmRun{GemmSize::large, 128}, {GemmSize::large, 96}, {GemmSize::small, 32}}) {
     std::vector<float> expected;
     for (const ThreadOrder order :
          {ThreadOrder::ascending, ThreadOrder::descending, ThreadOrder::shuffled}) {
       Emulation gpu(GetParam(), order);
       // Beyond the stages, so that they are used again, and two segments.
       const GemmWeights w = gemm_codes_of(gpu, 48, 896, 8);
-      const uint32_t tile = gemm_tokens_of(gpu, w.format, run.size);
+      const uint32_t tile = std::min(run.token_tile, gemm_tokens_of(gpu, w.format, run.size));
       const uint32_t tokens = tile - 3;
       const std::vector<float> x = random_floats(tokens * w.cols, 1.0f, 9);
       const std::vector<float> out = run_gemm(gpu, w, {run.size, tile}, x, tokens);
