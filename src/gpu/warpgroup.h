@@ -3,8 +3,13 @@
 // Products of four warps together with what lies in shared memory (PTX ISA, "wgmma"): only sm_90a
 // has them. Every warp brings the registers of a tile of its own, as mma.sync wants them, and gets
 // its sums as mma.sync gives them; the tokens are read from shared memory while the warps go on.
-// On an H200 no sum differed from those of mma.sync in any bit (docs/performance.md), at 970
-// TFLOP/s instead of 640. Elsewhere these functions are not there to be called, or do nothing.
+// On an H200 no sum differed from those of mma.sync in any bit (docs/performance.md). Elsewhere
+// these functions do nothing, or what the emulation needs.
+//
+// PTX leaves to the program what is on its way: registers that a product reads or adds to must not
+// be written again, in the same place of a loop either, before wait_for_products(), and where
+// several loops of products end in one place the assembler has each product wait for the one before
+// (ptxas -v says so).
 
 #include "gpu/fragment.h"
 

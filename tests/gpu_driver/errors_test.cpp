@@ -27,8 +27,8 @@ Result<void> ask_nothing(Device&) {
 
 Result<void> use_device(bool is_hip, int index, Asked ask) {
   const CodeObject object{.architecture = "gfx1201", .bytes = std::as_bytes(std::span("code"))};
-  TETRAD_ASSIGN(auto device,
-                is_hip ? open_hip_device({&object, 1}, index) : open_cuda_device({&kPtx, 1}, index));
+  TETRAD_ASSIGN(auto device, is_hip ? open_hip_device({&object, 1}, index)
+                                    : open_cuda_device({&kPtx, 1}, index));
   return ask(*device);
 }
 

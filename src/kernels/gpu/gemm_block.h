@@ -2,23 +2,26 @@
 
 // Products for many tokens: out[t] = W x[t], bit for bit what decode_product.h computes. A block of
 // 8 warps takes 256 rows of W and a tile of tokens. Activations come through shared memory, 64
-// columns a stage, several stages ahead; weights go from global memory straight to the registers of
-// the warp that needs them, which unpacks them once for all tokens of its own.
+// columns a stage, some stages ahead, and so do the weights where there is room; a warp unpacks
+// those of its rows once for all tokens.
 //
-// What the choices cost on an H200, by counting: an m16n8k16 takes about 1.55 cycles of a
-// multiprocessor (some 620 TFLOP/s in all), and shared memory moves 128 bytes, a wavefront, a
-// cycle. For 16 columns, 64 rows by 64 tokens a warp, 32 multiply_adds:
+// What a step of 64 columns costs an H200's multiprocessor, in cycles, for T tokens: products by
+// wgmma 8 T (16 of 64 x T x 16), and shared memory, which moves 128 bytes a cycle,
 //
-//   levels by the table   16 wavefronts (4 row tiles x 4 registers)
-//   load_b                16 wavefronts (8 token tiles x 256 bytes)
-//   stages written         4 wavefronts (128 tokens x 32 bytes, shared by 8 warps)
-//   totals                 5 wavefronts (256 for both ways, once in a segment of 48 such steps)
+//   levels by the table          256 (16 row tiles x 4 groups x 4 registers)
+//   tokens read by the products  4 T (16 times 32 T bytes)
+//   tokens written               T
+//   weights both ways            160 (10 KiB)
+//   totals                       T / 3 (4 T both ways, once in 12 steps)
 //
-// 41 for 32, so 1.3 a multiply_add: less than the 1.55 the matrix unit needs. With 32 rows by 128
-// tokens a warp it would be 8 + 32 + 4 + 5 = 1.5. Levels by byte permutes instead (6 for the bytes
-// of 4 codes, 2 to widen, 2 subtractions, against 4 instructions and 2 loads) would free 16
-// wavefronts for 60 more instructions a warp, each 2 cycles of the integer unit: 136 of the 198
-// cycles in which a quarter of the multiprocessor does its 32 multiply_adds. The table it is.
+// For 64 tokens that is 512 of products and 760 of shared memory; measured were 1,370, and 670 +
+// 10.4 T for other tiles: unpacking and products hardly overlap, in whatever order they were asked
+// for (docs/performance.md). By mma.sync the products take 12.4 T and read tokens twice as often.
+//
+// Levels by byte permutes instead of the table (6 for the bytes of 4 codes, 2 to widen, 2
+// subtractions, against 4 instructions and 2 loads) would be 60 more instructions a tile of rows,
+// 2 cycles each of the integer unit that a quarter of the multiprocessor has: 480 cycles, where the
+// loads take 256. The table it is.
 
 #include "gpu/warpgroup.h"
 #include "kernels/gpu/gemm_weights.h"
