@@ -15,8 +15,8 @@ namespace tetrad {
 namespace {
 
 constexpr int64_t kDecodeSteps = 32;
-/// Some 2 ms of multiply_add_peak, in which the host makes a step's launches.
-constexpr uint32_t kProfileBusyRounds = 40000;
+/// Some 2 ms of multiply_add_peak by wgmma, in which the host makes a step's launches.
+constexpr uint32_t kProfileBusyRounds = 60000;
 
 double seconds_since(std::chrono::steady_clock::time_point begin) {
   return std::chrono::duration<double>(std::chrono::steady_clock::now() - begin).count();

@@ -128,7 +128,7 @@ template <int kPending>
 TETRAD_DEVICE void wait_for_copy_groups() {}
 
 TETRAD_DEVICE void add_in_memory(float* to, float value) {
-  *to += value;
+  __builtin_amdgcn_global_atomic_fadd_f32((__attribute__((address_space(1))) float*)to, value);
 }
 TETRAD_DEVICE void fence_device() {
   __builtin_amdgcn_fence(__ATOMIC_ACQ_REL, "agent");

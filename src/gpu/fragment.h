@@ -5,12 +5,12 @@
 // Everything that kernels need to know about who holds what is named here, so that one kernel
 // source serves both machines:
 //
-//   NvidiaFragment   mma.sync m16n8k16, 8 tokens a tile; where B lies in shared memory, wgmma
+//   NvidiaFragment   mma.sync m16n8k16, 8 tokens a tile; for many tokens on sm_90a wgmma
 //                    (warpgroup.h)
 //   Gfx12Fragment    v_wmma_f32_16x16x16_f16, 16 tokens a tile
 //
 // Columns of A and rows of B (k) may be numbered at will as long as both agree, and here each lane
-// owns consecutive ones: so a lane's share of a row is one load.
+// owns consecutive ones: so a lane's share of a row of A is one load.
 
 #include "gpu/dialect.h"
 
@@ -51,7 +51,7 @@ struct NvidiaFragment {
 #endif
   }
 
-  /// B of two products one after the other from memory that has each token's k in PTX's order:
+  /// B of two products one after the other from shared memory that has a token's k in PTX's order:
   /// piece_at(i) is where the i-th 16 bytes of the token row_to_load(lane) are. By all lanes; in
   /// one instruction lane 8 i + t tells where piece i of token t is, and nothing else.
 #if defined(__NVPTX__)

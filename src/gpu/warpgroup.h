@@ -86,6 +86,21 @@ TETRAD_DEVICE void multiply_tiles(float (&sums)[kTokenTiles][4], const uint32_t 
                 kTokenTiles == 12 || kTokenTiles == 16);
 }
 
+#undef TETRAD_MULTIPLY_TILES
+#undef TETRAD_SUMS_1
+#undef TETRAD_SUMS_2
+#undef TETRAD_SUMS_4
+#undef TETRAD_SUMS_8
+#undef TETRAD_SUMS_10
+#undef TETRAD_SUMS_12
+#undef TETRAD_SUMS_16
+#undef TETRAD_TEXT_2
+#undef TETRAD_TEXT_4
+#undef TETRAD_TEXT_8
+#undef TETRAD_TEXT_10
+#undef TETRAD_TEXT_12
+#undef TETRAD_TEXT_16
+
 /// sums += A B, some time before wait_for_products(). `stage`: 64 columns of tokens, 128 bytes a
 /// token, whose pieces of 16 bytes are at those of their number ^ token % 8; B is of 16 columns
 /// from group * 16 on. `stage` is a multiple of 1024. By the four warps alike, w = 4 n to 4 n + 3.

@@ -4,7 +4,7 @@
 check.py gfx KERNELS.co   one line a kernel: registers, shared memory, spills; fails on a spill, on scratch
                           memory, on static LDS beyond 64 KiB, and where matrix instructions are missing
 check.py ptx KERNELS.ptx  fails where a kernel of the list has local memory or mma.sync is missing, and for sm_90a
-                          where a kernel for many tokens has no wgmma
+                          where a GEMM of the large size has no wgmma, or touches registers of one on its way
 """
 
 import re
@@ -14,7 +14,7 @@ import sys
 
 # Kernels whose products go through the matrix unit.
 MATRIX_KERNELS = re.compile(r"decode_product|experts_(up|down)|gemm|attend|multiply_add_peak")
-# Of those, the ones whose tokens lie in shared memory.
+# Of those, the ones that multiply by wgmma on sm_90a.
 STAGED_KERNELS = re.compile(r"gemm_(codes|halves)$|multiply_add_peak")
 
 
@@ -56,6 +56,41 @@ def check_gfx(path):
     return problems
 
 
+def touched_on_the_way(entry):
+    """Instructions that write a register which a wgmma before them still reads, or touch one of its sums.
+
+    PTX leaves that undefined until wgmma.wait_group. In the order of the text, each loop's body twice over.
+    """
+    lines = entry.split("\n")
+    labels = {line[:-1].split(":")[0]: i for i, line in enumerate(lines) if re.match(r"\$L\w+:", line)}
+    touched = []
+
+    def scan(first, last, operands, sums, follow):
+        for i in range(first, last):
+            line = lines[i].strip()
+            if line.startswith("wgmma.wait_group"):
+                operands.clear()
+                sums.clear()
+            elif line.startswith("wgmma.mma_async"):
+                d, a = re.findall(r"\{([^}]*)\}", line)
+                operands.update(re.findall(r"%\w+", a))
+                sums.update(re.findall(r"%\w+", d))
+            elif (operands or sums) and re.match(r"(@%\w+ )?[a-z]\w*\.", line) and not line.startswith("wgmma"):
+                parts = re.split(r"[,;]\s*", re.sub(r"^(@%\w+\s+)?\S+\s+", "", line))
+                braces = re.match(r"\{([^}]*)\}", re.sub(r"^(@%\w+\s+)?\S+\s+", "", line))
+                written = re.findall(r"%\w+", braces.group(1) if braces else parts[0])
+                if line.startswith(("st.", "cp.", "red.", "prefetch", "bar", "setp", "bra")):
+                    written = []
+                if operands.intersection(written) or sums.intersection(re.findall(r"%\w+", line)):
+                    touched.append(line)
+            back = re.search(r"bra(?:\.uni)?\s+(\$L\w+);", line)
+            if follow and back and labels.get(back.group(1), i) < i and (operands or sums):
+                scan(labels[back.group(1)], i, set(operands), set(sums), False)
+
+    scan(0, len(lines), set(), set(), True)
+    return touched
+
+
 def check_ptx(path):
     with open(path, encoding="utf-8") as file:
         head, *entries = re.split(r"\n(?=\.visible \.entry )", file.read())
@@ -68,6 +103,8 @@ def check_ptx(path):
         wanted = "wgmma.mma_async" if has_warpgroups and STAGED_KERNELS.search(name) else "mma.sync"
         if MATRIX_KERNELS.search(name) and wanted not in entry:
             problems.append(f"{name} has no {wanted}")
+        for line in touched_on_the_way(entry):
+            problems.append(f"{name} does not wait for wgmma before: {line}")
     if len(entries) < 30:
         problems.append(f"only {len(entries)} kernels were found")
     print(f"{len(entries)} kernels")

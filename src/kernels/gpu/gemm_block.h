@@ -12,9 +12,9 @@
 //   tokens read by the products  4 T (16 times 32 T bytes)
 //   tokens written               T
 //   weights both ways            160 (10 KiB)
-//   totals                       T / 3 (4 T both ways, once in 12 steps)
+//   totals                       4 T / 3 (16 T both ways, once in 12 steps)
 //
-// For 64 tokens that is 512 of products and 760 of shared memory; measured were 1,370, and 670 +
+// For 64 tokens that is 512 of products and 820 of shared memory; measured were 1,370, and 670 +
 // 10.4 T for other tiles: unpacking and products hardly overlap, in whatever order they were asked
 // for (docs/performance.md). By mma.sync the products take 12.4 T and read tokens twice as often.
 //
@@ -45,10 +45,16 @@ struct WarpTile {
   static constexpr bool kWeightsFit =
       kStaged && kTotalsBytes + kWeightsBytes + StageCopier<kTokens>::kBytes <=
                      GemmShared<Tile, kSize>::kLoopBytes;
-  /// Of weights in registers; divides kSegmentTiles. gfx12 has totals in registers, too, but of a
-  /// segment there are none.
+  static_assert(!kWeightsFit || !Tile::kIsOperand);
+  // What multiply_staged() asks for of every stage.
+  static_assert(!kStaged ||
+                (kLevelTableBytes % 1024 == 0 && kTotalsBytes % 1024 == 0 &&
+                 kWeightsBytes % 1024 == 0 && StageCopier<kTokens>::kStageBytes % 1024 == 0));
+  /// Whether registers have room for one column tile of weights alone. gfx12 has totals there, too,
+  /// but of a segment there are none.
   static constexpr bool kOnlyOneFits = kTokens > 64 || (kTokens == 64 && Fragment::kTokens == 16 &&
                                                         kSize != GemmSize::segment);
+  /// Column tiles in registers; divides kSegmentTiles.
   static constexpr uint32_t kAhead = kOnlyOneFits ? 1 : 2;
   static constexpr uint32_t kPrefetch = kOnlyOneFits ? 3 : 0;
   static_assert(kSegmentTiles % kAhead == 0);
@@ -118,7 +124,7 @@ TETRAD_DEVICE void multiply_tokens(const GemmShared<Tile, kSize>& shared,
   const uint32_t column_tiles = work.column_tiles;
   const typename Warp::Rows rows(work);
   typename Warp::Weights weights(rows, weights_memory);
-  weights.start();
+  weights.start(kStagesAhead);
   // A segment is over before a few steps ahead of its loads would have hidden the memory's latency.
   if constexpr (kSize == GemmSize::segment) rows.prefetch();
   if (work.waits_for_x) {
@@ -159,15 +165,18 @@ TETRAD_DEVICE void multiply_tokens(const GemmShared<Tile, kSize>& shared,
         if constexpr (Warp::kStaged) show_to_warpgroups();
         sync_block();
         if (column_tile + kStagesAhead < column_tiles) {
-          const uint32_t to = stage + kStagesAhead;
-          copier.copy(column_tile + kStagesAhead, to < kStages ? to : to - kStages);
-          weights.copy(column_tile + kStagesAhead, to < kStages ? to : to - kStages);
+          const uint32_t sum = stage + kStagesAhead;
+          const uint32_t free_stage = sum < kStages ? sum : sum - kStages;
+          copier.copy(column_tile + kStagesAhead, free_stage);
+          weights.copy(column_tile + kStagesAhead, free_stage);
         }
         end_copy_group();
         const auto& tiles = weights.tiles_of(turn, column_tile, stage);
         if constexpr (Warp::kStaged) wait_for_products();
         multiply_pair<0, Warp::kStaged>(tiles, shared.table, copier.stage(stage), sums);
         multiply_pair<1, Warp::kStaged>(tiles, shared.table, copier.stage(stage), sums);
+        // The tile's registers are those that products read: they may not be loaded before.
+        if constexpr (Warp::kStaged && Tile::kIsOperand) wait_for_products();
         weights.end_of(turn, column_tile);
         stage = stage == kStages - 1 ? 0 : stage + 1;
       }

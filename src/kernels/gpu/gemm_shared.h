@@ -30,7 +30,7 @@ constexpr uint32_t gemm_tokens(TileFormat format, GemmSize size) {
 template <class F>
 struct GemmLayout {
   static constexpr uint32_t kStages = F::kTokens == 8 ? 4 : 3;
-  /// Sums of the segments so far: in shared memory, since registers hold 64 x 64 sums but once.
+  /// Sums of the segments so far: in shared memory, since registers hold a warp's sums but once.
   /// gfx12 has smaller tiles and less shared memory: in registers.
   static constexpr bool kSharedTotals = F::kTokens == 8;
 

@@ -3,6 +3,7 @@
 
 #include <gtest/gtest.h>
 
+#include <algorithm>
 #include <numeric>
 
 #include "kernels/gpu/gemm_experts.h"
@@ -124,6 +125,7 @@ LaunchShape gemm_shape(const Emulation& gpu, TileFormat format, GemmSize size, u
 struct GemmRun {
   GemmSize size = GemmSize::large;
   uint32_t token_tile = 0;
+  bool is_halves = false;  // where it is not the weights that say so
 };
 
 /// Every kernel for a matrix, with tiles for which it has different loops.
@@ -170,7 +172,8 @@ struct GemmShapeCase {
 };
 
 TEST_P(GemmTest, CodesGiveTheSumsInTheirOrder) {
-  for (const GemmShapeCase c : {GemmShapeCase{40, 384, 1}, {300, 128, 3}, {16, 1600, 17}}) {
+  for (const GemmShapeCase c :
+       {GemmShapeCase{40, 384, 1}, {300, 128, 3}, {16, 48, 66}, {16, 1600, 17}}) {
     Emulation gpu(GetParam());
     const GemmWeights w = gemm_codes_of(gpu, c.rows, c.cols, 1);
     const std::vector<float> x = random_floats(c.num_tokens * c.cols, 1.0f, 2);
@@ -210,14 +213,17 @@ TEST_P(GemmTest, HalvesGiveTheSumsInTheirOrder) {
 }
 
 TEST_P(GemmTest, TheOrderOfThreadsDoesNotChangeBits) {
-  for (const GemmRun& run :
-       {GemmRun{GemmSize::large, 128}, {GemmSize::large, 96}, {GemmSize::small, 32}}) {
+  for (const GemmRun& run : {GemmRun{GemmSize::large, 128},
+                             {GemmSize::large, 96},
+                             {GemmSize::large, 64, true},
+                             {GemmSize::small, 32}}) {
     std::vector<float> expected;
     for (const ThreadOrder order :
          {ThreadOrder::ascending, ThreadOrder::descending, ThreadOrder::shuffled}) {
       Emulation gpu(GetParam(), order);
       // Beyond the stages, so that they are used again, and two segments.
-      const GemmWeights w = gemm_codes_of(gpu, 48, 896, 8);
+      const GemmWeights w =
+          run.is_halves ? gemm_halves_of(gpu, 48, 896, 8) : gemm_codes_of(gpu, 48, 896, 8);
       const uint32_t tile = std::min(run.token_tile, gemm_tokens_of(gpu, w.format, run.size));
       const uint32_t tokens = tile - 3;
       const std::vector<float> x = random_floats(tokens * w.cols, 1.0f, 9);

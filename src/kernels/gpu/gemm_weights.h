@@ -100,7 +100,7 @@ struct WeightsInRegisters {
     }
   }
   /// Asks for the first tiles.
-  TETRAD_DEVICE void start() {
+  TETRAD_DEVICE void start(uint32_t) {
     if constexpr (kPrefetch != 0) {
       TETRAD_UNROLL
       for (uint32_t i = kAhead; i < kPrefetch; ++i) {
@@ -147,9 +147,9 @@ struct WeightsInStages {
 
   TETRAD_DEVICE WeightsInStages(const Rows& of, char* memory)
       : rows(of), stages(memory + warp() * kRowTiles * Tile::kBytes) {}
-  TETRAD_DEVICE void start() const {
+  TETRAD_DEVICE void start(uint32_t stages_ahead) const {
     TETRAD_UNROLL
-    for (uint32_t i = 0; i < GemmLayout<Fragment>::kStages - 2; ++i) {
+    for (uint32_t i = 0; i < stages_ahead; ++i) {
       if (i < rows.column_tiles) copy(i, i);
     }
   }

@@ -47,8 +47,8 @@ TETRAD_KERNEL(read_all, ReadAllArgs, 512) {
 TETRAD_KERNEL(multiply_add_peak, MultiplyAddArgs, 256) {
   wait_for_launches_before();
   // Numbers near 1 with random last bits: zeros would take less power and run faster than work.
-  const auto word_of_b = [](uint32_t place, uint32_t i) TETRAD_INLINE {
-    return 0xB8003800u + ((place * 2246822519u + i * 30011u) & 0x03FF03FFu);
+  const auto word_of_b = [](uint32_t place) TETRAD_INLINE {
+    return 0xB8003800u + ((place * 2246822519u) & 0x03FF03FFu);
   };
   uint32_t a[Fragment::kA];
   TETRAD_UNROLL
@@ -57,10 +57,11 @@ TETRAD_KERNEL(multiply_add_peak, MultiplyAddArgs, 256) {
   float all_sums[1][kProductChains][Fragment::kD] = {};
   float(&sums)[kProductChains][Fragment::kD] = all_sums[0];
   if constexpr (kHasWarpgroups) {
+    // Compiled, and never run, where there are none.
     static_assert(!kHasWarpgroups || kProductChains * Fragment::kTokens == kStagedProductTokens);
     char* stage = shared_memory();
     for (uint32_t at = thread_index(); at < kMultiplyAddShared / 4; at += 256)
-      reinterpret_cast<uint32_t*>(stage)[at] = word_of_b(at, 0);
+      reinterpret_cast<uint32_t*>(stage)[at] = word_of_b(at);
     show_to_warpgroups();
     sync_block();
     for (uint32_t round = 0; round < args.rounds; ++round) {
@@ -74,7 +75,7 @@ TETRAD_KERNEL(multiply_add_peak, MultiplyAddArgs, 256) {
     uint32_t b[Fragment::kB];
     TETRAD_UNROLL
     for (uint32_t i = 0; i < Fragment::kB; ++i)
-      b[i] = word_of_b(thread_index(), i);
+      b[i] = word_of_b(thread_index() * Fragment::kB + i);
     for (uint32_t round = 0; round < args.rounds; ++round) {
       TETRAD_UNROLL
       for (uint32_t chain = 0; chain < kProductChains; ++chain)

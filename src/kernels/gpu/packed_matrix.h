@@ -115,6 +115,7 @@ TETRAD_DEVICE uint32_t level_pair(const uint32_t* table, uint32_t codes, uint32_
 template <class F>
 struct CodeTile {
   static constexpr uint32_t kBytes = kCodeTileBytes;
+  static constexpr bool kIsOperand = false;  // what it holds is A as it is
   uint32_t codes[kTileGroups];
   uint32_t scales[2 * F::kRowsOfLane];
 
@@ -138,13 +139,11 @@ struct CodeTile {
     TETRAD_UNROLL
     for (uint32_t group = 0; group < kTileGroups; ++group)
       codes[group] = words.word[group];
+    static_assert(F::kRowsOfLane == 2);
+    const Words4 four = *reinterpret_cast<const Words4*>(tile + 512 + F::a_row(l, 0) * 16);
     TETRAD_UNROLL
-    for (uint32_t i = 0; i < F::kRowsOfLane; ++i) {
-      const Words2 two =
-          *reinterpret_cast<const Words2*>(tile + 512 + (F::a_row(l, 0) * F::kRowsOfLane + i) * 8);
-      scales[2 * i] = two.word[0];
-      scales[2 * i + 1] = two.word[1];
-    }
+    for (uint32_t i = 0; i < 4; ++i)
+      scales[i] = four.word[i];
   }
 
   /// A of group `group`: level times scale, rounded once to a half.
@@ -167,21 +166,13 @@ struct CodeTile {
 template <class F>
 struct HalfTile {
   static constexpr uint32_t kBytes = kHalfTileBytes;
+  static constexpr bool kIsOperand = true;
   uint32_t words[kTileGroups][4];
 
   TETRAD_DEVICE void load(const char* tile) {
     TETRAD_UNROLL
     for (uint32_t group = 0; group < kTileGroups; ++group)
       load_once(words[group], tile + group * 512 + lane() * 16);
-  }
-  TETRAD_DEVICE void load_staged(const char* tile) {
-    TETRAD_UNROLL
-    for (uint32_t group = 0; group < kTileGroups; ++group) {
-      const Words4 four = *reinterpret_cast<const Words4*>(tile + group * 512 + lane() * 16);
-      TETRAD_UNROLL
-      for (uint32_t i = 0; i < 4; ++i)
-        words[group][i] = four.word[i];
-    }
   }
   template <uint32_t group>
   TETRAD_DEVICE void unpack(const uint32_t*, uint32_t (&a)[F::kA]) const {
