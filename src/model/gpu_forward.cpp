@@ -40,12 +40,14 @@ void GpuModel::enqueue_logits(uint32_t first, uint32_t count) {
                         .cols = static_cast<uint32_t>(config_.hidden_size)},
                        count);
   float* logits = logits_->device();
-  if (ranks_.is_alone())
-    return norm_product(weights_.lm_head, b.last, weights_.norm, count, logits,
-                        weights_.lm_head.rows);
-  norm_product(weights_.lm_head, b.last, weights_.norm, count, b.logits_part,
-               static_cast<uint32_t>(ranks_.vocabulary_width()));
-  ranks_.gather_logits(b.logits_part, count, logits);
+  const bool is_alone = ranks_.is_alone();
+  norm_product(b.last, weights_.norm,
+               {.weight = weights_.lm_head,
+                .num_tokens = count,
+                .out = is_alone ? logits : b.logits_part,
+                .out_stride = is_alone ? weights_.lm_head.rows
+                                       : static_cast<uint32_t>(ranks_.vocabulary_width())});
+  if (!is_alone) ranks_.gather_logits(b.logits_part, count, logits);
 }
 
 void GpuModel::sum_residual() {
@@ -65,8 +67,13 @@ void GpuModel::enqueue_told_logits(uint32_t first, uint32_t count) {
 /// residual += attention(norm(residual)); residual += experts(norm(residual)).
 void GpuModel::decoder_layer(size_t index) {
   const GpuLayer& layer = weights_.layers[index];
-  norm_product(layer.qkv, buffers_->residual, layer.input_layernorm, shape().num_tokens,
-               buffers_->qkv, layer.qkv.rows, buffers_->square_sums, buffers_->products);
+  norm_product(buffers_->residual, layer.input_layernorm,
+               {.weight = layer.qkv,
+                .num_tokens = shape().num_tokens,
+                .out = buffers_->qkv,
+                .out_stride = layer.qkv.rows,
+                .partial = buffers_->products},
+               buffers_->square_sums);
   attention(index);
   product({.weight = layer.o,
            .x = buffers_->attended,
@@ -81,36 +88,29 @@ void GpuModel::decoder_layer(size_t index) {
   sum_residual();
 }
 
-void GpuModel::norm_product(const gpu::PackedMatrix& weight, const float* residual,
-                            const float* norm, uint32_t num_rows, float* out, uint32_t out_stride,
-                            float* square_sums, float* partial) {
-  Buffers& b = *buffers_;
+void GpuModel::norm_product(const float* residual, const float* norm, gpu::GemmArgs args,
+                            float* square_sums) {
   const auto eps = static_cast<float>(config_.rms_norm_eps);
-  if (num_rows == 1)
+  if (args.num_tokens == 1)
     return kernels_.decode_product(
-        with_codebook(gpu::DecodeProductArgs{.weight = weight,
+        with_codebook(gpu::DecodeProductArgs{.weight = args.weight,
                                              .residual = residual,
                                              .norm_weight = norm,
                                              .eps = eps,
                                              .num_tokens = 1,
-                                             .out = out,
-                                             .out_stride = out_stride,
+                                             .out = args.out,
+                                             .out_stride = args.out_stride,
                                              .square_sums = square_sums}));
+  args.x = buffers_->normed;
+  args.x_stride = buffers_->normed_stride;
   kernels_.norm_rows({.x = residual,
                       .weight = norm,
-                      .out = b.normed,
-                      .cols = weight.cols,
-                      .stride = b.normed_stride,
+                      .out = buffers_->normed,
+                      .cols = args.weight.cols,
+                      .stride = args.x_stride,
                       .eps = eps},
-                     num_rows);
-  product({.weight = weight,
-           .x = b.normed,
-           .x_stride = b.normed_stride,
-           .num_tokens = num_rows,
-           .out = out,
-           .out_stride = out_stride,
-           .partial = partial},
-          square_sums);
+                     args.num_tokens);
+  product(args, square_sums);
 }
 
 void GpuModel::product(const gpu::GemmArgs& args, float* square_sums) {

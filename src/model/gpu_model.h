@@ -129,11 +129,10 @@ class GpuModel {
   void experts_by_token(const GpuLayer& layer, const gpu::ExpertChoice& choice);
   void experts_by_tile(const GpuLayer& layer, const gpu::ExpertChoice& choice,
                        const gpu::TokenTiles& tiles);
-  /// out[t] = W norm(residual[t]), for num_rows rows, out_stride floats from one to the next. The
-  /// last two as GpuKernels::gemm() has them.
-  void norm_product(const gpu::PackedMatrix& weight, const float* residual, const float* norm,
-                    uint32_t num_rows, float* out, uint32_t out_stride,
-                    float* square_sums = nullptr, float* partial = nullptr);
+  /// out[t] = W norm(residual[t]), for args.num_tokens rows; otherwise as product(), but that x is
+  /// made here.
+  void norm_product(const float* residual, const float* norm, gpu::GemmArgs args,
+                    float* square_sums = nullptr);
   /// A product by the kernel for so many tokens. Where wanted, also the sums of the squares of each
   /// 16 of W x[t].
   void product(const gpu::GemmArgs& args, float* square_sums = nullptr);

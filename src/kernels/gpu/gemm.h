@@ -86,19 +86,14 @@ TETRAD_DEVICE void gemm(const GemmArgs& args) {
     fill_level_table(shared.table, args.codebook, kGemmThreads);
   const uint32_t first = block_y() * args.token_tile;
   const uint32_t left = args.num_tokens - first;
-  const uint32_t all_column_tiles = tiles_for(args.weight.cols, kTileColumns);
-  GemmWork<1> work{.tiles = {args.weight.tiles},
-                   .column_tiles = all_column_tiles,
-                   .row_bytes = all_column_tiles * Tile::kBytes,
-                   .row_tiles = tiles_for(args.weight.rows, kTileRows),
-                   .first_row_tile = block_x() * kGemmRowTiles,
-                   .num_tokens = left < args.token_tile ? left : args.token_tile,
-                   .waits_for_x = true};
+  auto work = work_on<Tile, 1>(args.weight, left < args.token_tile ? left : args.token_tile);
+  work.tiles[0] = args.weight.tiles;
+  work.waits_for_x = true;
   if (thread_index() < shared.kTokens)
     shared.tokens[thread_index()] = first + shared.token_of_thread(work.num_tokens);
   if constexpr (kSize == GemmSize::segment) {
     const uint32_t segment = block_z();
-    const uint32_t tiles_left = all_column_tiles - segment * kSegmentTiles;
+    const uint32_t tiles_left = work.column_tiles - segment * kSegmentTiles;
     work.tiles[0] += segment * kSegmentTiles * Tile::kBytes;
     work.column_tiles = tiles_left < kSegmentTiles ? tiles_left : kSegmentTiles;
     float* partial =

@@ -106,14 +106,9 @@ TETRAD_DEVICE void experts_up_gemm(const ExpertsUpGemmArgs& args) {
   if (thread_index() < shared.kTokens)
     shared.tokens[thread_index()] =
         args.lists.sorted_pairs[tile.first_pair + shared.token_of_thread(tile.num_pairs)];
-  const uint32_t column_tiles = tiles_for(args.w1.cols, kTileColumns);
-  const GemmWork<2> work{.tiles = {args.w1.tiles + tile.expert * args.expert_stride,
-                                   args.w3.tiles + tile.expert * args.expert_stride},
-                         .column_tiles = column_tiles,
-                         .row_bytes = column_tiles * Tile::kBytes,
-                         .row_tiles = tiles_for(args.w1.rows, kTileRows),
-                         .first_row_tile = block_x() * (kGemmRowTiles / 2),
-                         .num_tokens = tile.num_pairs};
+  auto work = work_on<Tile, 2>(args.w1, tile.num_pairs);
+  work.tiles[0] = args.w1.tiles + tile.expert * args.expert_stride;
+  work.tiles[1] = args.w3.tiles + tile.expert * args.expert_stride;
   multiply_block(shared, work, args.x, args.x_stride, args.num_experts_per_tok,
                  StoreHidden{args.hidden, args.hidden_stride, args.w1.rows, args.w1.scale,
                              args.w3.scale, shared.tokens, tile.num_pairs});
@@ -131,13 +126,8 @@ TETRAD_DEVICE void experts_down_gemm(const ExpertsDownGemmArgs& args) {
   if (thread_index() < shared.kTokens)
     shared.tokens[thread_index()] =
         args.lists.sorted_pairs[tile.first_pair + shared.token_of_thread(tile.num_pairs)];
-  const uint32_t column_tiles = tiles_for(args.w2.cols, kTileColumns);
-  const GemmWork<1> work{.tiles = {args.w2.tiles + tile.expert * args.expert_stride},
-                         .column_tiles = column_tiles,
-                         .row_bytes = column_tiles * Tile::kBytes,
-                         .row_tiles = tiles_for(args.w2.rows, kTileRows),
-                         .first_row_tile = block_x() * kGemmRowTiles,
-                         .num_tokens = tile.num_pairs};
+  auto work = work_on<Tile, 1>(args.w2, tile.num_pairs);
+  work.tiles[0] = args.w2.tiles + tile.expert * args.expert_stride;
   multiply_block(shared, work, args.hidden, args.hidden_stride, 1,
                  StoreFloats{args.products, args.products_stride, args.w2.rows,
                              args.w2.scale / kHiddenScale, false, shared.tokens, tile.num_pairs});

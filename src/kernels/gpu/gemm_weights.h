@@ -31,6 +31,17 @@ struct GemmWork {
   bool waits_for_x = false;
 };
 
+/// All but the tiles: a block row of matrices like this one, all of its columns.
+template <class Tile, uint32_t kParts>
+TETRAD_DEVICE GemmWork<kParts> work_on(const PackedMatrix& matrix, uint32_t num_tokens) {
+  const uint32_t column_tiles = tiles_for(matrix.cols, kTileColumns);
+  return {.column_tiles = column_tiles,
+          .row_bytes = column_tiles * Tile::kBytes,
+          .row_tiles = tiles_for(matrix.rows, kTileRows),
+          .first_row_tile = block_x() * (kGemmRowTiles / kParts),
+          .num_tokens = num_tokens};
+}
+
 /// Where a warp's weights are: kRowTiles / kParts consecutive tiles of rows of each matrix.
 template <class Tile, uint32_t kRowTiles, uint32_t kParts>
 struct WarpRows {
