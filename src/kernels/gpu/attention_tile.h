@@ -391,8 +391,8 @@ struct Attention {
     for (float& value : d)
       value = 0;
     TETRAD_UNROLL
-    for (uint32_t block = 0; block < kSplitBlocks; ++block)
-      Fragment::multiply_add(d, ones, b[block]);
+    for (const auto& of_block : b)
+      Fragment::multiply_add(d, ones, of_block);
     TETRAD_UNROLL
     for (uint32_t t = 0; t < Fragment::kTokensOfLane; ++t)
       sums[t] = d[t];

@@ -5,7 +5,6 @@
 #include <cmath>
 #include <initializer_list>
 #include <optional>
-#include <utility>
 
 #include "base/percentile.h"
 
@@ -85,7 +84,7 @@ std::vector<OpenTrial> open_trials(const TuningQuestion& question, const GpuTuni
     if (value == so_far.*question.member) continue;
     OpenTrial trial{.tuning = so_far, .told = {.choice = field->name, .value = value}};
     trial.tuning.*question.member = value;
-    trials.push_back(std::move(trial));
+    trials.push_back(trial);
   }
   return trials;
 }

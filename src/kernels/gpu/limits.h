@@ -38,8 +38,8 @@ TETRAD_KERNEL(read_all, ReadAllArgs, 512) {
       if (at + i * step < args.bytes) load_once(words[i], args.from + at + i * step);
     }
     TETRAD_UNROLL
-    for (uint32_t i = 0; i < 4; ++i)
-      mixed_words ^= words[i][0] ^ words[i][1] ^ words[i][2] ^ words[i][3];
+    for (const auto& four : words)
+      mixed_words ^= four[0] ^ four[1] ^ four[2] ^ four[3];
   }
   if (mixed_words == 0x9E3779B9u) *args.out = mixed_words;
 }
@@ -78,16 +78,16 @@ TETRAD_KERNEL(multiply_add_peak, MultiplyAddArgs, 256) {
       b[i] = word_of_b(thread_index() * Fragment::kB + i);
     for (uint32_t round = 0; round < args.rounds; ++round) {
       TETRAD_UNROLL
-      for (uint32_t chain = 0; chain < kProductChains; ++chain)
-        Fragment::multiply_add(sums[chain], a, b);
+      for (auto& sum : sums)
+        Fragment::multiply_add(sum, a, b);
     }
   }
   float total = 0;
   TETRAD_UNROLL
-  for (uint32_t chain = 0; chain < kProductChains; ++chain) {
+  for (const auto& sum : sums) {
     TETRAD_UNROLL
-    for (uint32_t i = 0; i < Fragment::kD; ++i)
-      total += sums[chain][i];
+    for (const float value : sum)
+      total += value;
   }
   if (total == 1.0f) *args.out = total;
 }

@@ -42,8 +42,8 @@ struct MergedTile {
       denominator[i] = 0;
     }
     TETRAD_UNROLL
-    for (uint32_t i = 0; i < Fragment::kD; ++i)
-      sums[i] = 0;
+    for (float& sum : sums)
+      sum = 0;
   }
   /// The first `count` of several, in order. Multiplying with a power of two commutes with
   /// rounding, so all may be taken to the largest of their maxima at once: the bits are those of

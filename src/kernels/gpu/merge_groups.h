@@ -81,8 +81,8 @@ struct GroupMerge {
   TETRAD_DEVICE float largest_of_all() {
     float largest = -1e9f;
     TETRAD_UNROLL
-    for (uint32_t i = 0; i < kEndLoads; ++i)
-      largest = larger(largest, largest_of[i]);
+    for (const float theirs : largest_of)
+      largest = larger(largest, theirs);
     for (uint32_t first = kRound; first < num_groups; first += kRound) {
       for (uint32_t i = 0; i < kEndLoads; ++i)
         largest = larger(largest, end_at(first, i)[0]);

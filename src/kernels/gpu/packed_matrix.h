@@ -75,8 +75,8 @@ TETRAD_DEVICE void load_b(const PieceAt& piece_at, uint32_t pair, uint32_t (&b)[
   } else {
     TETRAD_UNROLL
     for (uint32_t g = 0; g < 2; ++g) {
-      const Words4 words = *static_cast<const Words4*>(
-          static_cast<const void*>(piece_at(pair * 4 + g * 2 + F::first_k(lane()) / 8)));
+      const uint32_t piece = pair * 4 + g * 2 + F::first_k(lane()) / 8;
+      const Words4 words = *reinterpret_cast<const Words4*>(piece_at(piece));
       TETRAD_UNROLL
       for (uint32_t i = 0; i < F::kB; ++i)
         b[g][i] = words.word[i];
@@ -97,8 +97,9 @@ TETRAD_DEVICE void fill_level_table(uint32_t* table, const int8_t (&codebook)[16
   const uint32_t place = (thread_index() + first) % 8 * 4;
   const uint32_t low = float_to_half(static_cast<float>(codebook[first % 16]));
   for (uint32_t byte = first; byte < 256; byte += num_threads / 8) {
-    const uint32_t pair =
-        low | static_cast<uint32_t>(float_to_half(static_cast<float>(codebook[byte / 16]))) << 16;
+    const int8_t high_level = codebook[byte / 16];
+    const uint32_t pair = low | static_cast<uint32_t>(float_to_half(static_cast<float>(high_level)))
+                                    << 16;
     *reinterpret_cast<Words4*>(table + byte * 32 + place) = {{pair, pair, pair, pair}};
   }
 }

@@ -162,8 +162,8 @@ struct DecodeSplit {
       for (uint32_t i = 0; i < kSplitBlocks; ++i) {
         int32_t limit[Fragment::kTokensOfLane];
         TETRAD_UNROLL
-        for (uint32_t t = 0; t < Fragment::kTokensOfLane; ++t)
-          limit[t] = static_cast<int32_t>(keys) - static_cast<int32_t>(i * kKvBlock);
+        for (int32_t& of_token : limit)
+          of_token = static_cast<int32_t>(keys) - static_cast<int32_t>(i * kKvBlock);
         A::mask(s[0][i], limit, lane());
       }
     }
@@ -254,7 +254,8 @@ TETRAD_DEVICE void attend_decode(const DecodeAttentionArgs& all) {
     next = after;
     merge.merge_splits(group, num_splits, state);
   }
-  if (num_groups > 1 && args.max_groups <= kGroupsOfLastBlock) merge.merge_by_last_block(num_blocks);
+  if (num_groups > 1 && args.max_groups <= kGroupsOfLastBlock)
+    merge.merge_by_last_block(num_blocks);
 }
 
 TETRAD_KERNEL(attend_decode_64, DecodeAttentionArgs, 256) {

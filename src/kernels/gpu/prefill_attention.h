@@ -152,8 +152,8 @@ struct PrefillColumns {
         for (uint32_t i = 0; i < kSplitBlocks; ++i) {
           A::mask(s[n][i], limit, computed_here(lane()));
           TETRAD_UNROLL
-          for (uint32_t t = 0; t < kTokens; ++t)
-            limit[t] -= static_cast<int32_t>(kKvBlock);
+          for (int32_t& of_token : limit)
+            of_token -= static_cast<int32_t>(kKvBlock);
         }
       }
     }
@@ -208,12 +208,12 @@ struct PrefillColumns {
     for (uint32_t first_tile = 0; first_tile < A::kRowTiles; first_tile += kTogether) {
       float sums[kTogether][kTiles][Fragment::kD];
       TETRAD_UNROLL
-      for (uint32_t r = 0; r < kTogether; ++r) {
+      for (auto& of_tile : sums) {
         TETRAD_UNROLL
         for (uint32_t n = 0; n < kTiles; ++n) {
           TETRAD_UNROLL
           for (uint32_t i = 0; i < Fragment::kD; ++i)
-            sums[r][n][i] = 0;
+            of_tile[n][i] = 0;
         }
       }
       TETRAD_UNROLL

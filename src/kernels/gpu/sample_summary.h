@@ -102,8 +102,8 @@ TETRAD_DEVICE uint32_t block_max(uint32_t value, uint32_t (&of_warp)[8]) {
   sync_block();
   uint32_t largest = 0;
   TETRAD_UNROLL
-  for (uint32_t w = 0; w < kSummaryWarps; ++w)
-    largest = of_warp[w] > largest ? of_warp[w] : largest;
+  for (const uint32_t theirs : of_warp)
+    largest = theirs > largest ? theirs : largest;
   return largest;
 }
 TETRAD_DEVICE float block_sum(float value, uint32_t (&of_warp)[8]) {
@@ -112,8 +112,8 @@ TETRAD_DEVICE float block_sum(float value, uint32_t (&of_warp)[8]) {
   sync_block();
   float sum = 0;
   TETRAD_UNROLL
-  for (uint32_t w = 0; w < kSummaryWarps; ++w)
-    sum += __builtin_bit_cast(float, of_warp[w]);
+  for (const uint32_t theirs : of_warp)
+    sum += __builtin_bit_cast(float, theirs);
   return sum;
 }
 
