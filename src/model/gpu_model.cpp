@@ -280,7 +280,7 @@ Result<void> GpuModel::start(const Batch& batch, std::span<const LogitsUse> uses
   if (!started) {
     // What is under way must not see the next step's inputs, and the launch that brings the block
     // tables up to date may not have been made.
-    static_cast<void>(device_->synchronize());
+    static_cast<void>(ranks_.wait(*device_));
     inputs_->forget_tables();
   }
   return started;
