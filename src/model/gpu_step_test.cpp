@@ -9,6 +9,7 @@
 #include <utility>
 #include <vector>
 
+#include "base/sanitized_for_tests.h"
 #include "model/one_layer_gpu_for_tests.h"
 
 namespace tetrad {
@@ -30,7 +31,11 @@ std::vector<float> copy_of(std::span<const float> row) {
 
 class GpuStep : public testing::TestWithParam<bool> {
  protected:
-  void SetUp() override { restart(); }
+  void SetUp() override {
+    if (kSanitized && GetParam())
+      GTEST_SKIP() << "one kind of card is enough for a sanitizer's time";
+    restart();
+  }
 
   void restart(int64_t rows_at_once = kStepRowsAtOnce) {
     OneLayerGpu gpu(GetParam(), kStepVocabulary,
