@@ -46,8 +46,9 @@ Result<std::optional<Place>> place_in(const Environment& environment, const char
 }
 
 std::string mpirun_line(int64_t ranks, const PodGroup* pods) {
-  return fmt::format("mpirun -n {}{} tetrad …", ranks,
-                     pods == nullptr ? "" : fmt::format(" --host {}", pods->hosts()));
+  return fmt::format(
+      "mpirun -n {}{} tetrad …", ranks,
+      pods == nullptr ? "" : fmt::format(" --enable-recovery --host {}", pods->hosts()));
 }
 
 }  // namespace

@@ -238,7 +238,7 @@ def check_cors():
 
 def check_drain():
     """Probes and newcomers are told while a stream runs on; its end is the server's."""
-    with serving("--shutdown-timeout", "30") as server:
+    with serving("--shutdown-timeout", "60") as server:
         check_equal(server.status("GET", "/ready"), 200, "/ready")
         stream = http.client.HTTPConnection("127.0.0.1", server.port, timeout=60)
         stream.request("POST", "/v1/completions", json.dumps(
@@ -247,8 +247,10 @@ def check_drain():
         response.readline()  # it runs; what follows is not read, so it will be long in coming to its end
         server.process.send_signal(signal.SIGTERM)
         for _ in range(200):
-            if server.status("GET", "/ready") == 503:
-                break
+            # A connection that has asked nothing yet is closed when the drain begins.
+            with contextlib.suppress(http.client.RemoteDisconnected, ConnectionResetError):
+                if server.status("GET", "/ready") == 503:
+                    break
             time.sleep(0.01)
         check_equal(server.status("GET", "/ready"), 503, "/ready while draining")
         check_equal(server.status("GET", "/health"), 200, "/health while draining")
@@ -257,7 +259,7 @@ def check_drain():
         check("Retry-After" in headers, f"Retry-After: {headers}")
         check_equal(headers.get("Connection"), "close", "its connection")
         check(response.read().endswith(b"data: [DONE]\n\n"), "the running stream is whole")
-        check_equal(server.process.wait(timeout=30), 0, "exit status")
+        check_equal(server.process.wait(timeout=60), 0, "exit status")
 
 
 def main():

@@ -125,7 +125,8 @@ def check_threads():
                                     "MPI has 1 ranks; is the mpirun" in done.stderr),
           f"started by another MPI: {done.returncode}\n{done.stderr}")
     pods = {"LWS_GROUP_SIZE": "2", "LWS_WORKER_INDEX": "1", "LWS_LEADER_ADDRESS": "m2-0.m2.models"}
-    check_refusal([*serve, size, "2"], 2, "mpirun -n 2 --host m2-0.m2.models,m2-0-1.m2.models tetrad", env=pods)
+    check_refusal([*serve, size, "2"], 2,
+                  "mpirun -n 2 --enable-recovery --host m2-0.m2.models,m2-0-1.m2.models tetrad", env=pods)
     has_mpi = os.environ.get("TETRAD_MPI", "ON") == "ON"
     check_refusal([*serve, size, "4"], 2, "do not divide over the 3 pods" if has_mpi else "was built without MPI",
                   env={**pods, **world, "LWS_GROUP_SIZE": "3"})
