@@ -38,7 +38,8 @@ def ip(*words, quiet=False):
 def inside(host, *words):
     """A command line on one of the hosts, which has a name and numbers of processes of its own, too: ranks must not
     see each other end as those of one host do."""
-    return ["ip", "netns", "exec", NAMES[host], "unshare", "--uts", "--pid", "--fork", "--mount-proc", "sh", "-c",
+    return ["ip", "netns", "exec", NAMES[host], "unshare", "--uts", "--pid", "--fork",
+            "--kill-child", "--mount-proc", "sh", "-c",
             f"hostname {HOSTS[host]} && exec \"$@\"", "sh", *words]
 
 
