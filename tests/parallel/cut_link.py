@@ -21,7 +21,7 @@ import sys
 import tempfile
 import time
 
-from rank_server import RankServer, Stream, lives
+from rank_server import RankServer, Stream, lives, run_faults, wait_until
 
 CLONE_NEWNET = 0x40000000
 NAMES = [f"tetrad-{os.getpid()}-{i}" for i in (0, 1)]
@@ -100,7 +100,12 @@ def starter_of_other_host(folder):
     return str(script)
 
 
-def run_once(flags, folder, fault):
+def run_once(flags, fault):
+    with tempfile.TemporaryDirectory() as folder, two_hosts():
+        return run_on_two_hosts(flags, folder, fault)
+
+
+def run_on_two_hosts(flags, folder, fault):
     # Without recovery mpirun kills rank 0 when the other dies, before it can say so to anybody.
     words = inside(0, *flags.mpirun, "--enable-recovery", "-n", "2",
                    "--host", ",".join(f"{address}:1" for address in ADDRESSES), "--mca", "plm_rsh_agent", starter_of_other_host(folder),
@@ -127,11 +132,9 @@ def run_once(flags, folder, fault):
         else:
             os.kill(ranks[1], SIGNALS[fault])
         awaited = list(ranks.values()) if fault == "cut" else [ranks[0]]
-        end = fell + flags.rank_timeout
-        while time.monotonic() < end and any(lives(pid) for pid in awaited):
-            time.sleep(0.02)
+        have_ended = wait_until(lambda: not any(lives(pid) for pid in awaited), fell + flags.rank_timeout)
         took = time.monotonic() - fell
-        if any(lives(pid) for pid in awaited):
+        if not have_ended:
             wrong.append(f"after {flags.rank_timeout} s ranks live still: {server.ranks()}")
         for stream in streams:
             stream.join(timeout=5)
@@ -167,19 +170,7 @@ def main():
     if reason:
         print(f"skipped: {reason}")
         sys.exit(77)
-    failures = 0
-    for fault in flags.faults.split(","):
-        all_took = []
-        for _ in range(flags.times):
-            with tempfile.TemporaryDirectory() as folder, two_hosts():
-                wrong, took = run_once(flags, folder, fault)
-            all_took.append(took)
-            failures += bool(wrong)
-            for what in wrong:
-                print(f"FAILED: {fault}: {what}")
-        print(f"{fault}: {flags.times} times, all ended within {max(all_took):.2f} s, {min(all_took):.2f} at best",
-              flush=True)
-    sys.exit(1 if failures else 0)
+    sys.exit(run_faults(flags.faults, flags.times, lambda fault: run_once(flags, fault)))
 
 
 main()

@@ -13,7 +13,7 @@ import signal
 import sys
 import time
 
-from rank_server import RankServer, Stream, lives
+from rank_server import RankServer, Stream, lives, run_faults, wait_until
 
 # (the signal, the rank that gets it, whether requests run)
 FAULTS = {
@@ -24,14 +24,6 @@ FAULTS = {
     "kill_idle": (signal.SIGKILL, 1, False),
     "stop_idle": (signal.SIGSTOP, 1, False),
 }
-
-
-def wait_until(condition, end):
-    while time.monotonic() < end:
-        if condition():
-            return True
-        time.sleep(0.02)
-    return condition()
 
 
 def run_once(flags, fault):
@@ -92,18 +84,7 @@ def main():
     parser.add_argument("--events", type=int, default=5, help="of each stream before the fault")
     parser.add_argument("mpirun", nargs=argparse.REMAINDER)
     flags = parser.parse_args()
-    failures = 0
-    for fault in flags.faults.split(","):
-        all_took = []
-        for _ in range(flags.times):
-            wrong, took = run_once(flags, fault)
-            all_took.append(took)
-            failures += bool(wrong)
-            for what in wrong:
-                print(f"FAILED: {fault}: {what}")
-        print(f"{fault}: {flags.times} times, all ended within {max(all_took):.2f} s, {min(all_took):.2f} at best",
-              flush=True)
-    sys.exit(1 if failures else 0)
+    sys.exit(run_faults(flags.faults, flags.times, lambda fault: run_once(flags, fault)))
 
 
 main()

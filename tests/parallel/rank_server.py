@@ -28,6 +28,31 @@ def lives(pid):
     return bool(state) and state[0] not in (b"Z", b"X")
 
 
+def wait_until(condition, end):
+    while time.monotonic() < end:
+        if condition():
+            return True
+        time.sleep(0.02)
+    return condition()
+
+
+def run_faults(faults, times, run_once):
+    """The exit status of a test: each fault so many times. run_once(fault): what was wrong, and the seconds until all
+    ranks but a stopped one had ended."""
+    failures = 0
+    for fault in faults.split(","):
+        all_took = []
+        for _ in range(times):
+            wrong, took = run_once(fault)
+            all_took.append(took)
+            failures += bool(wrong)
+            for what in wrong:
+                print(f"FAILED: {fault}: {what}")
+        print(f"{fault}: {times} times, all ended within {max(all_took):.2f} s, {min(all_took):.2f} at best",
+              flush=True)
+    return 1 if failures else 0
+
+
 class RankServer:
     """`words`: the command line. Ranks over MPI are found by a mark in their environment."""
 
