@@ -108,7 +108,8 @@ def run_once(flags, fault):
 def run_on_two_hosts(flags, folder, fault):
     # Without recovery mpirun kills rank 0 when the other dies, before it can say so to anybody.
     words = inside(0, *flags.mpirun, "--enable-recovery", "-n", "2",
-                   "--host", ",".join(f"{address}:1" for address in ADDRESSES), "--mca", "plm_rsh_agent", starter_of_other_host(folder),
+                   "--host", ",".join(f"{address}:1" for address in ADDRESSES),
+                   "--mca", "plm_rsh_agent", starter_of_other_host(folder),
                    "--mca", "pml", "ob1", "--mca", "btl", "tcp,self", "--mca", "btl_tcp_if_include", "10.213.77.0/24",
                    "--mca", "oob_tcp_if_include", "10.213.77.0/24", "-x", "TETRAD_TEST_MARK",
                    flags.tetrad, "serve", flags.model, "--port", "0",
