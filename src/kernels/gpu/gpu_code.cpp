@@ -1,35 +1,24 @@
 #include "kernels/gpu/gpu_code.h"
 
-#include <cstddef>
 #include <utility>
 
 #include "kernels/gpu/embed_file.h"
 
 // Files that the build made of the kernels.
 #if defined(TETRAD_CUDA_SM_90)
-TETRAD_EMBED_FILE("sm_90", TETRAD_CUDA_SM_90);
-TETRAD_EMBED_FILE("sm_90a", TETRAD_CUDA_SM_90A);
-extern "C" const char tetrad_sm_90_begin[];
-extern "C" const char tetrad_sm_90_end[];
-extern "C" const char tetrad_sm_90a_begin[];
-extern "C" const char tetrad_sm_90a_end[];
+TETRAD_EMBED_FILE(sm_90, TETRAD_CUDA_SM_90);
+TETRAD_EMBED_FILE(sm_90a, TETRAD_CUDA_SM_90A);
 #endif
 #if defined(TETRAD_HIP_GFX1200)
-TETRAD_EMBED_FILE("gfx1200", TETRAD_HIP_GFX1200);
-TETRAD_EMBED_FILE("gfx1201", TETRAD_HIP_GFX1201);
-extern "C" const char tetrad_gfx1200_begin[];
-extern "C" const char tetrad_gfx1200_end[];
-extern "C" const char tetrad_gfx1201_begin[];
-extern "C" const char tetrad_gfx1201_end[];
+TETRAD_EMBED_FILE(gfx1200, TETRAD_HIP_GFX1200);
+TETRAD_EMBED_FILE(gfx1201, TETRAD_HIP_GFX1201);
 #endif
 
 namespace tetrad::gpu {
 
 std::span<const std::string_view> cuda_ptx() {
 #if defined(TETRAD_CUDA_SM_90)
-  static const std::string_view kTexts[] = {
-      {tetrad_sm_90a_begin, static_cast<size_t>(tetrad_sm_90a_end - tetrad_sm_90a_begin)},
-      {tetrad_sm_90_begin, static_cast<size_t>(tetrad_sm_90_end - tetrad_sm_90_begin)}};
+  static const std::string_view kTexts[] = {TETRAD_EMBEDDED(sm_90a), TETRAD_EMBEDDED(sm_90)};
   return kTexts;
 #else
   return {};
@@ -39,12 +28,8 @@ std::span<const std::string_view> cuda_ptx() {
 std::span<const CodeObject> hip_code_objects() {
 #if defined(TETRAD_HIP_GFX1200)
   static const CodeObject kObjects[] = {
-      {"gfx1201",
-       std::as_bytes(std::span(tetrad_gfx1201_begin,
-                               static_cast<size_t>(tetrad_gfx1201_end - tetrad_gfx1201_begin)))},
-      {"gfx1200",
-       std::as_bytes(std::span(tetrad_gfx1200_begin,
-                               static_cast<size_t>(tetrad_gfx1200_end - tetrad_gfx1200_begin)))}};
+      {"gfx1201", std::as_bytes(std::span(TETRAD_EMBEDDED(gfx1201)))},
+      {"gfx1200", std::as_bytes(std::span(TETRAD_EMBEDDED(gfx1200)))}};
   return kObjects;
 #else
   return {};
