@@ -42,6 +42,9 @@ struct LaunchShape {
   uint32_t grid_z = 1;
   uint32_t threads = 32;      // a multiple of 32
   uint32_t shared_bytes = 0;  // of memory that the block's threads share
+  /// Blocks wait for what others write. They must fit on the device together, which the caller
+  /// knows: one a multiprocessor with memory that a block may have.
+  bool blocks_meet = false;
 };
 
 /// A compiled kernel, found by name once; cheap to copy.

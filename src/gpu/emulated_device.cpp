@@ -157,6 +157,7 @@ class EmulatedDevice final : public Device {
   }
 
   Result<void> run(const EmulatedKernel& kernel, const LaunchShape& shape, const void* arguments) {
+    if (shape.blocks_meet) return run_together(kernel, shape, arguments);
     EmulatedBlock::Position position{.grid_x = shape.grid_x};
     for (uint32_t z = 0; z < shape.grid_z; ++z) {
       for (uint32_t y = 0; y < shape.grid_y; ++y) {
@@ -170,6 +171,43 @@ class EmulatedDevice final : public Device {
           if (!error.empty()) return fail(ErrorCode::internal, "{}: {}", kernel.name, error);
         }
       }
+    }
+    return {};
+  }
+
+  /// All blocks of a row, thread by thread in turns.
+  Result<void> run_together(const EmulatedKernel& kernel, const LaunchShape& shape,
+                            const void* arguments) {
+    struct Block {
+      EmulatedBlock threads;
+      AlignedBytes shared;
+    };
+    std::vector<Block> blocks(shape.grid_x);
+    for (uint32_t x = 0; x < shape.grid_x; ++x) {
+      blocks[x].shared = never_written(shape.shared_bytes);
+      const std::string error = blocks[x].threads.start(
+          kernel.run, arguments, {.block = {x}, .grid_x = shape.grid_x}, shape.threads,
+          reinterpret_cast<char*>(blocks[x].shared.get()), order_);
+      if (!error.empty()) return fail(ErrorCode::internal, "{}: {}", kernel.name, error);
+    }
+    // A thread that sees what it looked for may look for the next thing in the same turn.
+    constexpr int kRoundsInVain = 100;
+    for (int in_vain = 0; in_vain < kRoundsInVain;) {
+      bool moved = false;
+      bool are_done = true;
+      for (Block& block : blocks) {
+        if (block.threads.is_done()) continue;
+        moved = block.threads.advance() || moved;
+        if (!block.threads.error().empty())
+          return fail(ErrorCode::internal, "{}: {}", kernel.name, block.threads.error());
+        are_done = are_done && block.threads.is_done();
+      }
+      if (are_done) return {};
+      in_vain = moved ? 0 : in_vain + 1;
+    }
+    for (const Block& block : blocks) {
+      if (!block.threads.is_done())
+        return fail(ErrorCode::internal, "{}: {}", kernel.name, block.threads.what_is_missing());
     }
     return {};
   }

@@ -6,6 +6,7 @@
 #include <algorithm>
 #include <boost/context/fiber.hpp>
 #include <boost/context/preallocated.hpp>
+#include <cstring>
 #include <numeric>
 #include <random>
 #include <vector>
@@ -91,7 +92,7 @@ struct SanitizedSwitch {
 
 static thread_local EmulatedThread* running_thread = nullptr;
 
-enum class Turn : uint8_t { ready, waits_for_warp, waits_for_block, done };
+enum class Turn : uint8_t { ready, looks_again, waits_for_warp, waits_for_block, done };
 
 struct Fiber {
   EmulatedThread thread;
@@ -106,6 +107,13 @@ struct WarpMeeting {
   void* lanes[32] = {};
 };
 
+struct PendingCopy {
+  void* to = nullptr;
+  const void* from = nullptr;
+  size_t bytes = 0;
+  uint64_t* arrivals = nullptr;
+};
+
 }  // namespace emulation
 
 using namespace emulation;
@@ -118,6 +126,10 @@ struct EmulatedBlock::State {
   FiberStacks stacks;
   std::vector<Fiber> fibers;
   std::vector<WarpMeeting> warps;
+  std::vector<PendingCopy> copies;
+  std::vector<uint32_t> turns;  // the threads in the order of their turns
+  EmulatedBlock::Position position;
+  uint32_t num_done = 0;
   uint32_t arrived_at_block = 0;
   context::fiber scheduler;  // of the fiber that runs: whom to go back to
   SanitizedSwitch outside;
@@ -175,19 +187,58 @@ void EmulatedThread::wait_for_warp(const char* operation, void* mine, Together t
   state.give_way();
 }
 
+void EmulatedThread::look_again() {
+  EmulatedBlock::State& state = *threads->state_;
+  state.fibers[index].turn = Turn::looks_again;
+  state.give_way();
+}
+
+void EmulatedThread::begin_copy(void* to, const void* from, size_t bytes, uint64_t* arrivals) {
+  std::memset(to, 0xFF, bytes);
+  threads->state_->copies.push_back({to, from, bytes, arrivals});
+}
+
+void EmulatedThread::wait_for_copy(uint64_t* arrivals, uint32_t parity) {
+  std::vector<PendingCopy>& copies = threads->state_->copies;
+  while (*arrivals % 2 == parity) {
+    const auto mine = std::ranges::find(copies, arrivals, &PendingCopy::arrivals);
+    if (mine == copies.end()) {
+      look_again();
+      continue;
+    }
+    std::memcpy(mine->to, mine->from, mine->bytes);
+    copies.erase(mine);
+    ++*arrivals;
+  }
+}
+
 std::string EmulatedBlock::run(Kernel kernel, const void* arguments, const Position& position,
                                uint32_t num_threads, char* shared_memory, ThreadOrder order) {
+  std::string error = start(kernel, arguments, position, num_threads, shared_memory, order);
+  if (!error.empty()) return error;
+  while (advance()) {
+  }
+  if (!state_->error.empty() || is_done()) return state_->error;
+  return what_is_missing();
+}
+
+std::string EmulatedBlock::start(Kernel kernel, const void* arguments, const Position& position,
+                                 uint32_t num_threads, char* shared_memory, ThreadOrder order) {
   State& state = *state_;
   if (num_threads == 0 || num_threads % 32 != 0)
     return fmt::format("{} threads a block are not whole warps", num_threads);
   if (!state.stacks.reserve(num_threads)) return "no memory for the stacks of the threads";
   state.error.clear();
+  state.copies.clear();
+  state.position = position;
+  state.num_done = 0;
   state.arrived_at_block = 0;
   state.warps.assign(num_threads / 32, {});
   state.fibers.clear();
   state.fibers.resize(num_threads);
 
-  std::vector<uint32_t> turns(num_threads);
+  std::vector<uint32_t>& turns = state.turns;
+  turns.resize(num_threads);
   std::iota(turns.begin(), turns.end(), 0u);
   if (order == ThreadOrder::descending) std::ranges::reverse(turns);
   if (order == ThreadOrder::shuffled) {
@@ -217,35 +268,51 @@ std::string EmulatedBlock::run(Kernel kernel, const void* arguments, const Posit
                        });
   }
 
-  uint32_t num_done = 0;
-  bool moved = true;
-  while (moved && num_done < num_threads && state.error.empty()) {
-    moved = false;
-    for (const uint32_t i : turns) {
-      Fiber& fiber = state.fibers[i];
-      if (fiber.turn != Turn::ready) continue;
-      moved = true;
-      state.resume(fiber, i);
-      if (fiber.turn == Turn::done) ++num_done;
-    }
-  }
-  if (num_done < num_threads && state.error.empty()) {
-    const auto count = [&](Turn turn) {
-      return std::ranges::count(state.fibers, turn, &Fiber::turn);
-    };
-    const auto waiting = std::ranges::find(state.fibers, Turn::waits_for_warp, &Fiber::turn);
-    state.error = fmt::format(
-        "block ({}, {}, {}): {} threads wait for their warp{}, {} for their block, {} have "
-        "returned",
-        position.block[0], position.block[1], position.block[2], count(Turn::waits_for_warp),
-        waiting == state.fibers.end()
-            ? ""
-            : fmt::format(" (warp {} at {})", waiting->thread.index / 32,
-                          state.warps[waiting->thread.index / 32].operation),
-        count(Turn::waits_for_block), num_done);
+  return "";
+}
+
+bool EmulatedBlock::advance() {
+  State& state = *state_;
+  bool moved = false;
+  for (const uint32_t i : state.turns) {
+    Fiber& fiber = state.fibers[i];
+    if (fiber.turn != Turn::ready && fiber.turn != Turn::looks_again) continue;
+    fiber.turn = Turn::ready;
+    state.resume(fiber, i);
+    if (fiber.turn != Turn::looks_again) moved = true;
+    if (fiber.turn == Turn::done) ++state.num_done;
+    if (!state.error.empty()) break;
   }
   running_thread = nullptr;
-  return state.error;
+  return moved && !is_done() && state.error.empty();
+}
+
+bool EmulatedBlock::is_done() const {
+  return state_->num_done == state_->fibers.size();
+}
+
+const std::string& EmulatedBlock::error() const {
+  return state_->error;
+}
+
+std::string EmulatedBlock::what_is_missing() const {
+  const State& state = *state_;
+  const auto count = [&](Turn turn) {
+    return std::ranges::count(state.fibers, turn, &Fiber::turn);
+  };
+  const auto waiting = std::ranges::find(state.fibers, Turn::waits_for_warp, &Fiber::turn);
+  const auto looking = count(Turn::looks_again);
+  return fmt::format(
+      "block ({}, {}, {}): {} threads wait for their warp{}, {} for their block{}, {} have "
+      "returned",
+      state.position.block[0], state.position.block[1], state.position.block[2],
+      count(Turn::waits_for_warp),
+      waiting == state.fibers.end()
+          ? ""
+          : fmt::format(" (warp {} at {})", waiting->thread.index / 32,
+                        state.warps[waiting->thread.index / 32].operation),
+      count(Turn::waits_for_block),
+      looking == 0 ? "" : fmt::format(", {} for other blocks or a copy", looking), state.num_done);
 }
 
 }  // namespace tetrad::gpu

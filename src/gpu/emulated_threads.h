@@ -26,6 +26,12 @@ struct EmulatedThread {
   /// on what each brought, lane by lane.
   using Together = void (*)(void* const (&lanes)[32]);
   void wait_for_warp(const char* operation, void* mine, Together together);
+  /// After a look at what another block is to write, in vain: others get their turns.
+  void look_again();
+  /// A copy that is under way until someone waits for it: until then the bytes are none that
+  /// anybody may use. *arrivals counts those that have arrived.
+  void begin_copy(void* to, const void* from, size_t bytes, uint64_t* arrivals);
+  void wait_for_copy(uint64_t* arrivals, uint32_t parity);
 };
 
 /// Of the fiber that runs.
@@ -34,7 +40,7 @@ EmulatedThread& emulated_thread();
 /// In which order the threads of a block get their turns.
 enum class ThreadOrder : uint8_t { ascending, descending, shuffled };
 
-/// Runs blocks one after the other and keeps the fibers' stacks between them.
+/// Runs a block after the other and keeps the fibers' stacks between them.
 class EmulatedBlock {
  public:
   EmulatedBlock();
@@ -48,6 +54,18 @@ class EmulatedBlock {
   /// Returns "" or what went wrong: threads that wait for what never comes.
   std::string run(Kernel kernel, const void* arguments, const Position& position,
                   uint32_t num_threads, char* shared_memory, ThreadOrder order);
+
+  // The same in steps, for blocks that wait for each other.
+  std::string start(Kernel kernel, const void* arguments, const Position& position,
+                    uint32_t num_threads, char* shared_memory, ThreadOrder order);
+  /// A turn for each thread that can go on; whether one did more than look once more.
+  bool advance();
+  /// Whether all threads have returned.
+  bool is_done() const;
+  /// "" or what went wrong in a thread.
+  const std::string& error() const;
+  /// What the threads wait for that have not returned.
+  std::string what_is_missing() const;
 
  private:
   friend struct EmulatedThread;
