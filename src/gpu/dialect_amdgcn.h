@@ -143,6 +143,14 @@ TETRAD_DEVICE uint32_t atomic_increment(uint32_t* counter) {
   return __hip_atomic_fetch_add(counter, 1u, __ATOMIC_ACQ_REL, __HIP_MEMORY_SCOPE_AGENT);
 }
 
+TETRAD_DEVICE void store_fresh(uint32_t* to, uint32_t value) {
+  __hip_atomic_store(to, value, __ATOMIC_RELAXED, __HIP_MEMORY_SCOPE_AGENT);
+}
+TETRAD_DEVICE void look_again(uint32_t& looks) {
+  if (++looks == 1u << 24) __builtin_trap();
+  __builtin_amdgcn_s_sleep(1);
+}
+
 TETRAD_DEVICE uint32_t load_acquire_system(const uint32_t* from) {
   return __hip_atomic_load(from, __ATOMIC_ACQUIRE, __HIP_MEMORY_SCOPE_SYSTEM);
 }

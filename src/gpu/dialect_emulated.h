@@ -152,6 +152,23 @@ inline void end_copy_group() {}
 template <int kPending>
 void wait_for_copy_groups() {}
 
+inline void init_arrivals(uint64_t* arrivals) {
+  *arrivals = 0;
+}
+inline void copy_bulk(void* shared, const void* global, uint32_t bytes, uint64_t* arrivals) {
+  emulated_thread().begin_copy(shared, global, bytes, arrivals);
+}
+inline void wait_for_arrival(uint64_t* arrivals, uint32_t parity) {
+  emulated_thread().wait_for_copy(arrivals, parity);
+}
+inline void leave_to_copies() {}
+inline void load_shared_16_if(bool wanted, uint32_t (&to)[4], const void* from) {
+  if (wanted) std::memcpy(to, from, 16);
+}
+inline uint32_t byte_above(uint32_t word, uint32_t byte, uint32_t low) {
+  return (word >> 8 * byte & 0xFFu) << 8 | low;
+}
+
 inline uint32_t computed_here(uint32_t value) {
   return value;
 }
@@ -168,6 +185,15 @@ inline uint32_t load_fresh(const uint32_t* from) {
 }
 inline uint32_t atomic_increment(uint32_t* counter) {
   return (*counter)++;
+}
+inline uint32_t increment_shared(uint32_t* counter) {
+  return (*counter)++;
+}
+inline void store_fresh(uint32_t* to, uint32_t value) {
+  *to = value;
+}
+inline void look_again(uint32_t&) {
+  emulated_thread().look_again();
 }
 
 // Other emulated GPUs are other threads, or processes, which run at the same time.

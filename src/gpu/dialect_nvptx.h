@@ -180,6 +180,54 @@ TETRAD_DEVICE void wait_for_copy_groups() {
   asm volatile("cp.async.wait_group %0;" ::"n"(kPending) : "memory");
 }
 
+/// Where copies that run by themselves arrive: 8 bytes of shared memory, one copy at a time. Made
+/// by one thread; a sync_warp() must follow before others use it.
+TETRAD_DEVICE void init_arrivals(uint64_t* arrivals) {
+  asm volatile(
+      "mbarrier.init.shared::cta.b64 [%0], 1;\n\t"
+      "fence.mbarrier_init.release.cluster;\n\t"
+      "fence.proxy.async.shared::cta;" ::"r"(shared_address(arrivals))
+      : "memory");
+}
+/// By one thread: `bytes` from global to shared memory, both and their number multiples of 16.
+TETRAD_DEVICE void copy_bulk(void* shared, const void* global, uint32_t bytes, uint64_t* arrivals) {
+  asm volatile(
+      "mbarrier.arrive.expect_tx.shared::cta.b64 _, [%3], %2;\n\t"
+      "cp.async.bulk.shared::cluster.global.mbarrier::complete_tx::bytes [%0], [%1], %2, [%3];" ::
+          "r"(shared_address(shared)),
+      "l"(global), "r"(bytes), "r"(shared_address(arrivals))
+      : "memory");
+}
+/// Until the copies so far are one more than an even (0) or an odd (1) number; by all who read
+/// them.
+TETRAD_DEVICE void wait_for_arrival(uint64_t* arrivals, uint32_t parity) {
+  uint32_t is_there;
+  do {
+    asm volatile(
+        "{ .reg .pred p; mbarrier.try_wait.parity.shared::cta.b64 p, [%1], %2; "
+        "selp.u32 %0, 1, 0, p; }"
+        : "=r"(is_there)
+        : "r"(shared_address(arrivals)), "r"(parity)
+        : "memory");
+  } while (is_there == 0);
+}
+/// What threads read and wrote in shared memory comes before the copies that are begun after the
+/// next sync_block().
+TETRAD_DEVICE void leave_to_copies() {
+  asm volatile("fence.proxy.async.shared::cta;" ::: "memory");
+}
+/// 16 bytes of shared memory by the lanes that want them, without a branch; others keep `to`.
+TETRAD_DEVICE void load_shared_16_if(bool wanted, uint32_t (&to)[4], const void* from) {
+  asm volatile("{ .reg .pred p; setp.ne.u32 p, %5, 0; @p ld.shared.v4.u32 {%0, %1, %2, %3}, [%4]; }"
+               : "+r"(to[0]), "+r"(to[1]), "+r"(to[2]), "+r"(to[3])
+               : "r"(shared_address(from)), "r"(static_cast<uint32_t>(wanted))
+               : "memory");
+}
+/// Byte `byte` of a word times 256, plus `low`, which is below 256: one instruction.
+TETRAD_DEVICE uint32_t byte_above(uint32_t word, uint32_t byte, uint32_t low) {
+  return __nvvm_prmt(word, low, 0x5504u | byte << 4);
+}
+
 /// *to += value, where no other thread writes: the thread does not wait for what was there. Of
 /// numbers below 1.2e-38 it makes 0, which no half made of a residual can tell.
 TETRAD_DEVICE void add_in_memory(float* to, float value) {
@@ -211,6 +259,25 @@ TETRAD_DEVICE void load_fresh_16(uint32_t (&to)[4], const void* from) {
 /// *counter += 1 for all threads of the device; the value before.
 TETRAD_DEVICE uint32_t atomic_increment(uint32_t* counter) {
   return __atomic_fetch_add(counter, 1u, __ATOMIC_ACQ_REL);
+}
+
+/// The same of a word of shared memory, for all threads of the block.
+TETRAD_DEVICE uint32_t increment_shared(uint32_t* counter) {
+  uint32_t before;
+  asm volatile("atom.acq_rel.cta.shared::cta.add.u32 %0, [%1], 1;"
+               : "=r"(before)
+               : "r"(shared_address(counter))
+               : "memory");
+  return before;
+}
+/// For threads of other blocks that look by load_fresh(), and of nothing else.
+TETRAD_DEVICE void store_fresh(uint32_t* to, uint32_t value) {
+  asm volatile("st.relaxed.gpu.global.u32 [%0], %1;" ::"l"(to), "r"(value) : "memory");
+}
+/// Between two looks in vain at what another block of this launch writes; `looks`: 0 at first.
+/// After some ten seconds of them the launch fails: the other block does not run at the same time.
+TETRAD_DEVICE void look_again(uint32_t& looks) {
+  if (++looks == 1u << 24) asm volatile("trap;");
 }
 
 /// A word of memory that other GPUs and the host write, too, and with it, what they wrote before

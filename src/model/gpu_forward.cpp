@@ -205,8 +205,14 @@ gpu::ExpertCount GpuModel::experts_here() const {
 /// where experts are dealt out whole, over those that this rank has.
 void GpuModel::experts(const GpuLayer& layer) {
   Buffers& b = *buffers_;
-  const gpu::ExpertChoice choice = route(layer);
   const uint32_t num_tokens = shape().num_tokens;
+  const gpu::ExpertChoice choice = expert_choice(layer);
+  const gpu::ExpertsOfOneArgs one = experts_of_one(layer, choice);
+  if (kernels_.takes_experts_of_one(one)) {
+    route(layer, choice, &one);
+    return kernels_.experts_of_one(one, experts_here());
+  }
+  route(layer, choice);
   const uint32_t num_pairs = num_tokens * choice.num_experts_per_tok;
   // The experts' weights are read once for a few tokens each; for many, tiles of tokens are worth
   // it.
@@ -230,19 +236,38 @@ void GpuModel::experts(const GpuLayer& layer) {
   }
 }
 
-/// The norm of each token, and who computes it; of few tokens the experts' first kernel chooses.
-gpu::ExpertChoice GpuModel::route(const GpuLayer& layer) {
+gpu::ExpertChoice GpuModel::expert_choice(const GpuLayer& layer) const {
+  const Buffers& b = *buffers_;
+  return {.logits = b.router_logits,
+          .bias = layer.routing_bias,
+          .num_experts = static_cast<uint32_t>(config_.num_local_experts),
+          .num_experts_per_tok = static_cast<uint32_t>(config_.num_experts_per_tok),
+          .num_tokens = shape().num_tokens,
+          .expert_ids = b.expert_ids,
+          .weights = b.expert_weights,
+          .first_expert = static_cast<uint32_t>(ranks_.share().experts.begin),
+          .end_expert = static_cast<uint32_t>(ranks_.share().experts.end)};
+}
+
+gpu::ExpertsOfOneArgs GpuModel::experts_of_one(const GpuLayer& layer,
+                                               const gpu::ExpertChoice& choice) const {
+  const Buffers& b = *buffers_;
+  return with_codebook(gpu::ExpertsOfOneArgs{.w1 = layer.w1,
+                                             .w3 = layer.w3,
+                                             .w2 = layer.w2,
+                                             .up_stride = weights_.up_stride,
+                                             .down_stride = weights_.down_stride,
+                                             .x = b.normed,
+                                             .choice = choice,
+                                             .hidden = b.told_hidden,
+                                             .products = b.told_products,
+                                             .residual = b.residual,
+                                             .add = adds_to_residual()});
+}
+
+void GpuModel::route(const GpuLayer& layer, const gpu::ExpertChoice& choice,
+                     const gpu::ExpertsOfOneArgs* one) {
   Buffers& b = *buffers_;
-  const gpu::ExpertChoice choice{
-      .logits = b.router_logits,
-      .bias = layer.routing_bias,
-      .num_experts = static_cast<uint32_t>(config_.num_local_experts),
-      .num_experts_per_tok = static_cast<uint32_t>(config_.num_experts_per_tok),
-      .num_tokens = shape().num_tokens,
-      .expert_ids = b.expert_ids,
-      .weights = b.expert_weights,
-      .first_expert = static_cast<uint32_t>(ranks_.share().experts.begin),
-      .end_expert = static_cast<uint32_t>(ranks_.share().experts.end)};
   const gpu::RouteArgs route{.residual = b.residual,
                              .norm_weight = layer.post_attention_layernorm,
                              .eps = static_cast<float>(config_.rms_norm_eps),
@@ -250,14 +275,15 @@ gpu::ExpertChoice GpuModel::route(const GpuLayer& layer) {
                              .hidden_size = static_cast<uint32_t>(config_.hidden_size),
                              .normed = b.normed,
                              .normed_stride = b.normed_stride,
-                             .choice = choice};
+                             .choice = choice,
+                             .not_yet = one == nullptr ? nullptr : one->hidden,
+                             .num_not_yet = one == nullptr ? 0 : one->num_hidden_words()};
   if (choice.num_tokens <= gpu::kFewTokens) {
     kernels_.route(route);
   } else {
     // The experts' products are not there yet, and their memory is wide enough.
     kernels_.route_many({.route = route, .rows = b.products, .finished = b.route_finished});
   }
-  return choice;
 }
 
 void GpuModel::experts_by_token(const GpuLayer& layer, const gpu::ExpertChoice& choice) {

@@ -15,7 +15,6 @@
 namespace tetrad {
 
 using gpu::DeviceAddress;
-using gpu::tiles_for;
 
 namespace {
 
@@ -33,7 +32,7 @@ GpuModel::GpuModel(const ModelConfig& config, std::unique_ptr<gpu::Device> devic
                    const GpuModelLimits& limits)
     : config_(config),
       device_(std::move(device)),
-      kernels_(kernels),
+      kernels_(std::move(kernels)),
       ranks_(config),
       memory_(std::move(memory)),
       weights_(std::move(weights)),
@@ -93,8 +92,8 @@ Result<std::unique_ptr<GpuModel>> GpuModel::create(
     memory.reset();  // while there is a device to give it back to
     return tl::unexpected(std::move(checked.error()));
   }
-  std::unique_ptr<GpuModel> model(new GpuModel(local, std::move(device), kernels, std::move(memory),
-                                               std::move(weights), limits));
+  std::unique_ptr<GpuModel> model(new GpuModel(local, std::move(device), std::move(kernels),
+                                               std::move(memory), std::move(weights), limits));
   if (ranks != nullptr) {
     TETRAD_ASSIGN(model->ranks_, GpuRankGroup::join(config, *ranks, model->kernels_));
   }
@@ -204,6 +203,10 @@ Result<void> GpuModel::allocate_activations() {
   TETRAD_ASSIGN(b.q, memory.array<uint16_t>(tokens * config_.q_size()));
   TETRAD_ASSIGN(b.attended, memory.zeros<uint16_t>(tokens * b.attended_stride));
   TETRAD_ASSIGN(b.hidden, memory.zeros<uint16_t>(pairs * b.hidden_stride));
+  const int64_t picks = config_.num_experts_per_tok;
+  TETRAD_ASSIGN(b.told_hidden,
+                memory.filled<uint32_t>(picks * config_.intermediate_size / 2, 0xFF));
+  TETRAD_ASSIGN(b.told_products, memory.filled<float>(picks / 2 * config_.hidden_size, 0xFF));
   // The experts' products, and before them those of q, k, v and of o by segments.
   int64_t products = pairs * config_.hidden_size;
   for (const GpuLayer& layer : weights_.layers) {

@@ -124,7 +124,15 @@ class GpuModel {
   gpu::AttentionWork prefill_work() const;
   void experts(const GpuLayer& layer);
   gpu::ExpertCount experts_here() const;
-  gpu::ExpertChoice route(const GpuLayer& layer);
+  /// The choice that the experts of a step's tokens are found by. Of few tokens the experts' first
+  /// kernel makes it.
+  gpu::ExpertChoice expert_choice(const GpuLayer& layer) const;
+  /// For one token alone.
+  gpu::ExpertsOfOneArgs experts_of_one(const GpuLayer& layer,
+                                       const gpu::ExpertChoice& choice) const;
+  /// The norm of each token, and who computes it. `one`: what comes next, if it is that.
+  void route(const GpuLayer& layer, const gpu::ExpertChoice& choice,
+             const gpu::ExpertsOfOneArgs* one = nullptr);
   /// Of few tokens, each by itself; of many, in tiles of those of an expert.
   void experts_by_token(const GpuLayer& layer, const gpu::ExpertChoice& choice);
   void experts_by_tile(const GpuLayer& layer, const gpu::ExpertChoice& choice,

@@ -9,6 +9,7 @@
 #include <algorithm>
 #include <cmath>
 #include <numeric>
+#include <span>
 #include <string>
 #include <string_view>
 #include <vector>
@@ -203,6 +204,48 @@ TEST_P(GpuModelTest, ABatchBeyondTheBuffersIsAnError) {
   const Result<Activations> logits = model->forward(batch.batch());
   ASSERT_FALSE(logits);
   EXPECT_NE(logits.error().message.find("97 tokens"), std::string::npos);
+}
+
+/// Where columns are whole segments.
+TEST(GpuModelOfOneToken, TakesTheExpertsInOneLaunchWithTheSameBits) {
+  const ModelConfig config = synthetic_config({.layers = 2,
+                                               .experts = 6,
+                                               .vocab = 64,
+                                               .hidden = 768,
+                                               .intermediate = 768,
+                                               .heads = 4,
+                                               .kv_heads = 2,
+                                               .head_dim = 64,
+                                               .experts_per_token = 3})
+                                 .value();
+  auto device = std::make_unique<gpu::SizedDevice>(
+      gpu::open_emulated_device("nvidia", gpu::emulated_nvidia_kernels(),
+                                gpu::ThreadOrder::shuffled),
+      3);
+  const std::vector<std::string>& launched = device->launched;
+  auto kernels = gpu::GpuKernels::create(*device).value();
+  const GpuModelLimits limits{.num_kv_blocks = 4,
+                              .max_num_batched_tokens = 8,
+                              .max_num_seqs = 2,
+                              .max_logits_rows = 8,
+                              .max_model_len = 32};
+  const auto model =
+      std::move(*GpuModel::create_random(config, 3, std::move(device), std::move(kernels), limits));
+  const std::vector<int32_t> tokens{5, 41, 17, 5, 63};
+  GpuTestSequence whole{.tokens = tokens, .blocks = {0}};
+  BatchOfSequences at_once;
+  at_once.add(whole, std::ssize(tokens), std::ssize(tokens));
+  const std::vector<float> expected = copied(model->forward(at_once.batch()));
+  EXPECT_EQ(std::ranges::count(launched, "experts_of_one"), 0);
+  GpuTestSequence alone{.tokens = tokens, .blocks = {1}};
+  for (size_t i = 0; i < tokens.size(); ++i) {
+    BatchOfSequences batch;
+    batch.add(alone, 1, 1);
+    const std::vector<float> row = copied(model->forward(batch.batch()));
+    EXPECT_TRUE(std::ranges::equal(row, std::span(expected).subspan(i * row.size(), row.size())))
+        << i;
+  }
+  EXPECT_GT(std::ranges::count(launched, "experts_of_one"), 0);
 }
 
 INSTANTIATE_TEST_SUITE_P(Fragments, GpuModelTest, testing::Bool(), [](const auto& kind) {

@@ -62,9 +62,14 @@ class GpuMemory {
   /// An array of zeros.
   template <class T>
   Result<T*> zeros(int64_t count) {
+    return filled<T>(count, 0);
+  }
+  /// An array of which every byte is `byte`.
+  template <class T>
+  Result<T*> filled(int64_t count, uint8_t byte) {
     const int64_t bytes = count * static_cast<int64_t>(sizeof(T));
     TETRAD_ASSIGN(const gpu::DeviceAddress address, allocate(bytes));
-    TETRAD_TRY(device_->fill(address, 0, bytes));
+    TETRAD_TRY(device_->fill(address, byte, bytes));
     return reinterpret_cast<T*>(address);
   }
 

@@ -13,7 +13,7 @@ import subprocess
 import sys
 
 # Kernels whose products go through the matrix unit.
-MATRIX_KERNELS = re.compile(r"decode_product|experts_(up|down)|gemm|attend|multiply_add_peak")
+MATRIX_KERNELS = re.compile(r"decode_product|experts_(up|down|of_one)|gemm|attend|multiply_add_peak")
 # Of those, the ones that multiply by wgmma on sm_90a.
 STAGED_KERNELS = re.compile(r"gemm_(codes|halves)$|multiply_add_peak")
 
@@ -103,6 +103,8 @@ def check_ptx(path):
         wanted = "wgmma.mma_async" if has_warpgroups and STAGED_KERNELS.search(name) else "mma.sync"
         if MATRIX_KERNELS.search(name) and wanted not in entry:
             problems.append(f"{name} has no {wanted}")
+        if name == "experts_of_one" and "cp.async.bulk" not in entry:
+            problems.append(f"{name} has no cp.async.bulk")
         for line in touched_on_the_way(entry):
             problems.append(f"{name} does not wait for wgmma before: {line}")
     if len(entries) < 30:

@@ -5,7 +5,8 @@ namespace tetrad::gpu {
 
 std::span<const EmulatedKernel> emulated_nvidia_kernels() {
   using namespace nvidia;
-  static constexpr EmulatedKernel kKernels[] = {TETRAD_GPU_KERNELS(TETRAD_EMULATED_KERNEL)};
+  static constexpr EmulatedKernel kKernels[] = {TETRAD_GPU_KERNELS(TETRAD_EMULATED_KERNEL)
+                                                    TETRAD_NVIDIA_KERNELS(TETRAD_EMULATED_KERNEL)};
   return kKernels;
 }
 

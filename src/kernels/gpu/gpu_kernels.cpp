@@ -26,8 +26,10 @@ Result<GpuKernels> GpuKernels::create(Device& device, const GpuTuning& tuning) {
     Kernel* kernel;
   };
 #define TETRAD_FIND_KERNEL(name, Args) {#name, &all.kernels_.name},
-  for (const Wanted& wanted :
-       std::initializer_list<Wanted>{TETRAD_GPU_KERNELS(TETRAD_FIND_KERNEL)}) {
+  std::vector<Wanted> all_wanted{TETRAD_GPU_KERNELS(TETRAD_FIND_KERNEL)};
+  if (!all.is_gfx12_)
+    all_wanted.insert(all_wanted.end(), {TETRAD_NVIDIA_KERNELS(TETRAD_FIND_KERNEL)});
+  for (const Wanted& wanted : all_wanted) {
     TETRAD_ASSIGN(*wanted.kernel, device.kernel(wanted.name));
     all.names_.emplace_back(wanted.kernel->handle, wanted.name);
   }
@@ -325,6 +327,25 @@ void GpuKernels::experts_down(ExpertsDownArgs args, ExpertCount experts) {
               blocks(tuning_.experts_down_blocks, tiles_for(tiles, args.job_tiles) * most_experts),
           .threads = kDecodeThreads,
           .shared_bytes = decode_shared_bytes(args.w2.cols, args.chunk_tokens, args.job_tiles)},
+         args, experts);
+}
+
+bool GpuKernels::takes_experts_of_one(const ExpertsOfOneArgs& args) const {
+  const auto is_whole = [](uint32_t cols) { return cols % kSegmentColumns == 0; };
+  if (is_gfx12_ || num_multiprocessors_ < 2 || args.w1.format != TileFormat::codes ||
+      args.choice.num_tokens != 1 || !is_whole(args.w1.cols) || !is_whole(args.w2.cols))
+    return false;
+  const ExpertsOfOneWork work(args.w1, args.w2, num_multiprocessors_);
+  return ExpertsOfOneLayout(work, args.choice.num_experts_per_tok).end <= shared_bytes_;
+}
+
+void GpuKernels::experts_of_one(const ExpertsOfOneArgs& args, ExpertCount experts) {
+  const ExpertsOfOneWork work(args.w1, args.w2, num_multiprocessors_);
+  launch(kernels_.experts_of_one,
+         {.grid_x = num_multiprocessors_,
+          .threads = kOneThreads,
+          .shared_bytes = ExpertsOfOneLayout(work, args.choice.num_experts_per_tok).end,
+          .blocks_meet = true},
          args, experts);
 }
 

@@ -95,6 +95,10 @@ class GpuKernels {
   void decode_product(DecodeProductArgs args);
   void experts_up(ExpertsUpArgs args, ExpertCount experts = 1);
   void experts_down(ExpertsDownArgs args, ExpertCount experts = 1);
+  /// Both for one token, after route() has made args.hidden kNotYet.
+  void experts_of_one(const ExpertsOfOneArgs& args, ExpertCount experts = 1);
+  /// Whether this machine has it for such sizes.
+  bool takes_experts_of_one(const ExpertsOfOneArgs& args) const;
 
   // Many tokens. token_tile is chosen here for the dense product, and by gemm_token_tile for the
   // experts' lists. `square_sums`: where wanted, as AddSegmentsArgs has them, of a product that
@@ -162,6 +166,7 @@ class GpuKernels {
   struct Table {
 #define TETRAD_KERNEL_MEMBER(name, Args) Kernel name;
     TETRAD_GPU_KERNELS(TETRAD_KERNEL_MEMBER)
+    TETRAD_NVIDIA_KERNELS(TETRAD_KERNEL_MEMBER)
 #undef TETRAD_KERNEL_MEMBER
   };
 

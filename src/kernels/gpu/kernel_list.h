@@ -5,6 +5,9 @@
 #include "kernels/gpu/add_segments.h"
 #include "kernels/gpu/decode_experts.h"
 #include "kernels/gpu/decode_product.h"
+#if !defined(__AMDGCN__) && !defined(TETRAD_EMULATE_GFX12)
+#include "kernels/gpu/experts_of_one.h"
+#endif
 #include "kernels/gpu/gemm.h"
 #include "kernels/gpu/gemm_experts.h"
 #include "kernels/gpu/group_by_expert.h"
@@ -83,4 +86,6 @@
   X(random_embeddings, RandomEmbeddingsArgs)            \
   X(read_all, ReadAllArgs)                              \
   X(multiply_add_peak, MultiplyAddArgs)
+// Those that need copies that run by themselves, which gfx12 has not.
+#define TETRAD_NVIDIA_KERNELS(X) X(experts_of_one, ExpertsOfOneArgs)
 // clang-format on

@@ -127,6 +127,17 @@ LaunchCost launch_cost(const ExpertsDownArgs& args, ExpertCount experts) {
           .operations = product_operations(args.w2, pairs * part_here(experts))};
 }
 
+LaunchCost launch_cost(const ExpertsOfOneArgs& args, ExpertCount experts) {
+  const uint32_t pairs = args.choice.num_experts_per_tok;
+  const double picks_here = pairs * part_here(experts);
+  return {
+      .bytes = experts_met(pairs, experts, pairs) *
+                   (bytes_of(args.w1) + bytes_of(args.w3) + bytes_of(args.w2)) +
+               kHalfBytes * (args.w1.cols + args.w2.cols * picks_here) + kFloatBytes * args.w2.rows,
+      .operations =
+          2 * product_operations(args.w1, picks_here) + product_operations(args.w2, picks_here)};
+}
+
 LaunchCost launch_cost(const ExpertsUpGemmArgs& args, uint32_t num_pairs, ExpertCount experts) {
   return {.bytes = experts_met(num_pairs, experts, args.num_experts_per_tok) *
                        (bytes_of(args.w1) + bytes_of(args.w3)) +

@@ -90,6 +90,7 @@ inline constexpr uint32_t kLevelTableBytes = 256 * 32 * 4;
 
 /// Written by all threads of the block, a multiple of 128 and at most 2048; a sync_block() must
 /// follow. A thread writes 16 bytes for some bytes of codes that have their low code in common.
+template <uint32_t kRowWords = 32>
 TETRAD_DEVICE void fill_level_table(uint32_t* table, const int8_t (&codebook)[16],
                                     uint32_t num_threads) {
   const uint32_t first = thread_index() / 8;
@@ -100,7 +101,7 @@ TETRAD_DEVICE void fill_level_table(uint32_t* table, const int8_t (&codebook)[16
     const int8_t high_level = codebook[byte / 16];
     const uint32_t pair = low | static_cast<uint32_t>(float_to_half(static_cast<float>(high_level)))
                                     << 16;
-    *reinterpret_cast<Words4*>(table + byte * 32 + place) = {{pair, pair, pair, pair}};
+    *reinterpret_cast<Words4*>(table + byte * kRowWords + place) = {{pair, pair, pair, pair}};
   }
 }
 

@@ -52,6 +52,7 @@ struct NormColumns {
       if ((i * kNormThreads + thread_index()) * 4 >= cols) break;
       TETRAD_UNROLL
       for (uint32_t j = 0; j < 4; ++j)
+        // NOLINTNEXTLINE(clang-analyzer-core.CallAndMessage): load() fills as many
         sum = fused_multiply_add(value[4 * i + j], value[4 * i + j], sum);
     }
     return sum;

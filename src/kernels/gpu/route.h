@@ -5,6 +5,7 @@
 
 #include "kernels/gpu/choose_experts.h"
 #include "kernels/gpu/rms_norm.h"
+#include "kernels/gpu/told_words.h"
 
 namespace tetrad::gpu {
 
@@ -25,6 +26,9 @@ struct RouteArgs {
   uint16_t* normed = nullptr;     // [T, normed_stride]: h as halves, for the experts
   uint32_t normed_stride = 0;
   ExpertChoice choice;  // the logits
+  // Words that blocks of the next launch tell each other, to be kNotYet when it begins.
+  uint32_t* not_yet = nullptr;
+  uint32_t num_not_yet = 0;
 };
 
 template <class F>
@@ -85,6 +89,8 @@ TETRAD_DEVICE void route_tokens(const RouteArgs& args) {
   wait_for_launches_before();
   let_next_launch_begin();
 
+  for (uint32_t i = block_x() * 256 + thread_index(); i < args.num_not_yet; i += grid_x() * 256)
+    args.not_yet[i] = kNotYet;
   uint16_t* normed = block_x() == 0
                          ? args.normed + static_cast<uint64_t>(first_token) * args.normed_stride
                          : nullptr;

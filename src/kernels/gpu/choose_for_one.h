@@ -1,0 +1,114 @@
+#pragma once
+
+// The experts of one token, chosen by every warp of a block for itself: nobody waits for another,
+// and each warp has the picks in registers. The same picks, weights and order as choose_experts().
+
+#include "kernels/gpu/choose_experts.h"
+
+namespace tetrad::gpu {
+namespace TETRAD_MACHINE {
+
+/// The picks that this rank has, in their order: lane i has the ith.
+struct PicksOfOne {
+  uint32_t expert_of_lane = 0;
+  float weight_of_lane = 0;
+  uint32_t count = 0;
+
+  TETRAD_DEVICE uint32_t expert(uint32_t pick) const { return shuffle(expert_of_lane, pick); }
+};
+
+class OneTokenChoice {
+ public:
+  /// Of all experts, in shared memory.
+  struct Candidates {
+    uint32_t keys[kMaxExperts];  // order them; 0: nobody
+    float scores[kMaxExperts];
+  };
+
+  /// What must be known before the logits are there.
+  TETRAD_DEVICE explicit OneTokenChoice(const ExpertChoice& args) : bias_(bias_of_thread(args)) {}
+
+  /// By all threads of a block of kMaxExperts or more. `all` may be used again after the next
+  /// sync_block().
+  TETRAD_DEVICE PicksOfOne choose(const ExpertChoice& args, Candidates& all) const {
+    const uint32_t expert = thread_index();
+    if (expert < kMaxExperts) {
+      float score = 0;
+      uint32_t key = 0;
+      if (expert < args.num_experts) {
+        score = divide(1.0f, 1.0f + power_of_two(load_fresh(args.logits + expert) * -1.44269504f));
+        // Of what is no number, too: one must be left above it.
+        key = smaller_of(ordered_bits(score + bias_), ~0u - 1);
+      }
+      all.keys[expert] = key;
+      all.scores[expert] = score;
+    }
+    sync_block();
+    return pick(args, all);
+  }
+
+ private:
+  static constexpr uint32_t kOfLane = kMaxExperts / 32;
+
+  TETRAD_DEVICE static PicksOfOne pick(const ExpertChoice& args, const Candidates& all) {
+    uint32_t mine[kOfLane];
+    TETRAD_UNROLL
+    for (uint32_t i = 0; i < kOfLane; i += 4) {
+      const Words4 four = *reinterpret_cast<const Words4*>(all.keys + lane() * kOfLane + i);
+      TETRAD_UNROLL
+      for (uint32_t j = 0; j < 4; ++j)
+        mine[i + j] = four.word[j];
+    }
+    // Lane i keeps what was picked ith.
+    uint32_t picked = 0;
+    TETRAD_NO_UNROLL
+    for (uint32_t place = 0; place < args.num_experts_per_tok; ++place) {
+      uint32_t best_here = mine[0];
+      TETRAD_UNROLL
+      for (uint32_t i = 1; i < kOfLane; ++i)
+        best_here = mine[i] > best_here ? mine[i] : best_here;
+      const uint32_t best = warp_max(best_here);
+      // Of equals the first: of the lowest lane's the lowest.
+      const uint32_t owner = count_bits(lowest_bit(ballot(best_here == best)) - 1);
+      uint32_t at = 0;
+      bool is_taken = lane() != owner;
+      TETRAD_UNROLL
+      for (uint32_t i = 0; i < kOfLane; ++i) {
+        const bool takes = !is_taken && mine[i] == best;
+        at = takes ? i : at;
+        mine[i] = takes ? 0 : mine[i];
+        is_taken = is_taken || takes;
+      }
+      const uint32_t expert = owner * kOfLane + shuffle(at, owner);
+      picked = lane() == place ? expert : picked;
+    }
+    const bool is_pick = lane() < args.num_experts_per_tok;
+    const float score = is_pick ? all.scores[picked] : 0;
+    float sum = 0;
+    for (uint32_t place = 0; place < args.num_experts_per_tok; ++place)
+      sum += shuffle(score, place);
+    // Those of other ranks leave no gaps.
+    const uint32_t here = is_pick ? expert_here(args, picked) : kElsewhere;
+    const uint32_t all_here = ballot(here != kElsewhere);
+    const uint32_t from = place_of_set_bit(all_here, lane());
+    const float weight = divide(score, sum);
+    PicksOfOne picks;
+    picks.expert_of_lane = shuffle(here, from);
+    picks.weight_of_lane = shuffle(weight, from);
+    picks.count = count_bits(all_here);
+    return picks;
+  }
+
+  TETRAD_DEVICE static uint32_t lowest_bit(uint32_t bits) { return bits & (0 - bits); }
+  /// Where the nth set bit is; anywhere if there are fewer.
+  TETRAD_DEVICE static uint32_t place_of_set_bit(uint32_t bits, uint32_t n) {
+    for (uint32_t i = 0; i < n && bits != 0; ++i)
+      bits &= bits - 1;
+    return bits == 0 ? 0 : count_bits(lowest_bit(bits) - 1);
+  }
+
+  float bias_;
+};
+
+}  // namespace TETRAD_MACHINE
+}  // namespace tetrad::gpu

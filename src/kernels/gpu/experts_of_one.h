@@ -1,0 +1,388 @@
+#pragma once
+
+// The experts of one token as one launch: w1 and w3 with SwiGLU, then w2 and the sum over the
+// picks. A block a multiprocessor, all at work together, which tell each other hidden values and
+// products (told_words.h). Each warp has a list of segments, first of
+// w1 and w3, then of w2, which come to shared memory in that order while it computes
+// (weight_stream.h): w2's first are on their way before w1's and w3's products are all there, and
+// memory is never idle. The picks of a layer are gone through one after the other, so that what w2
+// needs of the first ones is there long before it is looked for.
+//
+// Bits are those of decode_experts.h.
+
+#include "kernels/gpu/choose_for_one.h"
+#include "kernels/gpu/swiglu.h"
+#include "kernels/gpu/told_words.h"
+#include "kernels/gpu/weight_stream.h"
+
+namespace tetrad::gpu {
+
+inline constexpr uint32_t kOneThreads = 384;
+inline constexpr uint32_t kOneWarps = kOneThreads / 32;
+static_assert(kOneThreads >= kChoiceThreads);
+
+/// residual (+)= sum over picks, in order, of weight * w2 (silu(w1 x) * (w3 x)).
+struct ExpertsOfOneArgs {
+  PackedMatrix w1;  // of expert 0: [intermediate_size, hidden_size], of codes; both sizes are whole
+  PackedMatrix w3;  // segments. Expert e's tiles follow at e * up_stride bytes
+  PackedMatrix w2;  // of expert 0: [hidden_size, intermediate_size], the next at down_stride
+  uint64_t up_stride = 0;
+  uint64_t down_stride = 0;
+  int8_t codebook[16] = {};
+  const uint16_t* x = nullptr;  // [hidden_size] halves in activation_offset order
+  ExpertChoice choice;          // of one token; made here
+  // Words of two halves that are kNotYet before: [num_experts_per_tok, intermediate_size / 2], in
+  // one_token_offset order.
+  uint32_t* hidden = nullptr;
+  // Floats that are kNotYet before and after: [num_experts_per_tok / 2, hidden_size], what every
+  // second pick gave.
+  float* products = nullptr;
+  float* residual = nullptr;  // [hidden_size]
+  uint32_t add = 1;           // 0: what stood in the residual is another rank's to bring
+
+  TETRAD_DEVICE uint32_t num_hidden_words() const {
+    return choice.num_experts_per_tok * w1.rows / 2;
+  }
+  TETRAD_DEVICE uint32_t num_products() const { return choice.num_experts_per_tok / 2 * w2.rows; }
+};
+
+/// How the work is dealt out, and what of it a block has at most.
+struct ExpertsOfOneWork {
+  uint32_t up_tiles;       // of rows of w1 or w3
+  uint32_t up_segments;    // of columns
+  uint32_t down_tiles;     // of w2
+  uint32_t down_segments;  //
+  uint32_t num_blocks;
+  uint32_t num_pairs;  // of blocks: one takes the even picks of some tiles of w2, one the odd ones
+
+  TETRAD_DEVICE constexpr ExpertsOfOneWork(const PackedMatrix& w1, const PackedMatrix& w2,
+                                           uint32_t blocks)
+      : up_tiles(w1.rows / kTileRows),
+        up_segments(w1.cols / kSegmentColumns),
+        down_tiles(w2.rows / kTileRows),
+        down_segments(w2.cols / kSegmentColumns),
+        num_blocks(blocks),
+        num_pairs(blocks / 2) {}
+
+  /// A strip: a tile of rows of w1 and the same of w3, of one pick.
+  TETRAD_DEVICE constexpr uint32_t strips_of_block(uint32_t num_picks) const {
+    return tiles_for(num_picks * up_tiles, num_blocks);
+  }
+  TETRAD_DEVICE constexpr uint32_t segments_of_strip() const { return 2 * up_segments; }
+  TETRAD_DEVICE constexpr uint32_t down_segments_of_block(uint32_t num_picks) const {
+    return tiles_for(down_tiles, num_pairs) * tiles_for(num_picks, 2) * down_segments;
+  }
+};
+
+/// Where what lies in a block's shared memory, in bytes.
+struct ExpertsOfOneLayout {
+  uint32_t arrivals = kWideTableBytes;
+  uint32_t chunks = arrivals + 1024;
+  uint32_t hidden = chunks + kOneWarps * kChunksAhead * kChunkBytes;  // a segment for each warp
+  uint32_t weights = hidden + kOneWarps * kSegmentColumns * 2;        // of the picks
+  uint32_t x = weights + kMaxPicks * 4;
+  uint32_t up_parts = 0;    // floats [strips][segments of a strip][kTileRows]
+  uint32_t down_parts = 0;  // floats [tiles of w2 and picks][segments][kTileRows]
+  uint32_t finished = 0;    // words [strips]: segments of it that are done
+  uint32_t end = 0;
+
+  TETRAD_DEVICE constexpr ExpertsOfOneLayout(const ExpertsOfOneWork& work, uint32_t num_picks) {
+    up_parts = x + work.up_segments * kSegmentColumns * 2;
+    const uint32_t strips = work.strips_of_block(num_picks);
+    down_parts = up_parts + strips * work.segments_of_strip() * kTileRows * 4;
+    finished = down_parts + work.down_segments_of_block(num_picks) * kTileRows * 4;
+    end = finished + strips * 4;
+  }
+};
+static_assert(kOneWarps * kChunksAhead * 8 <= 1024);
+
+namespace TETRAD_MACHINE {
+
+/// A warp's way through its block's segments of w1 and w3.
+struct UpWalk {
+  uint32_t strip = 0;  // of the block
+  uint32_t part = 0;   // segment of w1, then of w3
+  uint32_t tile = 0;   // of rows
+  uint32_t pick = 0;
+
+  TETRAD_DEVICE void go_on(const ExpertsOfOneWork& work, uint32_t parts) {
+    part += parts;
+    for (; part >= work.segments_of_strip(); ++strip) {
+      part -= work.segments_of_strip();
+      tile += work.num_blocks;
+    }
+    for (; tile >= work.up_tiles; ++pick)
+      tile -= work.up_tiles;
+  }
+};
+
+/// The same of w2.
+struct DownWalk {
+  uint32_t segment = 0;
+  uint32_t unit = 0;  // of the block's tiles of rows
+  uint32_t slot = 0;  // of the block's picks: every second one
+
+  TETRAD_DEVICE void go_on(const ExpertsOfOneWork& work, uint32_t num_units, uint32_t segments) {
+    segment += segments;
+    while (segment >= work.down_segments) {
+      segment -= work.down_segments;
+      if (++unit < num_units) continue;
+      unit = 0;
+      ++slot;
+    }
+  }
+};
+
+/// A warp's way through both.
+class OneWalk {
+ public:
+  OneWalk() = default;
+  TETRAD_DEVICE OneWalk(const ExpertsOfOneArgs& args, const PicksOfOne& picks,
+                        const ExpertsOfOneWork& work)
+      : args_(&args), picks_(&picks), work_(&work) {
+    pair_ = block_x() / 2;
+    parity_ = block_x() % 2;
+    if (pair_ < work.num_pairs && pair_ < work.down_tiles)
+      num_units_ = (work.down_tiles - pair_ + work.num_pairs - 1) / work.num_pairs;
+    num_slots_ = num_units_ == 0 ? 0 : (picks.count + 1 - parity_) / 2;
+    up.tile = block_x();
+    up.go_on(work, warp());
+    if (num_units_ > 0) down.go_on(work, num_units_, warp());
+  }
+  TETRAD_DEVICE bool is_up() const { return up.pick < picks_->count; }
+  TETRAD_DEVICE bool is_done() const { return !is_up() && down.slot >= num_slots_; }
+  TETRAD_DEVICE void next() {
+    if (is_up()) return up.go_on(*work_, kOneWarps);
+    down.go_on(*work_, num_units_, kOneWarps);
+  }
+  /// Where the segment lies; null at the end.
+  TETRAD_DEVICE const char* segment() const {
+    constexpr uint32_t kBytes = kSegmentTiles * kCodeTileBytes;
+    if (is_up()) {
+      const bool is_w1 = up.part < work_->up_segments;
+      const char* tiles = is_w1 ? args_->w1.tiles : args_->w3.tiles;
+      const uint32_t column = is_w1 ? up.part : up.part - work_->up_segments;
+      return tiles + picks_->expert(up.pick) * args_->up_stride +
+             static_cast<uint64_t>(up.tile * work_->up_segments + column) * kBytes;
+    }
+    if (is_done()) return nullptr;
+    return args_->w2.tiles + picks_->expert(pick_of(down.slot)) * args_->down_stride +
+           static_cast<uint64_t>(tile_of(down.unit) * work_->down_segments + down.segment) * kBytes;
+  }
+
+  /// Of the block's segments of w2: [slot][unit][segment].
+  TETRAD_DEVICE uint32_t index_of_down() const {
+    return (down.slot * num_units_ + down.unit) * work_->down_segments + down.segment;
+  }
+  TETRAD_DEVICE uint32_t num_units() const { return num_units_; }
+  TETRAD_DEVICE uint32_t num_slots() const { return num_slots_; }
+  TETRAD_DEVICE bool takes_even_picks() const { return parity_ == 0; }
+  TETRAD_DEVICE uint32_t tile_of(uint32_t unit) const { return pair_ + unit * work_->num_pairs; }
+  TETRAD_DEVICE uint32_t pick_of(uint32_t slot) const { return 2 * slot + parity_; }
+
+  UpWalk up;
+  DownWalk down;
+
+ private:
+  const ExpertsOfOneArgs* args_ = nullptr;
+  const PicksOfOne* picks_ = nullptr;
+  const ExpertsOfOneWork* work_ = nullptr;
+  uint32_t pair_ = 0;
+  uint32_t parity_ = 0;
+  uint32_t num_units_ = 0;
+  uint32_t num_slots_ = 0;
+};
+
+/// The sum over a row's segments, in their order.
+TETRAD_DEVICE float sum_of_parts(const float* parts, uint32_t num_segments) {
+  float sum = parts[0];
+  for (uint32_t s = 1; s < num_segments; ++s)
+    sum += parts[s * kTileRows];
+  return sum;
+}
+
+/// The token's column of a segment's sums.
+TETRAD_DEVICE void store_token(float* parts, const float (&sums)[Fragment::kD]) {
+  TETRAD_UNROLL
+  for (uint32_t i = 0; i < Fragment::kD; ++i) {
+    if (Fragment::d_token(lane(), i) == 0) parts[Fragment::d_row(lane(), i)] = sums[i];
+  }
+}
+
+/// 8 halves of a token in activation_offset order, the `piece`th, in one_token_offset order.
+TETRAD_DEVICE void store_piece(uint32_t* token, uint32_t piece, const Words4& halves) {
+  TETRAD_UNROLL
+  for (uint32_t c = 0; c < 4; ++c)
+    token[piece / 4 * 16 + c * 4 + piece % 4] = halves.word[c];
+}
+
+/// The hidden values of a warp's next segment of w2: on their way while it computes another.
+class HiddenAhead {
+ public:
+  TETRAD_DEVICE explicit HiddenAhead(const ExpertsOfOneArgs& args) : args_(args) {}
+  TETRAD_DEVICE void look(uint32_t pick, uint32_t segment) {
+    from_ = args_.hidden + (pick * args_.w1.rows + segment * kSegmentColumns) / 2 + lane() * 4;
+    TETRAD_UNROLL
+    for (uint32_t i = 0; i < kPieces; ++i)
+      load_fresh_16(pieces_[i].word, from_ + i * 128);
+  }
+  /// When they are there, to shared memory.
+  TETRAD_DEVICE void store(uint16_t* to) {
+    TETRAD_UNROLL
+    for (uint32_t i = 0; i < kPieces; ++i) {
+      wait_for_words(pieces_[i], from_ + i * 128);
+      reinterpret_cast<Words4*>(to)[i * 32 + lane()] = pieces_[i];
+    }
+    sync_warp();
+  }
+
+ private:
+  static constexpr uint32_t kPieces = kSegmentColumns / 256;
+  static_assert(kSegmentColumns % 256 == 0);
+  const ExpertsOfOneArgs& args_;
+  const uint32_t* from_ = nullptr;
+  Words4 pieces_[kPieces];
+};
+
+/// What the warp's segment was the last one of: SwiGLU of the strip's rows, for all blocks.
+TETRAD_DEVICE void finish_strip(const ExpertsOfOneArgs& args, const ExpertsOfOneWork& work,
+                                const UpWalk& at, const float* parts) {
+  const float* mine = parts + lane() % kTileRows;
+  const float gate = sum_of_parts(mine, work.up_segments) * args.w1.scale;
+  const float up =
+      sum_of_parts(mine + work.up_segments * kTileRows, work.up_segments) * args.w3.scale;
+  const uint32_t value = swiglu_to_half(gate, up);
+  const uint32_t next = shuffle_xor(value, 1);
+  if (lane() >= kTileRows || lane() % 2 != 0) return;
+  const uint32_t row = at.tile * kTileRows + lane();
+  store_fresh(args.hidden + (at.pick * args.w1.rows + one_token_offset(row)) / 2,
+              value | next << 16);
+}
+
+/// residual (+)= the picks of this block's tiles of rows: of its own products and of those that the
+/// other block of the pair tells.
+TETRAD_DEVICE void add_picks_of_one(const ExpertsOfOneArgs& args, const ExpertsOfOneWork& work,
+                                    const OneWalk& walk, uint32_t num_picks, const float* weights,
+                                    const float* parts) {
+  const uint32_t rows = args.w2.rows;
+  const auto product = [&](uint32_t slot, uint32_t unit, uint32_t row) TETRAD_INLINE {
+    const uint32_t first = (slot * walk.num_units() + unit) * work.down_segments;
+    return sum_of_parts(parts + first * kTileRows + row, work.down_segments) *
+           (args.w2.scale / kHiddenScale);
+  };
+  if (!walk.takes_even_picks()) {
+    const uint32_t of_slot = walk.num_units() * kTileRows;
+    for (uint32_t i = thread_index(); i < walk.num_slots() * of_slot; i += kOneThreads) {
+      const uint32_t slot = i / of_slot;
+      const uint32_t unit = i % of_slot / kTileRows;
+      tell_float(args.products + slot * rows + walk.tile_of(unit) * kTileRows + i % kTileRows,
+                 product(slot, unit, i % kTileRows));
+    }
+    return;
+  }
+  for (uint32_t i = thread_index(); i < walk.num_units() * kTileRows; i += kOneThreads) {
+    const uint32_t unit = i / kTileRows;
+    const uint32_t row = walk.tile_of(unit) * kTileRows + i % kTileRows;
+    const float before = args.add == 0 ? 0 : args.residual[row];
+    // A look at all before any is waited for.
+    uint32_t told[kMaxPicks / 2] = {};
+    const auto place_of = [&](uint32_t slot) TETRAD_INLINE {
+      return reinterpret_cast<uint32_t*>(args.products + slot * rows + row);
+    };
+    TETRAD_UNROLL
+    for (uint32_t slot = 0; slot < kMaxPicks / 2; ++slot) {
+      if (2 * slot + 1 < num_picks) told[slot] = load_fresh(place_of(slot));
+    }
+    float sum = 0;
+    TETRAD_UNROLL
+    for (uint32_t slot = 0; slot < kMaxPicks / 2; ++slot) {
+      if (2 * slot < num_picks)
+        sum = fused_multiply_add(weights[2 * slot], product(slot, unit, i % kTileRows), sum);
+      if (2 * slot + 1 >= num_picks) continue;
+      wait_for_word(told[slot], place_of(slot));
+      *place_of(slot) = kNotYet;
+      sum = fused_multiply_add(weights[2 * slot + 1], __builtin_bit_cast(float, told[slot]), sum);
+    }
+    args.residual[row] = args.add == 0 ? sum : before + sum;
+  }
+}
+
+TETRAD_KERNEL(experts_of_one, ExpertsOfOneArgs, 384) {
+  const ExpertsOfOneWork work(args.w1, args.w2, grid_x());
+  const ExpertsOfOneLayout at(work, args.choice.num_experts_per_tok);
+  char* memory = shared_memory();
+  auto* table = reinterpret_cast<uint32_t*>(memory);
+  auto* x = reinterpret_cast<uint16_t*>(memory + at.x);
+  auto* hidden = reinterpret_cast<uint16_t*>(memory + at.hidden) + warp() * kSegmentColumns;
+  auto* up_parts = reinterpret_cast<float*>(memory + at.up_parts);
+  auto* down_parts = reinterpret_cast<float*>(memory + at.down_parts);
+  auto* weights = reinterpret_cast<float*>(memory + at.weights);
+  auto* finished = reinterpret_cast<uint32_t*>(memory + at.finished);
+  WeightStream<OneWalk> stream(
+      memory + at.chunks + warp() * kChunksAhead * kChunkBytes,
+      reinterpret_cast<uint64_t*>(memory + at.arrivals) + warp() * kChunksAhead);
+  fill_level_table<kWideRowWords>(table, args.codebook, kOneThreads);
+  for (uint32_t i = thread_index(); i < work.strips_of_block(args.choice.num_experts_per_tok);
+       i += kOneThreads)
+    finished[i] = 0;
+  OneTokenChoice chooser(args.choice);
+  wait_for_launches_before();
+  let_next_launch_begin();
+
+  // The first piece of x is on its way while experts are chosen.
+  const uint32_t num_pieces = args.w1.cols / 8;
+  const auto* pieces = reinterpret_cast<const Words4*>(args.x);
+  const Words4 first = pieces[thread_index() < num_pieces ? thread_index() : 0];
+  const PicksOfOne picks = chooser.choose(
+      args.choice, *reinterpret_cast<OneTokenChoice::Candidates*>(memory + at.hidden));
+  if (thread_index() < kMaxPicks) weights[thread_index()] = picks.weight_of_lane;
+  auto* row = reinterpret_cast<uint32_t*>(x);
+  if (thread_index() < num_pieces) store_piece(row, thread_index(), first);
+  for (uint32_t i = kOneThreads + thread_index(); i < num_pieces; i += kOneThreads)
+    store_piece(row, i, pieces[i]);
+
+  OneWalk walk(args, picks, work);
+  stream.start(walk);
+  HiddenAhead ahead(args);
+  const auto look_ahead = [&] {
+    if (!walk.is_up() && !walk.is_done())
+      ahead.look(walk.pick_of(walk.down.slot), walk.down.segment);
+  };
+  look_ahead();
+  uint32_t b[4] = {};
+  while (!walk.is_done()) {
+    const bool is_up = walk.is_up();
+    const UpWalk up = walk.up;
+    const uint16_t* in = hidden;
+    float* parts = down_parts + walk.index_of_down() * kTileRows;
+    if (is_up) {
+      const uint32_t column = up.part < work.up_segments ? up.part : up.part - work.up_segments;
+      in = x + column * kSegmentColumns;
+      parts = up_parts + (up.strip * work.segments_of_strip() + up.part) * kTileRows;
+    } else {
+      ahead.store(hidden);
+    }
+    walk.next();
+    look_ahead();
+    float sums[Fragment::kD] = {};
+    TETRAD_NO_UNROLL
+    for (uint32_t chunk = 0; chunk < kChunksOfSegment; ++chunk) {
+      multiply_chunk(stream.wait(), in + chunk * kChunkTiles * kTileColumns, table, b, sums);
+      stream.release();
+    }
+    store_token(parts, sums);
+    if (!is_up) continue;
+    sync_warp();
+    uint32_t before = 0;
+    if (lane() == 0) before = increment_shared(finished + up.strip);
+    before = shuffle(before, 0);
+    sync_warp();
+    if (before + 1 == work.segments_of_strip())
+      finish_strip(args, work, up, up_parts + up.strip * work.segments_of_strip() * kTileRows);
+  }
+  sync_block();
+  add_picks_of_one(args, work, walk, picks.count, weights, down_parts);
+}
+
+}  // namespace TETRAD_MACHINE
+}  // namespace tetrad::gpu

@@ -1,0 +1,345 @@
+// One token's experts as one launch whose blocks meet: the bits of the launches for any number of
+// tokens, whoever computes what and in whatever order.
+
+#include "kernels/gpu/experts_of_one.h"
+
+#include <fmt/format.h>
+#include <gtest/gtest.h>
+
+#include <algorithm>
+#include <bit>
+#include <cmath>
+#include <memory>
+#include <numeric>
+
+#include "kernels/gpu/decode_experts.h"
+#include "kernels/gpu/gpu_test_util.h"
+#include "kernels/gpu/route.h"
+
+namespace tetrad::gpu {
+namespace nvidia {
+
+/// What each warp of a block chooses.
+struct ChooseForOneArgs {
+  ExpertChoice choice;
+  uint32_t* experts = nullptr;  // [kOneWarps, kMaxPicks]
+  float* weights = nullptr;     // likewise
+  uint32_t* counts = nullptr;   // [kOneWarps]
+};
+TETRAD_KERNEL(choose_for_one, ChooseForOneArgs, 384) {
+  const PicksOfOne picks =
+      OneTokenChoice(args.choice)
+          .choose(args.choice, *reinterpret_cast<OneTokenChoice::Candidates*>(shared_memory()));
+  if (lane() < kMaxPicks) {
+    args.experts[warp() * kMaxPicks + lane()] = picks.expert_of_lane;
+    args.weights[warp() * kMaxPicks + lane()] = picks.weight_of_lane;
+  }
+  if (lane() == 0) args.counts[warp()] = picks.count;
+}
+
+}  // namespace nvidia
+namespace {
+
+using testing_gpu::Emulation;
+using testing_gpu::kEmulations;
+using testing_gpu::random_floats;
+using testing_gpu::RandomCodes;
+
+struct OneCase {
+  std::string_view name;
+  uint32_t hidden = 768;
+  uint32_t intermediate = 768;
+  uint32_t num_experts = 5;
+  uint32_t top_k = 3;
+  int64_t num_multiprocessors = 2;
+  ThreadOrder order = ThreadOrder::ascending;
+  uint32_t add = 1;
+  uint32_t first_expert = 0;  // that this rank has
+  uint32_t end_expert = ~0u;
+};
+
+/// One layer's router and experts on an emulated GPU.
+class OneLayer {
+ public:
+  explicit OneLayer(const OneCase& of)
+      : case_(of),
+        gpu_(kEmulations[0], of.order, of.num_multiprocessors),
+        w1_(pack(of.intermediate, of.hidden, 100)),
+        w3_(pack(of.intermediate, of.hidden, 200)),
+        w2_(pack(of.hidden, of.intermediate, 300)) {
+    const std::vector<float> x = random_floats(of.hidden, 2.0f, 11);
+    before_ = gpu_.copy(x);
+    choice_ = {.logits = gpu_.zeros<float>(of.num_experts),
+               .bias = gpu_.copy(random_floats(of.num_experts, 0.2f, 14)),
+               .num_experts = of.num_experts,
+               .num_experts_per_tok = of.top_k,
+               .num_tokens = 1,
+               .expert_ids = gpu_.zeros<int32_t>(of.top_k),
+               .weights = gpu_.zeros<float>(of.top_k),
+               .first_expert = of.first_expert,
+               .end_expert = of.end_expert};
+    route_ = {.residual = before_,
+              .norm_weight = gpu_.copy(random_floats(of.hidden, 1.0f, 12)),
+              .eps = 1e-6f,
+              .router = gpu_.copy(random_floats(of.num_experts * of.hidden, 0.3f, 13)),
+              .hidden_size = of.hidden,
+              .normed = gpu_.zeros<uint16_t>(of.hidden),
+              .normed_stride = of.hidden,
+              .choice = choice_};
+    one_ = {.w1 = w1_,
+            .w3 = w3_,
+            .w2 = w2_,
+            .up_stride = packed_bytes(TileFormat::codes, of.intermediate, of.hidden),
+            .down_stride = packed_bytes(TileFormat::codes, of.hidden, of.intermediate),
+            .x = route_.normed,
+            .choice = choice_,
+            .add = of.add};
+    std::ranges::copy(kIq4NlCodebook, one_.codebook);
+    one_.hidden = gpu_.zeros<uint32_t>(one_.num_hidden_words());
+    route_.not_yet = one_.hidden;
+    route_.num_not_yet = one_.num_hidden_words();
+    one_.products =
+        reinterpret_cast<float*>(gpu_.copy(std::vector<uint32_t>(one_.num_products(), kNotYet)));
+  }
+
+  std::vector<float> by_two_launches(const std::vector<float>* logits = nullptr) {
+    const uint32_t top_k = case_.top_k;
+    const ExpertLists lists{
+        .sorted_pairs = gpu_.zeros<uint32_t>(top_k),
+        .active = reinterpret_cast<ActiveExpert*>(gpu_.zeros<uint32_t>(4 * case_.num_experts)),
+        .num_active = gpu_.zeros<uint32_t>(1)};
+    gpu_.kernels().route(route_);
+    set_logits(logits);
+    ExpertsUpArgs up{.w1 = w1_,
+                     .w3 = w3_,
+                     .expert_stride = one_.up_stride,
+                     .x = route_.normed,
+                     .x_stride = case_.hidden,
+                     .choice = choice_,
+                     .lists = lists,
+                     .hidden = gpu_.zeros<uint16_t>(top_k * case_.intermediate),
+                     .hidden_stride = case_.intermediate};
+    std::ranges::copy(one_.codebook, up.codebook);
+    gpu_.kernels().experts_up(up);
+    ExpertsDownArgs down{.w2 = w2_,
+                         .expert_stride = one_.down_stride,
+                         .hidden = up.hidden,
+                         .hidden_stride = case_.intermediate,
+                         .num_experts_per_tok = top_k,
+                         .num_tokens = 1,
+                         .lists = lists,
+                         .products = gpu_.zeros<float>(top_k * case_.hidden),
+                         .weights = choice_.weights,
+                         .expert_ids = choice_.expert_ids,
+                         .num_experts = case_.num_experts,
+                         .residual = gpu_.copy(gpu_.read(before_, case_.hidden)),
+                         .add = case_.add,
+                         .finished = gpu_.zeros<uint32_t>(case_.hidden)};
+    std::ranges::copy(one_.codebook, down.codebook);
+    gpu_.kernels().experts_down(down);
+    gpu_.check();
+    return gpu_.read(down.residual, case_.hidden);
+  }
+
+  std::vector<float> by_one_launch(const std::vector<float>* logits = nullptr) {
+    const ExpertsOfOneArgs args = routed();
+    set_logits(logits);
+    EXPECT_TRUE(gpu_.kernels().takes_experts_of_one(args));
+    gpu_.kernels().experts_of_one(args);
+    gpu_.check();
+    EXPECT_EQ(gpu_.read(reinterpret_cast<const uint32_t*>(args.products), args.num_products()),
+              std::vector<uint32_t>(args.num_products(), kNotYet));
+    return gpu_.read(args.residual, case_.hidden);
+  }
+  /// After the router.
+  ExpertsOfOneArgs routed() {
+    gpu_.kernels().route(route_);
+    ExpertsOfOneArgs args = one_;
+    args.residual = gpu_.copy(gpu_.read(before_, case_.hidden));
+    return args;
+  }
+
+  Emulation& gpu() { return gpu_; }
+
+ private:
+  /// Instead of the router's, where there are any.
+  void set_logits(const std::vector<float>* logits) {
+    if (logits == nullptr) return;
+    EXPECT_TRUE(gpu_.device().copy_to_device(reinterpret_cast<DeviceAddress>(choice_.logits),
+                                             logits->data(),
+                                             static_cast<int64_t>(logits->size() * 4)));
+  }
+  PackedMatrix pack(uint32_t rows, uint32_t cols, uint32_t seed) {
+    const uint64_t bytes = packed_bytes(TileFormat::codes, rows, cols);
+    const DeviceAddress all = gpu_.allocate(bytes * case_.num_experts);
+    for (uint32_t e = 0; e < case_.num_experts; ++e) {
+      const RandomCodes random(rows, cols, seed + e);
+      gpu_.kernels().pack_codes({.codes = gpu_.copy(random.codes),
+                                 .scales = gpu_.copy(random.scales),
+                                 .tiles = reinterpret_cast<char*>(all + e * bytes),
+                                 .rows = rows,
+                                 .cols = cols});
+    }
+    return {.tiles = reinterpret_cast<const char*>(all), .rows = rows, .cols = cols, .scale = 2};
+  }
+
+  OneCase case_;
+  Emulation gpu_;
+  PackedMatrix w1_, w3_, w2_;
+  ExpertChoice choice_;
+  RouteArgs route_;
+  ExpertsOfOneArgs one_;
+  float* before_ = nullptr;
+};
+
+class ExpertsOfOneTest : public testing::TestWithParam<OneCase> {};
+
+TEST_P(ExpertsOfOneTest, AreTheBitsOfTwoLaunches) {
+  OneLayer layer(GetParam());
+  const std::vector<float> expected = layer.by_two_launches();
+  float largest = 0;
+  for (const float value : expected)
+    largest = std::max(largest, std::abs(value));
+  EXPECT_EQ(largest > 0, GetParam().add != 0 || GetParam().end_expert > GetParam().first_expert);
+  EXPECT_EQ(layer.by_one_launch(), expected);
+  // And again, with what the first left behind.
+  EXPECT_EQ(layer.by_one_launch(), expected);
+}
+
+INSTANTIATE_TEST_SUITE_P(
+    Sizes, ExpertsOfOneTest,
+    testing::Values(
+        OneCase{.name = "two_blocks"},
+        OneCase{.name = "threads_descending", .order = ThreadOrder::descending},
+        OneCase{.name = "threads_shuffled", .order = ThreadOrder::shuffled},
+        OneCase{.name = "a_block_without_a_partner", .num_multiprocessors = 5},
+        OneCase{.name = "wide",
+                .hidden = 1536,
+                .top_k = 2,
+                .num_multiprocessors = 4,
+                .order = ThreadOrder::shuffled},
+        OneCase{.name = "much_between", .intermediate = 1536, .top_k = 4},
+        OneCase{.name = "one_pick", .top_k = 1, .num_multiprocessors = 3},
+        OneCase{.name = "of_a_rank", .add = 0},
+        OneCase{.name = "some_experts_elsewhere",
+                .num_experts = 8,
+                .top_k = 6,
+                .first_expert = 2,
+                .end_expert = 6},
+        OneCase{.name = "all_experts_elsewhere", .add = 0, .first_expert = 5, .end_expert = 5}),
+    [](const auto& test) { return std::string(test.param.name); });
+
+TEST(ExpertsOfOne, BlocksThatDoNotRunTogetherAreAnError) {
+  OneLayer layer(OneCase{.name = ""});
+  const ExpertsOfOneArgs args = layer.routed();
+  const ExpertsOfOneWork work(args.w1, args.w2, 2);
+  const LaunchShape shape{
+      .grid_x = 2,
+      .threads = kOneThreads,
+      .shared_bytes = ExpertsOfOneLayout(work, args.choice.num_experts_per_tok).end};
+  Device& device = layer.gpu().device();
+  const Result<void> one_by_one =
+      device.launch(device.kernel("experts_of_one").value(), shape, &args, sizeof args);
+  ASSERT_FALSE(one_by_one);
+  EXPECT_NE(one_by_one.error().message.find("for other blocks or a copy"), std::string::npos)
+      << one_by_one.error().message;
+}
+
+TEST(ExpertsOfOne, LogitsThatAreNoNumbersGiveWhatTwoLaunchesGive) {
+  OneLayer layer(OneCase{.name = ""});
+  std::vector<float> logits = random_floats(5, 1.0f, 40);
+  logits[2] = std::bit_cast<float>(0x7FFFFFFFu);  // what NVIDIA's units make
+  const std::vector<float> one = layer.by_one_launch(&logits);
+  const std::vector<float> two = layer.by_two_launches(&logits);
+  for (size_t i = 0; i < one.size(); ++i)
+    ASSERT_EQ(std::bit_cast<uint32_t>(one[i]), std::bit_cast<uint32_t>(two[i])) << i;
+}
+
+struct ChoiceCase {
+  uint32_t num_experts = 256;
+  uint32_t top_k = 8;
+  float step = 0;  // of logits that are rounded, so that many are alike
+  uint32_t first_expert = 0;
+  uint32_t end_expert = ~0u;
+};
+
+TEST(ExpertsOfOne, EveryWarpChoosesTheBestOfAllTheFirstOfEquals) {
+  static constexpr EmulatedKernel kKernels[] = {
+      {"choose_for_one", [](const void* arguments) {
+         nvidia::choose_for_one(*static_cast<const nvidia::ChooseForOneArgs*>(arguments));
+       }}};
+  for (const ChoiceCase& of :
+       {ChoiceCase{}, ChoiceCase{.step = 0.5f}, ChoiceCase{.step = 8},
+        ChoiceCase{.num_experts = 201}, ChoiceCase{.num_experts = 9, .top_k = 3},
+        ChoiceCase{.num_experts = 8},
+        ChoiceCase{.step = 0.25f, .first_expert = 60, .end_expert = 190}}) {
+    const std::unique_ptr<Device> device =
+        open_emulated_device("nvidia", kKernels, ThreadOrder::shuffled);
+    const uint32_t count = of.num_experts;
+    std::vector<float> logits = random_floats(count, 2.0f, count + of.top_k);
+    if (of.step > 0) {
+      for (float& logit : logits)
+        logit = std::round(logit / of.step) * of.step;
+    }
+    std::vector<float> bias(count, 0.0f);
+    std::vector<uint32_t> order(count);
+    std::iota(order.begin(), order.end(), 0u);
+    std::ranges::stable_sort(order, std::ranges::greater{}, [&](uint32_t e) { return logits[e]; });
+    double sum = 0;
+    std::vector<std::pair<uint32_t, double>> expected;
+    for (uint32_t i = 0; i < of.top_k; ++i) {
+      const double score = 1 / (1 + std::exp(-static_cast<double>(logits[order[i]])));
+      sum += score;
+      if (order[i] >= of.first_expert && order[i] < of.end_expert)
+        expected.emplace_back(order[i] - of.first_expert, score);
+    }
+    std::vector<uint32_t> experts(kOneWarps * kMaxPicks);
+    std::vector<float> weights(kOneWarps * kMaxPicks);
+    std::vector<uint32_t> counts(kOneWarps);
+    const nvidia::ChooseForOneArgs args{.choice = {.logits = logits.data(),
+                                                   .bias = bias.data(),
+                                                   .num_experts = count,
+                                                   .num_experts_per_tok = of.top_k,
+                                                   .num_tokens = 1,
+                                                   .first_expert = of.first_expert,
+                                                   .end_expert = of.end_expert},
+                                        .experts = experts.data(),
+                                        .weights = weights.data(),
+                                        .counts = counts.data()};
+    const Result<void> launched = device->launch(
+        device->kernel("choose_for_one").value(),
+        {.threads = kOneThreads, .shared_bytes = sizeof(nvidia::OneTokenChoice::Candidates)}, &args,
+        sizeof args);
+    ASSERT_TRUE(launched) << launched.error().message;
+    for (uint32_t warp = 0; warp < kOneWarps; ++warp) {
+      ASSERT_EQ(counts[warp], expected.size());
+      for (size_t i = 0; i < expected.size(); ++i) {
+        ASSERT_EQ(experts[warp * kMaxPicks + i], expected[i].first) << count << ", pick " << i;
+        ASSERT_NEAR(weights[warp * kMaxPicks + i], expected[i].second / sum, 1e-6);
+      }
+    }
+  }
+}
+
+TEST(ExpertsOfOne, IsForWholeSegmentsOfCodesOfOneToken) {
+  Emulation gpu(kEmulations[0]);
+  const auto args = [](uint32_t hidden, uint32_t intermediate, TileFormat format, uint32_t tokens) {
+    return ExpertsOfOneArgs{.w1 = {.rows = intermediate, .cols = hidden, .format = format},
+                            .w2 = {.rows = hidden, .cols = intermediate, .format = format},
+                            .choice = {.num_experts_per_tok = 8, .num_tokens = tokens}};
+  };
+  EXPECT_TRUE(gpu.kernels().takes_experts_of_one(args(768, 768, TileFormat::codes, 1)));
+  EXPECT_FALSE(gpu.kernels().takes_experts_of_one(args(768, 768, TileFormat::codes, 2)));
+  EXPECT_FALSE(gpu.kernels().takes_experts_of_one(args(768, 768, TileFormat::halves, 1)));
+  EXPECT_FALSE(gpu.kernels().takes_experts_of_one(args(512, 768, TileFormat::codes, 1)));
+  EXPECT_FALSE(gpu.kernels().takes_experts_of_one(args(768, 512, TileFormat::codes, 1)));
+  // Two blocks have no memory for the parts of so many rows, 132 have.
+  EXPECT_FALSE(gpu.kernels().takes_experts_of_one(args(3072, 1536, TileFormat::codes, 1)));
+  Emulation large(kEmulations[0], ThreadOrder::ascending, 132);
+  EXPECT_TRUE(large.kernels().takes_experts_of_one(args(3072, 1536, TileFormat::codes, 1)));
+  Emulation gfx12(kEmulations[1]);
+  EXPECT_FALSE(gfx12.kernels().takes_experts_of_one(args(768, 768, TileFormat::codes, 1)));
+}
+
+}  // namespace
+}  // namespace tetrad::gpu
