@@ -2,10 +2,13 @@
 
 #include <unistd.h>
 
+#include <algorithm>
 #include <chrono>
 #include <cstring>
 #include <functional>
 #include <map>
+#include <numeric>
+#include <random>
 #include <utility>
 
 #include "base/free_memory.h"
@@ -182,11 +185,17 @@ class EmulatedDevice final : public Device {
       EmulatedBlock threads;
       AlignedBytes shared;
     };
+    if (shape.grid_y != 1 || shape.grid_z != 1)
+      return fail(ErrorCode::invalid_argument, "{}: blocks that meet are a row", kernel.name);
     std::vector<Block> blocks(shape.grid_x);
+    std::vector<uint32_t> turns(shape.grid_x);
+    std::iota(turns.begin(), turns.end(), 0u);
+    if (order_ == ThreadOrder::descending) std::ranges::reverse(turns);
+    if (order_ == ThreadOrder::shuffled) std::ranges::shuffle(turns, std::mt19937(shape.grid_x));
     for (uint32_t x = 0; x < shape.grid_x; ++x) {
       blocks[x].shared = never_written(shape.shared_bytes);
       const std::string error = blocks[x].threads.start(
-          kernel.run, arguments, {.block = {x}, .grid_x = shape.grid_x}, shape.threads,
+          kernel.run, arguments, {.block = {turns[x]}, .grid_x = shape.grid_x}, shape.threads,
           reinterpret_cast<char*>(blocks[x].shared.get()), order_);
       if (!error.empty()) return fail(ErrorCode::internal, "{}: {}", kernel.name, error);
     }

@@ -194,8 +194,15 @@ void EmulatedThread::look_again() {
 }
 
 void EmulatedThread::begin_copy(void* to, const void* from, size_t bytes, uint64_t* arrivals) {
+  EmulatedBlock::State& state = *threads->state_;
+  const auto is_aligned = [](const void* at) { return reinterpret_cast<uintptr_t>(at) % 16 == 0; };
+  if (state.error.empty() && (!is_aligned(to) || !is_aligned(from) || bytes % 16 != 0))
+    state.error = fmt::format("a copy of {} bytes is not of whole 16 bytes", bytes);
+  if (state.error.empty() &&
+      std::ranges::find(state.copies, arrivals, &PendingCopy::arrivals) != state.copies.end())
+    state.error = "a copy is begun where another is still to be waited for";
   std::memset(to, 0xFF, bytes);
-  threads->state_->copies.push_back({to, from, bytes, arrivals});
+  state.copies.push_back({to, from, bytes, arrivals});
 }
 
 void EmulatedThread::wait_for_copy(uint64_t* arrivals, uint32_t parity) {
@@ -281,6 +288,8 @@ bool EmulatedBlock::advance() {
     state.resume(fiber, i);
     if (fiber.turn != Turn::looks_again) moved = true;
     if (fiber.turn == Turn::done) ++state.num_done;
+    if (is_done() && !state.copies.empty() && state.error.empty())
+      state.error = "the block ends while copies to its memory are on their way";
     if (!state.error.empty()) break;
   }
   running_thread = nullptr;

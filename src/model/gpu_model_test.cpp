@@ -113,6 +113,7 @@ TEST_P(GpuModelTest, ATokenHasTheSameBitsInEveryBatch) {
   // In chunks, beside others, and token by token (decode).
   GpuTestSequence parts{.tokens = whole.tokens, .blocks = {20, 21, 22, 23, 24, 25, 26, 27, 28, 29}};
   std::vector<GpuTestSequence> others;
+  others.reserve(9);
   for (int32_t i = 0; i < 9; ++i)
     others.push_back({.tokens = some_tokens(40, 3 + i), .blocks = {30 + 2 * i, 31 + 2 * i}});
   for (const int64_t count : {1, 3, 17, 70, 1, 40, 1, 1, 16}) {
@@ -160,6 +161,7 @@ TEST_P(GpuModelTest, ManySequencesTogetherHaveTheBitsOfEachAlone) {
   ASSERT_TRUE(created) << created.error().message;
   GpuModel& model = **created;
   std::vector<GpuTestSequence> sequences;
+  sequences.reserve(33);
   for (int32_t i = 0; i < 33; ++i)
     sequences.push_back({.tokens = {3 * i}, .blocks = {i}});
   BatchOfSequences together;
@@ -245,7 +247,10 @@ TEST(GpuModelOfOneToken, TakesTheExpertsInOneLaunchWithTheSameBits) {
     EXPECT_TRUE(std::ranges::equal(row, std::span(expected).subspan(i * row.size(), row.size())))
         << i;
   }
+  // In every layer of each step that was launched or recorded.
   EXPECT_GT(std::ranges::count(launched, "experts_of_one"), 0);
+  EXPECT_EQ(std::ranges::count(launched, "experts_of_one"),
+            std::ranges::count(launched, "route_one"));
 }
 
 INSTANTIATE_TEST_SUITE_P(Fragments, GpuModelTest, testing::Bool(), [](const auto& kind) {

@@ -19,7 +19,7 @@ namespace tetrad::gpu {
 
 inline constexpr uint32_t kOneThreads = 384;
 inline constexpr uint32_t kOneWarps = kOneThreads / 32;
-static_assert(kOneThreads >= kChoiceThreads);
+static_assert(kOneThreads >= kChoiceThreads && kOneThreads == 384);  // as TETRAD_KERNEL has it
 
 /// residual (+)= sum over picks, in order, of weight * w2 (silu(w1 x) * (w3 x)).
 struct ExpertsOfOneArgs {
@@ -48,10 +48,10 @@ struct ExpertsOfOneArgs {
 
 /// How the work is dealt out, and what of it a block has at most.
 struct ExpertsOfOneWork {
-  uint32_t up_tiles;       // of rows of w1 or w3
-  uint32_t up_segments;    // of columns
-  uint32_t down_tiles;     // of w2
-  uint32_t down_segments;  //
+  uint32_t up_tiles;     // of rows of w1 or w3
+  uint32_t up_segments;  // of columns
+  uint32_t down_tiles;   // of w2
+  uint32_t down_segments;
   uint32_t num_blocks;
   uint32_t num_pairs;  // of blocks: one takes the even picks of some tiles of w2, one the odd ones
 
@@ -76,8 +76,10 @@ struct ExpertsOfOneWork {
 
 /// Where what lies in a block's shared memory, in bytes.
 struct ExpertsOfOneLayout {
+  static constexpr uint32_t kArrivalBytes = 256;
+
   uint32_t arrivals = kWideTableBytes;
-  uint32_t chunks = arrivals + 1024;
+  uint32_t chunks = arrivals + kArrivalBytes;
   uint32_t hidden = chunks + kOneWarps * kChunksAhead * kChunkBytes;  // a segment for each warp
   uint32_t weights = hidden + kOneWarps * kSegmentColumns * 2;        // of the picks
   uint32_t x = weights + kMaxPicks * 4;
@@ -94,7 +96,7 @@ struct ExpertsOfOneLayout {
     end = finished + strips * 4;
   }
 };
-static_assert(kOneWarps * kChunksAhead * 8 <= 1024);
+static_assert(kOneWarps * kChunksAhead * 8 <= ExpertsOfOneLayout::kArrivalBytes);
 
 namespace TETRAD_MACHINE {
 
@@ -141,10 +143,10 @@ class OneWalk {
                         const ExpertsOfOneWork& work)
       : args_(&args), picks_(&picks), work_(&work) {
     pair_ = block_x() / 2;
-    parity_ = block_x() % 2;
+    odd_picks_ = block_x() % 2;
     if (pair_ < work.num_pairs && pair_ < work.down_tiles)
       num_units_ = (work.down_tiles - pair_ + work.num_pairs - 1) / work.num_pairs;
-    num_slots_ = num_units_ == 0 ? 0 : (picks.count + 1 - parity_) / 2;
+    num_slots_ = num_units_ == 0 ? 0 : (picks.count + 1 - odd_picks_) / 2;
     up.tile = block_x();
     up.go_on(work, warp());
     if (num_units_ > 0) down.go_on(work, num_units_, warp());
@@ -176,9 +178,9 @@ class OneWalk {
   }
   TETRAD_DEVICE uint32_t num_units() const { return num_units_; }
   TETRAD_DEVICE uint32_t num_slots() const { return num_slots_; }
-  TETRAD_DEVICE bool takes_even_picks() const { return parity_ == 0; }
+  TETRAD_DEVICE bool takes_even_picks() const { return odd_picks_ == 0; }
   TETRAD_DEVICE uint32_t tile_of(uint32_t unit) const { return pair_ + unit * work_->num_pairs; }
-  TETRAD_DEVICE uint32_t pick_of(uint32_t slot) const { return 2 * slot + parity_; }
+  TETRAD_DEVICE uint32_t pick_of(uint32_t slot) const { return 2 * slot + odd_picks_; }
 
   UpWalk up;
   DownWalk down;
@@ -188,7 +190,7 @@ class OneWalk {
   const PicksOfOne* picks_ = nullptr;
   const ExpertsOfOneWork* work_ = nullptr;
   uint32_t pair_ = 0;
-  uint32_t parity_ = 0;
+  uint32_t odd_picks_ = 0;
   uint32_t num_units_ = 0;
   uint32_t num_slots_ = 0;
 };

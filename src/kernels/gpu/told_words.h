@@ -8,8 +8,8 @@
 
 namespace tetrad::gpu {
 
-/// No pair of halves and no float that a kernel computes: what is no number is made 7FFF and
-/// 7FFFFFFF by NVIDIA's units, and infinities are saturated.
+/// No pair of halves and no float that a kernel computes: NVIDIA's units make 7FFFFFFF of what is
+/// no number, and float_to_half() gives numbers alone.
 inline constexpr uint32_t kNotYet = ~0u;
 
 namespace TETRAD_MACHINE {
