@@ -79,7 +79,7 @@ LogitsUse Sampler::use_of(const SamplingParams& params, bool is_constrained,
   if (params.temperature == 0) return {.is_whole = false, .temperature = is_constrained ? 1.f : 0};
   const bool is_among_few = params.top_k > 0 && params.top_k < kFewestLikelyTokens;
   // What all weigh is known of all tokens, not of those that a constraint allows.
-  if (!is_among_few && params.min_p <= 0 && (params.top_p >= 1 || is_constrained)) return {};
+  if (!is_among_few && params.min_p <= 0 && is_constrained) return {};
   return {.is_whole = !is_among_few && params.top_k > 0 && params.min_p <= 0,
           .temperature = params.temperature};
 }
@@ -115,11 +115,10 @@ std::optional<TokenId> Sampler::choose_of_likely(const RowSummary& row,
   const bool has_most = has_top_k(params, row.vocab_size);
   if (!has_most && params.min_p <= 0.0f) {
     // What all weigh is known of all.
-    if (is_restricted || choice.top_p >= 1) return std::nullopt;
+    if (is_restricted) return std::nullopt;
     const double tolerance =
         row.weights_error + sum_tolerance(static_cast<size_t>(row.vocab_size)) * row.weights;
-    const auto kept = keep_top_p(choice, choice.top_p * row.weights, tolerance);
-    return kept ? std::optional(draw(*kept, choice.uniform)) : std::nullopt;
+    return draw_of_likeliest(choice, row.weights, tolerance);
   }
   const float lowest = lowest_logit(largest_, params);
   std::erase_if(candidates_, [&](const TokenKey& key) { return key.logit() < lowest; });
@@ -133,61 +132,30 @@ std::optional<TokenId> Sampler::choose_of_likely(const RowSummary& row,
 /// min_p leave, to the bit: the other ways only look at fewer of them.
 TokenId Sampler::choose(const SamplingParams& params, const Choice& choice) {
   const bool has_most = has_top_k(params, std::ssize(scan_.logits()));
-  if (!has_most && params.min_p <= 0.0f) {
-    return choice.top_p < 1 ? choose_by_top_p(choice) : choose_by_temperature(choice);
-  }
+  if (!has_most && params.min_p <= 0.0f) return choose_of_all(choice);
   float lowest = lowest_logit(scan_.largest(), params);
   // One more than asked for, so that it shows whether there are more than these.
   if (has_most) lowest = std::max(lowest, scan_.bound_of(params.top_k + 1));
   candidates_.clear();
   scan_.collect(lowest, candidates_);
-  // They get sorted if they are more, and sums over them go by their order.
   if (has_most) keep_first(candidates_, params.top_k);
   return choose_of_candidates(choice);
 }
 
-/// By approximate weights, added up by blocks. If the random number is too close to where the token
-/// would be another one, by the ones that count.
-TokenId Sampler::choose_by_temperature(const Choice& choice) {
-  const double total = approximate_weights(choice.temperature);
-  const auto logits = scan_.logits();
-  const double tolerance = sum_tolerance(logits.size()) * total;
-  const double place = choice.uniform * total;
-  double before = 0;
-  size_t block = 0;
-  while (block + 1 < block_sums_.size() && before + block_sums_[block] <= place)
-    before += block_sums_[block++];
-  const auto begin = block * kVocabularyBlock;
-  const auto within =
-      logits.subspan(begin, std::min<size_t>(kVocabularyBlock, logits.size() - begin));
-  double weights[kVocabularyBlock];
-  vocabulary_scan().exps(within.data(), std::ssize(within), scan_.largest(), 1 / choice.temperature,
-                         weights);
-  for (size_t i = 0; i < within.size(); before += weights[i++]) {
-    if (before + weights[i] <= place) continue;
-    if (place - before < tolerance || before + weights[i] - place < tolerance) break;
-    return static_cast<TokenId>(begin + i);
-  }
-  candidates_.clear();
-  scan_.collect(kLowestLogit, candidates_);
-  return choose_of_candidates(choice);
-}
-
 /// The candidates are the likeliest tokens, more of them if those before did not do.
-TokenId Sampler::choose_by_top_p(const Choice& choice) {
+TokenId Sampler::choose_of_all(const Choice& choice) {
   const double total = approximate_weights(choice.temperature);
   const auto num_tokens = static_cast<double>(scan_.logits().size());
   const double tolerance = sum_tolerance(scan_.logits().size()) * total;
   // If all were as likely as the first of those that are less likely than this, they would have
-  // half of what top_p leaves out.
-  const double unlikely = (1 - choice.top_p) * total / (2 * num_tokens);
+  // half of what top_p, or the random number, leaves out.
+  const double left_out = 1 - std::min(choice.top_p, choice.uniform);
+  const double unlikely = left_out * total / (2 * num_tokens);
   const double lowest = scan_.largest() + std::log(unlikely) * choice.temperature;
   for (const float bound : {scan_.bound_of(256), static_cast<float>(lowest)}) {
     candidates_.clear();
     scan_.collect(std::max(bound, kLowestLogit), candidates_);
-    if (const auto kept = keep_top_p(choice, choice.top_p * total, tolerance)) {
-      return draw(*kept, choice.uniform);
-    }
+    if (const auto chosen = draw_of_likeliest(choice, total, tolerance)) return *chosen;
   }
   candidates_.clear();
   scan_.collect(kLowestLogit, candidates_);
@@ -195,6 +163,7 @@ TokenId Sampler::choose_by_top_p(const Choice& choice) {
 }
 
 TokenId Sampler::choose_of_candidates(const Choice& choice) {
+  sort_keys(candidates_);
   weights_.clear();
   double total = 0;
   for (const TokenKey& candidate : candidates_)
@@ -220,10 +189,28 @@ double Sampler::approximate_weights(double temperature) {
   return total;
 }
 
-/// Keeps the likeliest candidates that together have the weight `least` or more, and returns what
+/// Of candidates that are the likeliest of all tokens, which weigh `total` within `tolerance`;
+/// nothing if it may be none of them, or depends on less than that.
+std::optional<TokenId> Sampler::draw_of_likeliest(const Choice& choice, double total,
+                                                  double tolerance) {
+  sort_keys(candidates_);
+  if (choice.top_p < 1) {
+    const auto kept = keep_top_p(choice, choice.top_p * total, tolerance);
+    return kept ? std::optional(draw(*kept, choice.uniform)) : std::nullopt;
+  }
+  const double place = choice.uniform * total;
+  double before = 0;
+  for (const TokenKey& candidate : candidates_) {
+    before += weight(candidate.logit(), choice.temperature);
+    if (before < place - tolerance) continue;
+    return before < place + tolerance ? std::nullopt : std::optional(candidate.id());
+  }
+  return std::nullopt;
+}
+
+/// Keeps the first candidates that together have the weight `least` or more, and returns what
 /// they have; nothing if that depends on less than `tolerance`, or if all do not have it for sure.
 std::optional<double> Sampler::keep_top_p(const Choice& choice, double least, double tolerance) {
-  sort_keys(candidates_);
   weights_.clear();
   double kept = 0;
   for (const TokenKey& candidate : candidates_) {

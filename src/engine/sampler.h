@@ -29,7 +29,8 @@ class Sampler {
   /// First what LogitsProcessor does. Then at temperature 0 the id with the largest logit (the
   /// lowest id of equals). Otherwise: logits over temperature, the top_k largest, those with at
   /// least min_p times the best's probability, of these the smallest set that holds top_p of the
-  /// probability, and one of them by the random number that belongs to (seed, index).
+  /// probability, and one of them by the random number that belongs to (seed, index), which goes
+  /// over them from the likeliest on.
   /// Log probabilities are those of `logits` as they came.
   ///
   /// `tokens`: the prompt's and those generated so far; the draw's index is the number of the
@@ -62,12 +63,12 @@ class Sampler {
   std::optional<TokenId> choose_of_likely(const RowSummary& row, const SamplingParams& params,
                                           const Choice& choice, bool is_restricted);
   TokenId choose(const SamplingParams& params, const Choice& choice);
-  TokenId choose_by_temperature(const Choice& choice);
-  TokenId choose_by_top_p(const Choice& choice);
+  TokenId choose_of_all(const Choice& choice);
   TokenId choose_of_candidates(const Choice& choice);
 
   double weight(float logit, double temperature) const;
   double approximate_weights(double temperature);
+  std::optional<TokenId> draw_of_likeliest(const Choice& choice, double total, double tolerance);
   std::optional<double> keep_top_p(const Choice& choice, double least, double tolerance);
   TokenId draw(double total, double uniform) const;
 

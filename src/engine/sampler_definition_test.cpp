@@ -34,10 +34,9 @@ struct Definition {
     if (params.temperature == 0)
       return static_cast<TokenId>(std::ranges::max_element(logits) - logits.begin());
     std::vector<TokenId> ids = not_unlikely();
-    if (params.top_k > 0 && params.top_k < std::ssize(ids)) {
-      sort(ids);
+    sort(ids);
+    if (params.top_k > 0 && params.top_k < std::ssize(ids))
       ids.resize(static_cast<size_t>(params.top_k));
-    }
     double total = 0;
     for (const TokenId id : ids)
       total += weight(id);
@@ -59,7 +58,6 @@ struct Definition {
   }
 
   double keep_top_p(std::vector<TokenId>& ids, double least) const {
-    sort(ids);
     double kept = 0;
     size_t count = 0;
     while (count < ids.size() && (count == 0 || kept < least))

@@ -117,10 +117,42 @@ TEST(SamplerSummary, DecidesNothingOnTheBorderOfTopP) {
   }
 }
 
+TEST(SamplerSummary, DecidesByTemperatureAloneAmongTheLikeliest) {
+  std::mt19937_64 random(23);
+  std::normal_distribution<float> normal(0, 3);
+  std::vector<float> logits(20'000);
+  for (float& logit : logits)
+    logit = normal(random);
+  // Twenty tokens that weigh as much as a model's best ones do: about 97 % of all.
+  for (size_t i = 0; i < 20; ++i)
+    logits[i * 997] = 18 - static_cast<float>(i % 5) / 4;
+  Sampler sampler;
+  int decided = 0;
+  for (int draw = 0; draw < 400; ++draw) {
+    const SamplingParams params{.temperature = 1, .seed = random()};
+    const MadeSummary made(logits, Sampler::use_of(params, false, 0), 72, draw % 2 == 0 ? 1 : -1);
+    const auto chosen = sampler.sample(made.row, params, {}, 0);
+    ASSERT_TRUE(chosen);
+    const TokenId by_row = sampler.sample(logits, params, {}, 0)->id;
+    if (*chosen) {
+      ASSERT_EQ((*chosen)->id, by_row);
+      ++decided;
+    } else {
+      // Where the random number fell it was none of these, or too close to a border.
+      EXPECT_GT(uniform_at(*params.seed, 0), 0.5);
+    }
+  }
+  EXPECT_GT(decided, 360);
+  EXPECT_LT(decided, 400);
+}
+
 TEST(SamplerSummary, SaysNothingWhereTheListMayLackTokens) {
   std::vector<float> logits(1000, 0.0f);
   for (size_t i = 0; i < 30; ++i)
     logits[i * 7] = 5 + static_cast<float>(i);
+  TokenSet all_but_one(1000);
+  for (TokenId id = 1; id < 1000; ++id)
+    all_but_one.insert(id);
   const auto chosen = [&](const SamplingParams& params, size_t wanted, const TokenSet* allowed) {
     Sampler sampler;
     const MadeSummary made(logits, Sampler::use_of(params, allowed != nullptr, 0), wanted, 0);
@@ -131,6 +163,7 @@ TEST(SamplerSummary, SaysNothingWhereTheListMayLackTokens) {
   EXPECT_FALSE(chosen({.temperature = 1, .min_p = 1e-12f}, 5, nullptr));
   EXPECT_TRUE(chosen({.temperature = 1, .min_p = 0.5f}, 5, nullptr));
   EXPECT_FALSE(chosen({.temperature = 1, .top_p = 0.9999f}, 5, nullptr));
+  EXPECT_FALSE(chosen({.temperature = 1}, 30, &all_but_one)) << "what they weigh is not known";
   // What a constraint allows is not among the likeliest, or not enough of it.
   TokenSet unlikely(1000);
   unlikely.insert(3);
@@ -179,7 +212,8 @@ TEST(SamplerSummary, WholeRowsAreAskedForWhereEveryLogitCounts) {
   EXPECT_TRUE(is_whole(&SamplingParams::logit_bias, std::vector<LogitBias>{{3, 1}}));
   EXPECT_TRUE(is_whole(&SamplingParams::allowed_token_ids, std::vector<TokenId>{3}));
   EXPECT_TRUE(is_whole(&SamplingParams::bad_words, std::vector<std::vector<TokenId>>{{3}}));
-  EXPECT_TRUE(is_whole(&SamplingParams::top_k, int64_t{0})) << "a draw among all";
+  EXPECT_FALSE(is_whole(&SamplingParams::top_k, int64_t{0})) << "most draws are of the likeliest";
+  EXPECT_TRUE(Sampler::use_of({.temperature = 1}, true, 0).is_whole) << "of a constraint's all";
   EXPECT_TRUE(is_whole(&SamplingParams::top_k, int64_t{1000})) << "more than are told";
   EXPECT_TRUE(is_whole(&SamplingParams::min_tokens, int64_t{5}, 4));
   EXPECT_FALSE(is_whole(&SamplingParams::min_tokens, int64_t{5}, 5));

@@ -2,11 +2,10 @@
 
 // The experts of one token as one launch: w1 and w3 with SwiGLU, then w2 and the sum over the
 // picks. A block a multiprocessor, all at work together, which tell each other hidden values and
-// products (told_words.h). Each warp has a list of segments, first of
-// w1 and w3, then of w2, which come to shared memory in that order while it computes
-// (weight_stream.h): w2's first are on their way before w1's and w3's products are all there, and
-// memory is never idle. The picks of a layer are gone through one after the other, so that what w2
-// needs of the first ones is there long before it is looked for.
+// products (told_words.h). Each warp has a list of segments, first of w1 and w3, then of w2, which
+// come to shared memory in that order while it computes (weight_stream.h): w2's first are on their
+// way before w1's and w3's products are all there. The picks are gone through one after the other,
+// so that what w2 needs of the first ones is there long before it is looked for.
 //
 // Bits are those of decode_experts.h.
 
