@@ -7,6 +7,7 @@
 #include <functional>
 #include <limits>
 #include <random>
+#include <utility>
 
 #include "engine/sampler.h"
 #include "engine/sampling_cases_for_tests.h"
@@ -202,7 +203,7 @@ TEST(SamplerSummary, WholeRowsAreAskedForWhereEveryLogitCounts) {
   EXPECT_GT(Sampler::use_of({.temperature = 0}, true, 0).temperature, 0.0f) << "of a constraint";
   const auto is_whole = [&](auto member, auto value, int64_t num_generated = 0) {
     SamplingParams changed = likely;
-    changed.*member = value;
+    changed.*member = std::move(value);
     return Sampler::use_of(changed, false, num_generated).is_whole;
   };
   EXPECT_TRUE(is_whole(&SamplingParams::logprobs, 0));

@@ -19,7 +19,7 @@ int64_t CpuModel::kv_block_bytes() const {
 Result<int64_t> CpuModel::kv_cache_bytes(const StepLimits& limits, const KvMemory& memory) const {
   if (memory.bytes > 0) return memory.bytes;
   if (!memory.utilization) return shared_kv_cache_bytes(limits, kv_block_bytes(), ranks_here_);
-  const auto machine = static_cast<double>(machine_memory() / ranks_here_);
+  const auto machine = static_cast<double>(machine_memory()) / static_cast<double>(ranks_here_);
   const auto weights = static_cast<double>(model_.weights().total_bytes());
   const auto activations = static_cast<double>(
       plan::workspace_bytes(config(), model_.share().layout,

@@ -66,6 +66,7 @@ Result<Result<StartedRank>> CpuRankModel::start(const StepLimits& limits, const 
                                   }));
   if (!num_blocks) return Result<StartedRank>(tl::unexpected(num_blocks.error()));
   return Result<StartedRank>(
+      // NOLINTNEXTLINE(bugprone-unchecked-optional-access): blocks were agreed on for a cache
       {.steps = std::make_unique<CpuRankSteps>(model_.model(), *ranks_, std::move(*cache)),
        .num_kv_blocks = *num_blocks});
 }

@@ -131,7 +131,8 @@ std::array<uint16_t, 256> scales_for(double deviation) {
   const double middle = deviation / codebook_rms();
   std::array<uint16_t, 256> scales;
   for (size_t i = 0; i < scales.size(); ++i) {
-    const double magnitude = middle * (0.5 + static_cast<double>(i / 2) / 127);
+    const size_t step = i / 2;
+    const double magnitude = middle * (0.5 + static_cast<double>(step) / 127);
     scales[i] = float_to_f16(static_cast<float>(i % 2 == 0 ? magnitude : -magnitude));
   }
   return scales;
