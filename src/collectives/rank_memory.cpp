@@ -96,6 +96,7 @@ class HostRankMemory final : public RankMemory {
   }
   Result<void> take(const Name& name, bool is_own, int64_t bytes) {
     if (is_own) {
+      // NOLINTNEXTLINE(bugprone-unchecked-optional-access): create() came before
       segments_.push_back(std::move(*own_));
     } else {
       auto opened = SharedSegment::open(name.data(), static_cast<size_t>(bytes));
