@@ -160,6 +160,7 @@ std::string figure_of(std::string_view title, const std::vector<PlotSeries>& leg
 
 std::vector<double> layer_numbers(const ModelComparison& comparison) {
   std::vector<double> x;
+  x.reserve(comparison.layers.size());
   for (size_t i = 0; i < comparison.layers.size(); ++i)
     x.push_back(static_cast<double>(i));
   return x;
@@ -261,6 +262,7 @@ std::string layer_table(const ModelComparison& comparison) {
   for (size_t i = 0; i < comparison.layers.size(); ++i) {
     const LayerDifference& layer = comparison.layers[i];
     std::vector<std::string> cells;
+    cells.reserve(layer.outputs.size() + 1);
     for (const SquaredError& output : layer.outputs)
       cells.push_back(percent_text(output.relative()));
     cells.push_back(percent_text(layer.share_of_same_experts()));

@@ -93,6 +93,7 @@ Result<std::vector<ModelPart>> model_parts(const Checkpoint& checkpoint) {
     all.add(format, parameters, bytes);
   }
   std::vector<ModelPart> parts;
+  parts.reserve(totals.size() + 1);
   for (size_t i = 0; i < totals.size(); ++i)
     parts.push_back(totals[i].named(kPartNames[i]));
   parts.push_back(all.named("all"));

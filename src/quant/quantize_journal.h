@@ -22,7 +22,7 @@ struct FinishedModule {
   std::string name;
   std::string digest;  // of its tensors' bytes, in their order
   /// Of a module that was encoded.
-  std::optional<QuantizationLoss> loss{};
+  std::optional<QuantizationLoss> loss;
 };
 
 struct FinishedFile {

@@ -24,7 +24,7 @@ struct PlannedModule {
 
   /// The weights to encode and their format to be; nothing where tensors are carried over as they
   /// are or KV scales are written.
-  std::optional<WeightMatrix> source{};
+  std::optional<WeightMatrix> source;
   TargetFormat format = TargetFormat::bf16;
   /// Newly measured KV scales of `layer` are to be written under the names of the module.
   bool measures_kv_scales = false;
@@ -32,9 +32,9 @@ struct PlannedModule {
   bool must_be_finite = false;
 
   /// Of the source: what the module is made from.
-  std::vector<std::string> source_tensors{};
+  std::vector<std::string> source_tensors;
   /// What is written, in this order; for carried tensors that of source_tensors.
-  std::vector<TensorHeader> tensors{};
+  std::vector<TensorHeader> tensors;
   int64_t bytes = 0;  // of `tensors`
 
   int64_t parameters() const { return source ? source->rows * source->cols : 0; }
@@ -56,7 +56,7 @@ struct PlanOptions {
   TargetFormat format = TargetFormat::mxfp4_16;
   int64_t max_shard_bytes = 0;
   /// Patterns (quant/name_pattern.h) of modules that stay dense.
-  std::vector<std::string> keep{};
+  std::vector<std::string> keep;
   /// KV scales are measured anew; those of the source are dropped.
   bool measures_kv_scales = false;
 };

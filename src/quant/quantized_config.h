@@ -13,7 +13,7 @@ struct QuantizedConfigOptions {
   /// The checkpoint carries scales for an FP8 KV cache.
   bool has_kv_scales = false;
   /// Modules that would be quantized and are not, by name.
-  std::span<const std::string> kept_modules{};
+  std::span<const std::string> kept_modules;
 };
 
 /// config.json of the quantized checkpoint: that of the source with the `quantization_config` of

@@ -32,16 +32,16 @@ struct QuantizeOptions {
   TargetFormat format = TargetFormat::mxfp4_16;
   ScaleSearch search = ScaleSearch::exact;
   /// Patterns (quant/name_pattern.h) of modules that stay dense.
-  std::vector<std::string> keep{};
+  std::vector<std::string> keep;
   /// Tensor bytes of one file. It does not bear on the memory that is needed.
   int64_t max_shard_bytes = 5'000'000'000;
   int num_threads = 0;     // 0: one for each processor
   bool overwrite = false;  // start anew, whatever the quantizer has left or made there
   bool dry_run = false;    // check and plan everything, write nothing
   /// After each module.
-  std::function<void(const QuantizeProgress&)> on_progress{};
+  std::function<void(const QuantizeProgress&)> on_progress;
   /// Asked before each module; true ends the run (cancelled), which can be continued.
-  std::function<bool()> should_stop{};
+  std::function<bool()> should_stop;
   /// What encodes; it outlives the call. Nothing: encode_matrix() with `search`.
   ModuleEncoder* encoder = nullptr;
 };

@@ -114,8 +114,8 @@ Result<json::object> run_identity(const Checkpoint& source, const IdentityOption
   names.insert(names.begin(), "config.json");
   for (const std::string& name : names) {
     TETRAD_ASSIGN(SampledFile file, SampledFile::open(source.folder() / name));
-    TETRAD_ASSIGN(std::string sample, file.sample());
-    files[name] = {{"bytes", file.size()}, {"sample", std::move(sample)}};
+    TETRAD_ASSIGN(const std::string sample, file.sample());
+    files[name] = {{"bytes", file.size()}, {"sample", sample}};
   }
   return json::object{{"tetrad", TETRAD_VERSION},
                       {"source", std::move(files)},

@@ -17,8 +17,8 @@ namespace tetrad {
 struct IdentityOptions {
   TargetFormat format = TargetFormat::mxfp4_16;
   int64_t max_shard_bytes = 0;
-  std::vector<std::string> keep{};
-  json::object encoder{};  // ModuleEncoder::identity()
+  std::vector<std::string> keep;
+  json::object encoder;  // ModuleEncoder::identity()
 };
 
 /// {"tetrad": version, "source": {file: {"bytes", "sample"}}, "options": {…}}: no dates and no

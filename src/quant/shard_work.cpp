@@ -129,6 +129,7 @@ class ShardWork {
   }
 
   Result<QuantizationLoss> write_encoded(const PlannedModule& module) {
+    // NOLINTNEXTLINE(bugprone-unchecked-optional-access): what is encoded has a source
     auto encoded = tools_.encoder.encode(module, *module.source, tools_.pool);
     if (!encoded) return located(std::move(encoded.error()), module.source_tensors.front());
     if (encoded->tensors.size() != module.tensors.size()) {
