@@ -169,7 +169,7 @@ TokenId Sampler::choose_of_candidates(const Choice& choice) {
   for (const TokenKey& candidate : candidates_)
     total += weights_.emplace_back(weight(candidate.logit(), choice.temperature));
   // With no tolerance there is always something.
-  if (choice.top_p < 1) total = keep_top_p(choice, choice.top_p * total, 0).value_or(total);
+  if (choice.top_p < 1) total = keep_likeliest(choice, choice.top_p * total, 0).value_or(total);
   return draw(total, choice.uniform);
 }
 
@@ -194,23 +194,17 @@ double Sampler::approximate_weights(double temperature) {
 std::optional<TokenId> Sampler::draw_of_likeliest(const Choice& choice, double total,
                                                   double tolerance) {
   sort_keys(candidates_);
-  if (choice.top_p < 1) {
-    const auto kept = keep_top_p(choice, choice.top_p * total, tolerance);
-    return kept ? std::optional(draw(*kept, choice.uniform)) : std::nullopt;
-  }
-  const double place = choice.uniform * total;
-  double before = 0;
-  for (const TokenKey& candidate : candidates_) {
-    before += weight(candidate.logit(), choice.temperature);
-    if (before < place - tolerance) continue;
-    return before < place + tolerance ? std::nullopt : std::optional(candidate.id());
-  }
-  return std::nullopt;
+  const double share = choice.top_p < 1 ? choice.top_p : choice.uniform;
+  const auto kept = keep_likeliest(choice, share * total, tolerance);
+  if (!kept) return std::nullopt;
+  // Of all, the random number falls on the last of those that have as much.
+  return choice.top_p < 1 ? draw(*kept, choice.uniform) : candidates_[weights_.size() - 1].id();
 }
 
 /// Keeps the first candidates that together have the weight `least` or more, and returns what
 /// they have; nothing if that depends on less than `tolerance`, or if all do not have it for sure.
-std::optional<double> Sampler::keep_top_p(const Choice& choice, double least, double tolerance) {
+std::optional<double> Sampler::keep_likeliest(const Choice& choice, double least,
+                                              double tolerance) {
   weights_.clear();
   double kept = 0;
   for (const TokenKey& candidate : candidates_) {

@@ -69,7 +69,7 @@ class Sampler {
   double weight(float logit, double temperature) const;
   double approximate_weights(double temperature);
   std::optional<TokenId> draw_of_likeliest(const Choice& choice, double total, double tolerance);
-  std::optional<double> keep_top_p(const Choice& choice, double least, double tolerance);
+  std::optional<double> keep_likeliest(const Choice& choice, double least, double tolerance);
   TokenId draw(double total, double uniform) const;
 
   LogitsProcessor processor_;
