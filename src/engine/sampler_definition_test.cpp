@@ -146,10 +146,7 @@ TEST(SamplerDefinition, ChoosesTheSameOnTheBordersBetweenTokens) {
 
 TEST(SamplerDefinition, ChoosesTheSameOfManyTokensByTemperatureAlone) {
   std::mt19937_64 random(13);
-  std::normal_distribution<float> normal(0, 0.5f);
-  std::vector<float> logits(20'000);
-  for (float& logit : logits)
-    logit = normal(random);
+  const std::vector<float> logits = normal_logits(random, 20'000, 0.5f);
   Sampler sampler;
   for (int draw = 0; draw < 200; ++draw) {
     const SamplingParams params{.temperature = draw % 2 == 0 ? 1.0f : 0.7f, .seed = random()};

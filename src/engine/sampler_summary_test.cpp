@@ -80,10 +80,7 @@ TEST(SamplerSummary, ChoosesAsTheRowDoes) {
 
 TEST(SamplerSummary, DecidesWhateverIsAskedOfFewTokens) {
   std::mt19937_64 random(22);
-  std::normal_distribution<float> normal(0, 3);
-  std::vector<float> logits(20'000);
-  for (float& logit : logits)
-    logit = normal(random);
+  const std::vector<float> logits = normal_logits(random, 20'000, 3);
   Sampler sampler;
   const SamplingParams asked[] = {{.temperature = 0},
                                   {.temperature = 1, .top_k = 40, .top_p = 0.95f},
@@ -120,10 +117,7 @@ TEST(SamplerSummary, DecidesNothingOnTheBorderOfTopP) {
 
 TEST(SamplerSummary, DecidesByTemperatureAloneAmongTheLikeliest) {
   std::mt19937_64 random(23);
-  std::normal_distribution<float> normal(0, 3);
-  std::vector<float> logits(20'000);
-  for (float& logit : logits)
-    logit = normal(random);
+  std::vector<float> logits = normal_logits(random, 20'000, 3);
   // Twenty tokens that weigh as much as a model's best ones do: about 97 % of all.
   for (size_t i = 0; i < 20; ++i)
     logits[i * 997] = 18 - static_cast<float>(i % 5) / 4;

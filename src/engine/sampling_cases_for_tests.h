@@ -12,6 +12,14 @@
 
 namespace tetrad {
 
+inline std::vector<float> normal_logits(std::mt19937_64& random, size_t count, float deviation) {
+  std::normal_distribution<float> normal(0, deviation);
+  std::vector<float> logits(count);
+  for (float& logit : logits)
+    logit = normal(random);
+  return logits;
+}
+
 /// Logits of all kinds: rough ones with many equals, a few tokens far above the rest, all the same.
 inline std::vector<float> logits_of_some_kind(std::mt19937_64& random, size_t count) {
   const float width = std::array{0.2f, 1.0f, 3.0f, 30.0f}[random() % 4];

@@ -128,10 +128,7 @@ TEST(RankLogits, SayOfARowWhatItSays) {
 
 TEST(RankLogits, TellEnoughOfTheLikeliest) {
   std::mt19937_64 random(4);
-  std::normal_distribution<float> normal(0, 3);
-  std::vector<float> row(20'000);
-  for (float& logit : row)
-    logit = normal(random);
+  const std::vector<float> row = normal_logits(random, 20'000, 3);
   const LogitsUse use{.is_whole = false, .temperature = 1};
   for (const int size : {2, 4, 7}) {
     const auto got = exchange(size, {row}, {use});

@@ -123,17 +123,23 @@ TETRAD_DEVICE float bias_of_thread(const ExpertChoice& args) {
   return thread_index() < args.num_experts ? args.bias[thread_index()] : 0;
 }
 
+/// What an expert is chosen by: the larger key, of equals the first expert's. 0 is nobody's key.
+struct ScoredExpert {
+  float score = 0;
+  uint32_t key = 0;
+};
+TETRAD_DEVICE ScoredExpert score_expert(float logit, float bias) {
+  const float score = divide(1.0f, 1.0f + power_of_two(logit * -1.44269504f));
+  // Of what is no number, too: one must be left above it.
+  return {score, smaller_of(ordered_bits(score + bias), ~0u - 1)};
+}
+
 /// A warp's best of one token's experts, a thread each. Loops stay loops here: code that runs once
 /// comes from memory, and that is what takes time.
 TETRAD_DEVICE void take_candidates(float logit, float bias, bool is_expert, uint32_t token,
                                    ChoiceMemory& memory) {
-  float score = 0;
-  uint32_t key = 0;
-  if (is_expert) {
-    score = divide(1.0f, 1.0f + power_of_two(logit * -1.44269504f));
-    // Of what is no number, too: one must be left above it.
-    key = smaller_of(ordered_bits(score + bias), ~0u - 1);
-  }
+  const ScoredExpert scored = is_expert ? score_expert(logit, bias) : ScoredExpert{};
+  uint32_t key = scored.key;
   for (uint32_t place = 0; place < kMaxPicks; ++place) {
     const uint32_t best = warp_max(key);
     const uint32_t owners = ballot(key == best);
@@ -141,7 +147,7 @@ TETRAD_DEVICE void take_candidates(float logit, float bias, bool is_expert, uint
     const uint32_t at = warp() * kMaxPicks + place;
     memory.candidates[token][at] = key;
     memory.experts[token][at] = thread_index();
-    memory.scores[token][at] = score;
+    memory.scores[token][at] = scored.score;
     key = 0;
   }
 }

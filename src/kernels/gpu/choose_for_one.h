@@ -33,15 +33,10 @@ class OneTokenChoice {
   TETRAD_DEVICE PicksOfOne choose(const ExpertChoice& args, Candidates& all) const {
     const uint32_t expert = thread_index();
     if (expert < kMaxExperts) {
-      float score = 0;
-      uint32_t key = 0;
-      if (expert < args.num_experts) {
-        score = divide(1.0f, 1.0f + power_of_two(load_fresh(args.logits + expert) * -1.44269504f));
-        // Of what is no number, too: one must be left above it.
-        key = smaller_of(ordered_bits(score + bias_), ~0u - 1);
-      }
-      all.keys[expert] = key;
-      all.scores[expert] = score;
+      ScoredExpert scored;
+      if (expert < args.num_experts) scored = score_expert(load_fresh(args.logits + expert), bias_);
+      all.keys[expert] = scored.key;
+      all.scores[expert] = scored.score;
     }
     sync_block();
     return pick(args, all);

@@ -30,14 +30,7 @@ struct PackedCodes {
       : random(rows, cols, seed), tiles(gpu.allocate(packed_bytes(TileFormat::codes, rows, cols))) {
     pack(gpu, tiles);
   }
-  void pack(Emulation& gpu, DeviceAddress to) const {
-    const PackCodesArgs args{.codes = gpu.copy(random.codes),
-                             .scales = gpu.copy(random.scales),
-                             .tiles = reinterpret_cast<char*>(to),
-                             .rows = random.rows,
-                             .cols = random.cols};
-    gpu.kernels().pack_codes(args);
-  }
+  void pack(Emulation& gpu, DeviceAddress to) const { testing_gpu::pack(gpu, random, to); }
   PackedMatrix matrix() const {
     return {
         .tiles = reinterpret_cast<const char*>(tiles), .rows = random.rows, .cols = random.cols};

@@ -167,11 +167,7 @@ class OneLayer {
     for (uint32_t e = 0; e < case_.num_experts; ++e) {
       RandomCodes random(rows, cols, seed + e);
       if (case_.has_an_infinite_scale && seed == 300) random.scales[0] = 0x7C00;
-      gpu_.kernels().pack_codes({.codes = gpu_.copy(random.codes),
-                                 .scales = gpu_.copy(random.scales),
-                                 .tiles = reinterpret_cast<char*>(all + e * bytes),
-                                 .rows = rows,
-                                 .cols = cols});
+      testing_gpu::pack(gpu_, random, all + e * bytes);
     }
     return {.tiles = reinterpret_cast<const char*>(all), .rows = rows, .cols = cols, .scale = 2};
   }

@@ -31,14 +31,10 @@ struct SegmentsResult {
 class GemmSegmentsTest : public testing::TestWithParam<testing_gpu::EmulationKind> {
  protected:
   static PackedMatrix matrix_of(Emulation& gpu, const SegmentsCase& c) {
-    char* tiles = reinterpret_cast<char*>(gpu.allocate(packed_bytes(c.format, c.rows, c.cols)));
+    const DeviceAddress at = gpu.allocate(packed_bytes(c.format, c.rows, c.cols));
+    char* tiles = reinterpret_cast<char*>(at);
     if (c.format == TileFormat::codes) {
-      const RandomCodes random(c.rows, c.cols, 31);
-      gpu.kernels().pack_codes({.codes = gpu.copy(random.codes),
-                                .scales = gpu.copy(random.scales),
-                                .tiles = tiles,
-                                .rows = c.rows,
-                                .cols = c.cols});
+      testing_gpu::pack(gpu, RandomCodes(c.rows, c.cols, 31), at);
     } else {
       std::vector<uint16_t> halves;
       for (const float weight : random_floats(c.rows * c.cols, 0.1f, 31))

@@ -131,6 +131,15 @@ struct RandomCodes {
   std::vector<uint16_t> scales;
 };
 
+/// Its tiles at `to`, which has packed_bytes().
+inline void pack(Emulation& gpu, const RandomCodes& random, DeviceAddress to) {
+  gpu.kernels().pack_codes({.codes = gpu.copy(random.codes),
+                            .scales = gpu.copy(random.scales),
+                            .tiles = reinterpret_cast<char*>(to),
+                            .rows = random.rows,
+                            .cols = random.cols});
+}
+
 /// weight * x / sqrt(mean(x^2) + 1e-6) of row t.
 inline std::vector<double> normed(const std::vector<float>& x, const std::vector<float>& weight,
                                   uint32_t t, uint32_t cols) {
