@@ -17,6 +17,7 @@
 
 #define TETRAD_DEVICE inline
 #define TETRAD_KERNEL(name, Args, threads) inline void name(const Args& args)
+#define TETRAD_LONE_KERNEL(name, Args, threads) inline void name(const Args& args)
 #define TETRAD_INLINE
 #define TETRAD_UNROLL
 #define TETRAD_NO_UNROLL
@@ -41,6 +42,13 @@ inline uint32_t grid_x() {
 
 inline void sync_block() {
   emulated_thread().wait_for_block();
+}
+inline constexpr uint32_t kNumBarriers = 16;
+inline void sync_barrier(uint32_t barrier, uint32_t num_threads) {
+  emulated_thread().wait_at_barrier(barrier, num_threads);
+}
+inline void arrive_at_barrier(uint32_t barrier, uint32_t num_threads) {
+  emulated_thread().arrive_at_barrier(barrier, num_threads);
 }
 inline void sync_warp() {
   emulated_thread().wait_for_warp("sync_warp", nullptr, nullptr);

@@ -13,15 +13,41 @@
 
 #include "gpu/fragment.h"
 
+/// Whether what is compiled has them; the emulation has all products done at once.
+#if defined(__CUDA_ARCH_FEAT_SM90_ALL) || \
+    (!defined(__NVPTX__) && !defined(__AMDGCN__) && !defined(TETRAD_EMULATE_GFX12))
+#define TETRAD_HAS_WARPGROUPS 1
+#else
+#define TETRAD_HAS_WARPGROUPS 0
+#endif
+
 namespace tetrad::gpu {
 namespace TETRAD_MACHINE {
 
+inline constexpr bool kHasWarpgroups = TETRAD_HAS_WARPGROUPS;
+
+/// Where the `piece`th 16 bytes of a token's stretch of 64 columns stand in a stage: one piece of
+/// eight tokens, which is loaded together, is then in different banks, without space between the
+/// tokens. It is what wgmma calls a swizzle of 128 bytes.
+TETRAD_DEVICE constexpr uint32_t turned_piece(uint32_t token, uint32_t piece) {
+  return piece ^ token % 8;
+}
+
 #if defined(__CUDA_ARCH_FEAT_SM90_ALL)
 
-inline constexpr bool kHasWarpgroups = true;
+/// Four warps need no more than so many registers a thread from here on, or want so many, which
+/// others of the block must have given back: of a kernel whose threads could have 168.
+template <uint32_t kRegisters>
+TETRAD_DEVICE void give_registers_back() {
+  asm volatile("setmaxnreg.dec.sync.aligned.u32 %0;" ::"n"(kRegisters));
+}
+template <uint32_t kRegisters>
+TETRAD_DEVICE void take_registers() {
+  asm volatile("setmaxnreg.inc.sync.aligned.u32 %0;" ::"n"(kRegisters));
+}
 
 /// What this thread wrote to shared memory before is seen by the products that come after the
-/// block's next meeting.
+/// block's next meeting, or the barrier where it arrives next.
 TETRAD_DEVICE void show_to_warpgroups() {
   asm volatile("fence.proxy.async.shared::cta;" ::: "memory");
 }
@@ -37,13 +63,19 @@ TETRAD_DEVICE void wait_for_products() {
   asm volatile("wgmma.wait_group.sync.aligned 0;" ::: "memory");
 }
 /// The same, and the sums can be read.
-template <uint32_t kRowTiles, uint32_t kTokenTiles>
-TETRAD_DEVICE void wait_for_sums(float (&sums)[kRowTiles][kTokenTiles][4]) {
+template <uint32_t kTokenTiles>
+TETRAD_DEVICE void wait_for_sums(float (&sums)[kTokenTiles][4]) {
   wait_for_products();
   // What reads them is not moved to before the wait.
   TETRAD_UNROLL
-  for (uint32_t i = 0; i < kRowTiles * kTokenTiles * 4; ++i)
-    asm volatile("" : "+f"(sums[i / 4 / kTokenTiles][i / 4 % kTokenTiles][i % 4])::"memory");
+  for (uint32_t i = 0; i < kTokenTiles * 4; ++i)
+    asm volatile("" : "+f"(sums[i / 4][i % 4])::"memory");
+}
+template <uint32_t kRowTiles, uint32_t kTokenTiles>
+TETRAD_DEVICE void wait_for_sums(float (&sums)[kRowTiles][kTokenTiles][4]) {
+  TETRAD_UNROLL
+  for (auto& of_row : sums)
+    wait_for_sums(of_row);
 }
 
 // The operands of an instruction for so many tiles of tokens: as text, and as what they are.
@@ -57,18 +89,21 @@ TETRAD_DEVICE void wait_for_sums(float (&sums)[kRowTiles][kTokenTiles][4]) {
 #define TETRAD_TEXT_16 \
   TETRAD_TEXT_12       \
   ", %48, %49, %50, %51, %52, %53, %54, %55, %56, %57, %58, %59, %60, %61, %62, %63"
-#define TETRAD_SUMS_1(n) "+f"(sums[n][0]), "+f"(sums[n][1]), "+f"(sums[n][2]), "+f"(sums[n][3])
-#define TETRAD_SUMS_2(n) TETRAD_SUMS_1(n), TETRAD_SUMS_1(n + 1)
-#define TETRAD_SUMS_4(n) TETRAD_SUMS_2(n), TETRAD_SUMS_2(n + 2)
-#define TETRAD_SUMS_8(n) TETRAD_SUMS_4(n), TETRAD_SUMS_4(n + 4)
-#define TETRAD_SUMS_10(n) TETRAD_SUMS_8(n), TETRAD_SUMS_2(n + 8)
-#define TETRAD_SUMS_12(n) TETRAD_SUMS_8(n), TETRAD_SUMS_4(n + 8)
-#define TETRAD_SUMS_16(n) TETRAD_SUMS_8(n), TETRAD_SUMS_8(n + 8)
-#define TETRAD_MULTIPLY_TILES(tiles, tokens)                                                       \
+#define TETRAD_SUMS_1(to, n) to(sums[n][0]), to(sums[n][1]), to(sums[n][2]), to(sums[n][3])
+#define TETRAD_SUMS_2(to, n) TETRAD_SUMS_1(to, n), TETRAD_SUMS_1(to, n + 1)
+#define TETRAD_SUMS_4(to, n) TETRAD_SUMS_2(to, n), TETRAD_SUMS_2(to, n + 2)
+#define TETRAD_SUMS_8(to, n) TETRAD_SUMS_4(to, n), TETRAD_SUMS_4(to, n + 4)
+#define TETRAD_SUMS_10(to, n) TETRAD_SUMS_8(to, n), TETRAD_SUMS_2(to, n + 8)
+#define TETRAD_SUMS_12(to, n) TETRAD_SUMS_8(to, n), TETRAD_SUMS_4(to, n + 8)
+#define TETRAD_SUMS_16(to, n) TETRAD_SUMS_8(to, n), TETRAD_SUMS_8(to, n + 8)
+#define TETRAD_ADD(sum) "+f"(sum)
+#define TETRAD_SET(sum) "=f"(sum)
+// `adds`: 1, or 0 where what was in the sums does not count.
+#define TETRAD_MULTIPLY_TILES(tiles, tokens, to, adds)                                            \
   if constexpr (kTokenTiles == tiles)                                                              \
   asm volatile("wgmma.mma_async.sync.aligned.m64n" #tokens "k16.f32.f16.f16 {" TETRAD_TEXT_##tiles \
-               "}, {%[a0], %[a1], %[a2], %[a3]}, %[b], 1, 1, 1, 0;"                                \
-               : TETRAD_SUMS_##tiles(0)                                                            \
+               "}, {%[a0], %[a1], %[a2], %[a3]}, %[b], " #adds ", 1, 1, 0;"                        \
+               : TETRAD_SUMS_##tiles(to, 0)                                                        \
                : [a0] "r"(a[0]), [a1] "r"(a[1]), [a2] "r"(a[2]), [a3] "r"(a[3]), [b] "l"(b))
 
 /// sums += A B by one instruction. Two of half the tokens would take A twice, which for 32 tokens
@@ -76,17 +111,26 @@ TETRAD_DEVICE void wait_for_sums(float (&sums)[kRowTiles][kTokenTiles][4]) {
 template <uint32_t kTokenTiles>
 TETRAD_DEVICE void multiply_tiles(float (&sums)[kTokenTiles][4], const uint32_t (&a)[4],
                                   uint64_t b) {
-  TETRAD_MULTIPLY_TILES(2, 16);
-  TETRAD_MULTIPLY_TILES(4, 32);
-  TETRAD_MULTIPLY_TILES(8, 64);
-  TETRAD_MULTIPLY_TILES(10, 80);
-  TETRAD_MULTIPLY_TILES(12, 96);
-  TETRAD_MULTIPLY_TILES(16, 128);
+  TETRAD_MULTIPLY_TILES(2, 16, TETRAD_ADD, 1);
+  TETRAD_MULTIPLY_TILES(4, 32, TETRAD_ADD, 1);
+  TETRAD_MULTIPLY_TILES(8, 64, TETRAD_ADD, 1);
+  TETRAD_MULTIPLY_TILES(10, 80, TETRAD_ADD, 1);
+  TETRAD_MULTIPLY_TILES(12, 96, TETRAD_ADD, 1);
+  TETRAD_MULTIPLY_TILES(16, 128, TETRAD_ADD, 1);
   static_assert(kTokenTiles == 2 || kTokenTiles == 4 || kTokenTiles == 8 || kTokenTiles == 10 ||
                 kTokenTiles == 12 || kTokenTiles == 16);
 }
+/// sums = A B.
+template <uint32_t kTokenTiles>
+TETRAD_DEVICE void set_tiles(float (&sums)[kTokenTiles][4], const uint32_t (&a)[4], uint64_t b) {
+  TETRAD_MULTIPLY_TILES(8, 64, TETRAD_SET, 0);
+  TETRAD_MULTIPLY_TILES(16, 128, TETRAD_SET, 0);
+  static_assert(kTokenTiles == 8 || kTokenTiles == 16);
+}
 
 #undef TETRAD_MULTIPLY_TILES
+#undef TETRAD_ADD
+#undef TETRAD_SET
 #undef TETRAD_SUMS_1
 #undef TETRAD_SUMS_2
 #undef TETRAD_SUMS_4
@@ -101,27 +145,43 @@ TETRAD_DEVICE void multiply_tiles(float (&sums)[kTokenTiles][4], const uint32_t 
 #undef TETRAD_TEXT_12
 #undef TETRAD_TEXT_16
 
+/// Where the columns of a stage from group * 16 on are, as a matrix descriptor (PTX ISA,
+/// "wgmma"): rows of 128 bytes with pieces turned, eight of which are 1024 bytes. In words, since
+/// what would be carried from one to the other costs an instruction each time.
+TETRAD_DEVICE uint64_t staged_columns(const char* stage, uint32_t group) {
+  constexpr uint32_t kHigh = uint32_t{1} << 30 | 1024 / 16;
+  constexpr uint32_t kLow = uint32_t{1} << 16;
+  const uint32_t low = (shared_address(stage) >> 4) + (kLow + group * 2);
+  return uint64_t{kHigh} << 32 | low;
+}
+
 /// sums += A B, some time before wait_for_products(). `stage`: 64 columns of tokens, 128 bytes a
 /// token, whose pieces of 16 bytes are at those of their number ^ token % 8; B is of 16 columns
 /// from group * 16 on. `stage` is a multiple of 1024. By the four warps alike, w = 4 n to 4 n + 3.
 template <uint32_t kTokenTiles>
 TETRAD_DEVICE void multiply_staged(float (&sums)[kTokenTiles][4], const uint32_t (&a)[4],
                                    const char* stage, uint32_t group) {
-  constexpr uint64_t kEightTokens = 1024 / 16;
-  constexpr uint64_t kDescriptor = uint64_t{1} << 62 | kEightTokens << 32 | uint64_t{1} << 16;
-  multiply_tiles(sums, a, kDescriptor | (shared_address(stage) + group * 32) / 16);
+  multiply_tiles(sums, a, staged_columns(stage, group));
+}
+/// sums = A B, likewise.
+template <uint32_t kTokenTiles>
+TETRAD_DEVICE void set_staged(float (&sums)[kTokenTiles][4], const uint32_t (&a)[4],
+                              const char* stage, uint32_t group) {
+  set_tiles(sums, a, staged_columns(stage, group));
 }
 
 #else
 
-/// The emulation has them done at once.
-inline constexpr bool kHasWarpgroups = kIsEmulated && Fragment::kTokens == 8;
+template <uint32_t>
+TETRAD_DEVICE void give_registers_back() {}
+template <uint32_t>
+TETRAD_DEVICE void take_registers() {}
 TETRAD_DEVICE void show_to_warpgroups() {}
 TETRAD_DEVICE void begin_products() {}
 TETRAD_DEVICE void end_products() {}
 TETRAD_DEVICE void wait_for_products() {}
-template <uint32_t kRowTiles, uint32_t kTokenTiles>
-TETRAD_DEVICE void wait_for_sums(float (&)[kRowTiles][kTokenTiles][Fragment::kD]) {}
+template <class Sums>
+TETRAD_DEVICE void wait_for_sums(Sums&) {}
 template <uint32_t kTokenTiles>
 TETRAD_DEVICE void multiply_staged(float (&sums)[kTokenTiles][Fragment::kD],
                                    const uint32_t (&a)[Fragment::kA], const char* stage,
@@ -135,6 +195,16 @@ TETRAD_DEVICE void multiply_staged(float (&sums)[kTokenTiles][Fragment::kD],
     }
     Fragment::multiply_add(sums[n], a, b);
   }
+}
+template <uint32_t kTokenTiles>
+TETRAD_DEVICE void set_staged(float (&sums)[kTokenTiles][Fragment::kD],
+                              const uint32_t (&a)[Fragment::kA], const char* stage,
+                              uint32_t group) {
+  for (auto& of_tile : sums) {
+    for (float& sum : of_tile)
+      sum = 0;
+  }
+  multiply_staged(sums, a, stage, group);
 }
 
 #endif

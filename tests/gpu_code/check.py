@@ -15,7 +15,7 @@ import sys
 # Kernels whose products go through the matrix unit.
 MATRIX_KERNELS = re.compile(r"decode_product|experts_(up|down|of_one)|gemm|attend|multiply_add_peak")
 # Of those, the ones that multiply by wgmma on sm_90a.
-STAGED_KERNELS = re.compile(r"gemm_(codes|halves)$|multiply_add_peak")
+STAGED_KERNELS = re.compile(r"gemm_(codes|halves)$|attend_prefill_rows|multiply_add_peak")
 
 
 def run(tool, *arguments):

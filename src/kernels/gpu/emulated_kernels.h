@@ -7,7 +7,8 @@
 namespace tetrad::gpu {
 
 /// The GPU's kernels compiled for the CPU, with NVIDIA's fragments and with those of gfx12.
-std::span<const EmulatedKernel> emulated_nvidia_kernels();
+/// `has_warpgroups`: as an H100 or H200 has them; without, only the kernels that other cards have.
+std::span<const EmulatedKernel> emulated_nvidia_kernels(bool has_warpgroups = true);
 std::span<const EmulatedKernel> emulated_gfx12_kernels();
 
 }  // namespace tetrad::gpu

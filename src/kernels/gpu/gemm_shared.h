@@ -3,6 +3,7 @@
 // What a block of gemm_block.h keeps in shared memory: the table of levels, stages of activations,
 // totals, and which tokens it has.
 
+#include "gpu/warpgroup.h"
 #include "kernels/gpu/packed_matrix.h"
 
 namespace tetrad::gpu {
@@ -77,13 +78,6 @@ struct GemmShared {
     return thread_index() < num_tokens ? thread_index() : 0;
   }
 };
-
-/// Where the `piece`th 16 bytes of a token's stretch of 64 columns stand in a stage: one piece of
-/// eight tokens, which is loaded together, is then in different banks, without space between the
-/// tokens. It is what wgmma calls a swizzle of 128 bytes.
-TETRAD_DEVICE constexpr uint32_t turned_piece(uint32_t token, uint32_t piece) {
-  return piece ^ token % 8;
-}
 
 /// B of groups 2 pair and 2 pair + 1 for the tokens from `stage` on, whose first is a multiple of
 /// the fragment's.

@@ -33,6 +33,14 @@ Result<GpuKernels> GpuKernels::create(Device& device, const GpuTuning& tuning) {
     TETRAD_ASSIGN(*wanted.kernel, device.kernel(wanted.name));
     all.names_.emplace_back(wanted.kernel->handle, wanted.name);
   }
+  for (const Wanted& wanted :
+       std::initializer_list<Wanted>{TETRAD_WARPGROUP_KERNELS(TETRAD_FIND_KERNEL)}) {
+    auto found = device.kernel(wanted.name);
+    if (!found && found.error().code == ErrorCode::not_found) continue;
+    TETRAD_ASSIGN(*wanted.kernel, std::move(found));
+    all.names_.emplace_back(wanted.kernel->handle, wanted.name);
+    all.has_warpgroups_ = true;
+  }
 #undef TETRAD_FIND_KERNEL
   return all;
 }
@@ -177,12 +185,21 @@ void GpuKernels::attend_decode(const DecodeAttentionArgs& args, uint32_t head_di
 }
 
 uint32_t GpuKernels::prefill_columns() const {
+  if (has_warpgroups_) return PrefillRowsShape::kColumns;
   return by_fragment([]<class F>() { return PrefillShape<F>::kColumns; });
 }
 
 void GpuKernels::attend_prefill(const AttentionArgs& args, uint32_t head_dim,
                                 const AttentionWork& work) {
   const uint32_t warps = by_fragment([]<class F>() { return PrefillShape<F>::kWarps; });
+  if (has_warpgroups_)
+    return launch(
+        head_dim == 64 ? kernels_.attend_prefill_rows_64 : kernels_.attend_prefill_rows_128,
+        {.grid_x = args.num_kv_heads,
+         .grid_y = args.num_items,
+         .threads = PrefillRowsShape::kThreads,
+         .shared_bytes = PrefillRowsShape::shared_bytes(head_dim)},
+        args, head_dim, work);
   launch(head_dim == 64 ? kernels_.attend_prefill_64 : kernels_.attend_prefill_128,
          {.grid_x = args.num_kv_heads,
           .grid_y = args.num_items,

@@ -167,11 +167,13 @@ class GpuKernels {
 #define TETRAD_KERNEL_MEMBER(name, Args) Kernel name;
     TETRAD_GPU_KERNELS(TETRAD_KERNEL_MEMBER)
     TETRAD_NVIDIA_KERNELS(TETRAD_KERNEL_MEMBER)
+    TETRAD_WARPGROUP_KERNELS(TETRAD_KERNEL_MEMBER)
 #undef TETRAD_KERNEL_MEMBER
   };
 
   Device* device_ = nullptr;
   bool is_gfx12_ = false;
+  bool has_warpgroups_ = false;  // TETRAD_WARPGROUP_KERNELS are there
   uint32_t num_multiprocessors_ = 1;
   uint32_t shared_bytes_ = 0;  // that a block may have
   GpuTuning tuning_;

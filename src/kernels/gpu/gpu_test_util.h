@@ -26,8 +26,12 @@ namespace tetrad::gpu::testing_gpu {
 struct EmulationKind {
   std::string_view name;
   bool is_gfx12 = false;
+  bool has_warpgroups = true;
 };
 inline constexpr EmulationKind kEmulations[] = {{"nvidia", false}, {"gfx12", true}};
+/// For kernels that are others on NVIDIA's cards without warpgroups.
+inline constexpr EmulationKind kAllEmulations[] = {
+    {"nvidia", false}, {"nvidia_without_warpgroups", false, false}, {"gfx12", true}};
 
 /// An emulated GPU whose errors are the test's failures.
 class Emulation {
@@ -37,7 +41,9 @@ class Emulation {
       : is_gfx12_(kind.is_gfx12),
         device_(std::make_unique<SizedDevice>(
             open_emulated_device(
-                kind.name, is_gfx12_ ? emulated_gfx12_kernels() : emulated_nvidia_kernels(), order),
+                kind.name,
+                is_gfx12_ ? emulated_gfx12_kernels() : emulated_nvidia_kernels(kind.has_warpgroups),
+                order),
             num_multiprocessors)),
         kernels_(GpuKernels::create(*device_).value()) {}
 

@@ -16,6 +16,7 @@
 #include "kernels/gpu/pack_weights.h"
 #include "kernels/gpu/paged_attention.h"
 #include "kernels/gpu/prefill_attention.h"
+#include "kernels/gpu/prefill_rows.h"
 #include "kernels/gpu/qk_norm_rope.h"
 #include "kernels/gpu/rank_exchange.h"
 #include "kernels/gpu/rank_exchange_few.h"
@@ -88,4 +89,8 @@
   X(multiply_add_peak, MultiplyAddArgs)
 // Those that need copies that run by themselves, which gfx12 has not.
 #define TETRAD_NVIDIA_KERNELS(X) X(experts_of_one, ExpertsOfOneArgs)
+// Those that multiply by four warps together, which only code for sm_90a has.
+#define TETRAD_WARPGROUP_KERNELS(X)        \
+  X(attend_prefill_rows_64, AttentionArgs) \
+  X(attend_prefill_rows_128, AttentionArgs)
 // clang-format on

@@ -16,7 +16,7 @@ namespace tetrad::gpu {
 namespace {
 
 using testing_gpu::Emulation;
-using testing_gpu::kEmulations;
+using testing_gpu::kAllEmulations;
 
 constexpr uint32_t kBatchKvHeads = 2;
 constexpr float kBatchVScale = 0.75f;
@@ -482,7 +482,7 @@ TEST_P(PagedAttentionBatchTest, ScoresFarApartAreMergedRight) {
   }
 }
 
-INSTANTIATE_TEST_SUITE_P(Fragments, PagedAttentionBatchTest, testing::ValuesIn(kEmulations),
+INSTANTIATE_TEST_SUITE_P(Fragments, PagedAttentionBatchTest, testing::ValuesIn(kAllEmulations),
                          [](const auto& kind) { return std::string(kind.param.name); });
 
 }  // namespace

@@ -15,7 +15,7 @@ namespace tetrad::gpu {
 namespace {
 
 using testing_gpu::Emulation;
-using testing_gpu::kEmulations;
+using testing_gpu::kAllEmulations;
 
 constexpr uint32_t kKvHeads = 2;
 
@@ -199,7 +199,7 @@ TEST_P(PagedAttentionTest, ManyGroupsAreMergedByALaunchOfTheirOwn) {
     ASSERT_NEAR(f16_to_float(out[i]), expected[i], 1e-3 + std::abs(expected[i]) * 1e-3) << i;
 }
 
-INSTANTIATE_TEST_SUITE_P(Fragments, PagedAttentionTest, testing::ValuesIn(kEmulations),
+INSTANTIATE_TEST_SUITE_P(Fragments, PagedAttentionTest, testing::ValuesIn(kAllEmulations),
                          [](const auto& kind) { return std::string(kind.param.name); });
 
 }  // namespace
