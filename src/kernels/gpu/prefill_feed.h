@@ -102,7 +102,29 @@ class SplitFeeder {
       : args_(args),
         sequence_(sequence),
         num_blocks_(tiles_for(num_keys, kKvBlock)),
-        block_(warp() % 4) {}
+        block_(warp() % 4) {
+    const uint32_t copies = block_ * kBlockBytes;
+    const uint32_t row = lane() % 8;
+    const uint32_t first_step = lane() / 8 * kStepsOfLane;
+    TETRAD_UNROLL
+    for (uint32_t quarter = 0; quarter < 4; ++quarter)
+      key_from_[quarter] = copies + copied_at(row, quarter * (kHeadDim / 4) + first_step * 4);
+    TETRAD_UNROLL
+    for (uint32_t i = 0; i < kStepsOfLane; ++i) {
+      const uint32_t step = first_step + i;
+      const uint32_t stage = step / 4 * (kSplitKeys * kStagedRow);
+      TETRAD_UNROLL
+      for (uint32_t pair = 0; pair < 2; ++pair)
+        key_to_[i][pair] =
+            stage + staged_at(block_ * kKvBlock + row, step % 4 * 2 + pair);
+    }
+    TETRAD_UNROLL
+    for (uint32_t i = 0; i < 8; ++i)
+      value_from_[i] = copies + copied_at(i, lane() * kDimsOfLane);
+    TETRAD_UNROLL
+    for (uint32_t half = 0; half < 2; ++half)
+      value_to_[half] = staged_at(lane(), block_ * 2 + half);
+  }
 
   /// All splits, of a sequence that has `written` keys, of which only the blocks that are wanted
   /// come.
@@ -168,58 +190,59 @@ class SplitFeeder {
     end_copy_group();
   }
 
+  TETRAD_DEVICE static uint32_t staged_at(uint32_t row, uint32_t piece) {
+    return row * kStagedRow + turned_piece(row, piece) * 16;
+  }
+
   /// A lane has of one key the dimensions of some steps, as attention_tile.h cuts them: four in each
   /// quarter of the head. Keys that are not there are any numbers: no query sees them.
   TETRAD_DEVICE void convert_keys(uint32_t split) const {
-    const char* copies = Memory::key_copies(split) + block_ * kBlockBytes;
+    const char* copies = Memory::key_copies(split);
+    char* stages = Memory::keys(split);
     TETRAD_UNROLL
-    for (uint32_t half = 0; half < 2; ++half) {
-      const uint32_t key = half * 8 + lane() % 8;
+    for (uint32_t half = 0; half < 2; ++half) {  // 8 keys
       uint32_t words[4][kStepsOfLane];
       TETRAD_UNROLL
-      for (uint32_t quarter = 0; quarter < 4; ++quarter) {
-        const char* from =
-            copies + copied_at(key, quarter * (kHeadDim / 4) + lane() / 8 * kStepsOfLane * 4);
-        if constexpr (kStepsOfLane == 2) {
-          const Words2 two = *reinterpret_cast<const Words2*>(from);
-          words[quarter][0] = two.word[0];
-          words[quarter][1] = two.word[1];
-        } else {
-          words[quarter][0] = *reinterpret_cast<const uint32_t*>(from);
-        }
-      }
+      for (uint32_t quarter = 0; quarter < 4; ++quarter)
+        load_words(words[quarter], copies + key_from_[quarter] + half * (8 * kHeadDim));
       TETRAD_UNROLL
       for (uint32_t i = 0; i < kStepsOfLane; ++i) {
-        const uint32_t step = lane() / 8 * kStepsOfLane + i;
-        char* stage = Memory::keys(split) + step / 4 * (kSplitKeys * kStagedRow);
         TETRAD_UNROLL
         for (uint32_t pair = 0; pair < 2; ++pair) {
           Words4 piece;
           TETRAD_UNROLL
           for (uint32_t quarter = 0; quarter < 4; ++quarter)
             piece.word[quarter] = e4m3_as_halves(words[quarter][i], pair);
-          store_piece(stage, block_ * kKvBlock + key, step % 4 * 2 + pair, piece);
+          *reinterpret_cast<Words4*>(stages + key_to_[i][pair] + half * (8 * kStagedRow)) = piece;
         }
       }
     }
   }
+  TETRAD_DEVICE static void load_words(uint32_t (&words)[1], const char* from) {
+    words[0] = *reinterpret_cast<const uint32_t*>(from);
+  }
+  TETRAD_DEVICE static void load_words(uint32_t (&words)[2], const char* from) {
+    const Words2 two = *reinterpret_cast<const Words2*>(from);
+    words[0] = two.word[0];
+    words[1] = two.word[1];
+  }
+
   /// A lane has the same dimensions of 8 values. Those that are not there may be NaN, and become
   /// zero.
   TETRAD_DEVICE void convert_values(uint32_t split, uint32_t num_there) const {
-    const char* copies = Memory::value_copies(split) + block_ * kBlockBytes;
+    const char* copies = Memory::value_copies(split);
+    char* stage = Memory::values(split);
     const uint32_t first_key = split * kSplitKeys + block_ * kKvBlock;
     TETRAD_UNROLL
     for (uint32_t half = 0; half < 2; ++half) {
       uint32_t words[8];
       TETRAD_UNROLL
-      for (uint32_t i = 0; i < 8; ++i) {
-        const char* from = copies + copied_at(half * 8 + i, lane() * kDimsOfLane);
-        if constexpr (kDimsOfLane == 4) {
-          words[i] = *reinterpret_cast<const uint32_t*>(from);
-        } else {
-          words[i] = *reinterpret_cast<const uint16_t*>(from);
-        }
-        words[i] = first_key + half * 8 + i < num_there ? words[i] : 0;
+      for (uint32_t i = 0; i < 8; ++i)
+        words[i] = load_dims(copies + value_from_[i] + half * (8 * kHeadDim));
+      if (first_key + (half + 1) * 8 > num_there) {
+        TETRAD_UNROLL
+        for (uint32_t i = 0; i < 8; ++i)
+          words[i] = first_key + half * 8 + i < num_there ? words[i] : 0;
       }
       TETRAD_UNROLL
       for (uint32_t i = 0; i < kDimsOfLane; i += 2) {
@@ -232,13 +255,14 @@ class SplitFeeder {
         }
         TETRAD_UNROLL
         for (uint32_t d = 0; d < 2; ++d)
-          store_piece(Memory::values(split), (i + d) * 32 + lane(), block_ * 2 + half, pieces[d]);
+          *reinterpret_cast<Words4*>(stage + value_to_[half] + (i + d) * (32 * kStagedRow)) =
+              pieces[d];
       }
     }
   }
-  TETRAD_DEVICE static void store_piece(char* stage, uint32_t row, uint32_t piece,
-                                        const Words4& words) {
-    *reinterpret_cast<Words4*>(stage + row * kStagedRow + turned_piece(row, piece) * 16) = words;
+  TETRAD_DEVICE static uint32_t load_dims(const char* from) {
+    if constexpr (kDimsOfLane == 4) return *reinterpret_cast<const uint32_t*>(from);
+    return *reinterpret_cast<const uint16_t*>(from);
   }
 
   const AttentionArgs& args_;
@@ -246,6 +270,12 @@ class SplitFeeder {
   uint32_t num_blocks_;
   uint32_t block_;     // of a split
   uint32_t next_ = 0;  // physical block of the split that ask() comes to
+  // Where the lane's pieces of the warp's block stand, from the first copy or stage of a split on:
+  // of the first 8 keys or values, or of each half.
+  uint32_t key_from_[4];
+  uint32_t key_to_[kStepsOfLane][2];
+  uint32_t value_from_[8];
+  uint32_t value_to_[2];
 };
 
 #endif
