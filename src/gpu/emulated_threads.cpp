@@ -354,8 +354,7 @@ std::string EmulatedBlock::what_is_missing() const {
     return std::ranges::count(state.fibers, turn, &Fiber::turn);
   };
   const auto waiting = std::ranges::find(state.fibers, Turn::waits_for_warp, &Fiber::turn);
-  const auto at_barrier =
-      std::ranges::find(state.fibers, Turn::waits_at_barrier, &Fiber::turn);
+  const auto at_barrier = std::ranges::find(state.fibers, Turn::waits_at_barrier, &Fiber::turn);
   const auto looking = count(Turn::looks_again);
   return fmt::format(
       "block ({}, {}, {}): {} threads wait for their warp{}, {} for their block{}{}, {} have "
@@ -367,10 +366,10 @@ std::string EmulatedBlock::what_is_missing() const {
           : fmt::format(" (warp {} at {})", waiting->thread.index / 32,
                         state.warps[waiting->thread.index / 32].operation),
       count(Turn::waits_for_block),
-      at_barrier == state.fibers.end() ? ""
-                                       : fmt::format(", {} at barriers (thread {} at {})",
-                                                     count(Turn::waits_at_barrier),
-                                                     at_barrier->thread.index, at_barrier->barrier),
+      at_barrier == state.fibers.end()
+          ? ""
+          : fmt::format(", {} at barriers (thread {} at {})", count(Turn::waits_at_barrier),
+                        at_barrier->thread.index, at_barrier->barrier),
       looking == 0 ? "" : fmt::format(", {} for other blocks or a copy", looking), state.num_done);
 }
 

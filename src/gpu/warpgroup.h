@@ -99,7 +99,7 @@ TETRAD_DEVICE void wait_for_sums(float (&sums)[kRowTiles][kTokenTiles][4]) {
 #define TETRAD_ADD(sum) "+f"(sum)
 #define TETRAD_SET(sum) "=f"(sum)
 // `adds`: 1, or 0 where what was in the sums does not count.
-#define TETRAD_MULTIPLY_TILES(tiles, tokens, to, adds)                                            \
+#define TETRAD_MULTIPLY_TILES(tiles, tokens, to, adds)                                             \
   if constexpr (kTokenTiles == tiles)                                                              \
   asm volatile("wgmma.mma_async.sync.aligned.m64n" #tokens "k16.f32.f16.f16 {" TETRAD_TEXT_##tiles \
                "}, {%[a0], %[a1], %[a2], %[a3]}, %[b], " #adds ", 1, 1, 0;"                        \

@@ -1,8 +1,7 @@
 #pragma once
 
 // From tokens' router logits to their experts and weights, and the lists of which pairs of a token
-// and a pick an expert has. By a whole block for up to kFewTokens tokens: a warp ranks 32 experts
-// among themselves, and the best of each warp are ranked once more.
+// and a pick an expert has. By a whole block for up to kFewTokens tokens, of which each has a warp.
 
 #include "gpu/fragment.h"
 
@@ -54,17 +53,12 @@ inline constexpr uint32_t kElsewhere = 0xFFFFFF;
 
 /// What choosing needs in shared memory.
 struct ChoiceMemory {
-  static constexpr uint32_t kCandidates = kChoiceThreads / 32 * kMaxPicks;
   ActiveExpert active[kMaxFewPairs];
   uint32_t pairs[kMaxFewPairs];
   uint32_t keys[kMaxFewPairs];    // of the pairs: expert << 8 | pair
   uint32_t sorted[kMaxFewPairs];  // these, ascending
-  // Of each token the best of every warp, then the picks, the best first.
-  uint32_t candidates[kFewTokens][kCandidates];
-  uint32_t experts[kFewTokens][kCandidates];
-  float scores[kFewTokens][kCandidates];
-  uint32_t picked[kFewTokens][kMaxPicks];
-  float picked_scores[kFewTokens][kMaxPicks];
+  float scores[kFewTokens][kMaxExperts];
+  float bias[kMaxExperts];
   uint32_t num_active[4];
 };
 
@@ -123,90 +117,93 @@ TETRAD_DEVICE float bias_of_thread(const ExpertChoice& args) {
   return thread_index() < args.num_experts ? args.bias[thread_index()] : 0;
 }
 
-/// What an expert is chosen by: the larger key, of equals the first expert's. 0 is nobody's key.
-struct ScoredExpert {
-  float score = 0;
-  uint32_t key = 0;
-};
-TETRAD_DEVICE ScoredExpert score_expert(float logit, float bias) {
-  const float score = divide(1.0f, 1.0f + power_of_two(logit * -1.44269504f));
+TETRAD_DEVICE float expert_score(float logit) {
+  return divide(1.0f, 1.0f + power_of_two(logit * -1.44269504f));
+}
+/// What an expert is chosen by: the larger key, of equals the first expert's. 0 is nobody's.
+TETRAD_DEVICE uint32_t choice_key(float score, float bias) {
   // Of what is no number, too: one must be left above it.
-  return {score, smaller_of(ordered_bits(score + bias), ~0u - 1)};
+  return smaller_of(ordered_bits(score + bias), ~0u - 1);
 }
 
-/// A warp's best of one token's experts, a thread each. Loops stay loops here: code that runs once
-/// comes from memory, and that is what takes time.
-TETRAD_DEVICE void take_candidates(float logit, float bias, bool is_expert, uint32_t token,
-                                   ChoiceMemory& memory) {
-  const ScoredExpert scored = is_expert ? score_expert(logit, bias) : ScoredExpert{};
-  uint32_t key = scored.key;
-  for (uint32_t place = 0; place < kMaxPicks; ++place) {
-    const uint32_t best = warp_max(key);
-    const uint32_t owners = ballot(key == best);
-    if ((owners & ((1u << lane()) - 1)) != 0 || key != best) continue;
-    const uint32_t at = warp() * kMaxPicks + place;
-    memory.candidates[token][at] = key;
-    memory.experts[token][at] = thread_index();
-    memory.scores[token][at] = scored.score;
-    key = 0;
+/// Experts that a lane of a warp has of all: kExpertsOfLane from lane() * kExpertsOfLane on.
+inline constexpr uint32_t kExpertsOfLane = kMaxExperts / 32;
+
+/// By a warp: the expert with the (lane() + 1)th largest key, in the lanes below `count`. `keys`:
+/// of the lane's experts, used up.
+TETRAD_DEVICE uint32_t pick_largest(uint32_t (&keys)[kExpertsOfLane], uint32_t count) {
+  uint32_t picked = 0;
+  TETRAD_NO_UNROLL
+  for (uint32_t place = 0; place < count; ++place) {
+    uint32_t best_here = keys[0];
+    TETRAD_UNROLL
+    for (uint32_t i = 1; i < kExpertsOfLane; ++i)
+      best_here = keys[i] > best_here ? keys[i] : best_here;
+    const uint32_t best = warp_max(best_here);
+    // Of equals the first: of the lowest lane's the lowest.
+    const uint32_t owners = ballot(best_here == best);
+    const uint32_t owner = count_bits((owners & (0 - owners)) - 1);
+    uint32_t at = 0;
+    bool is_taken = lane() != owner;
+    TETRAD_UNROLL
+    for (uint32_t i = 0; i < kExpertsOfLane; ++i) {
+      const bool takes = !is_taken && keys[i] == best;
+      at = takes ? i : at;
+      keys[i] = takes ? 0 : keys[i];
+      is_taken = is_taken || takes;
+    }
+    const uint32_t expert = owner * kExpertsOfLane + shuffle(at, owner);
+    picked = lane() == place ? expert : picked;
   }
+  return picked;
 }
 
-/// The experts of tokens first_token … + num_tokens, at most kMaxTokens, into memory.picked and
-/// with `writes` to expert_ids and weights. By all kChoiceThreads of a block; a sync_block() must
-/// follow before `memory` is read.
+/// The experts of tokens first_token … + num_tokens, at most kMaxTokens, into memory.keys and with
+/// `writes` to expert_ids and weights: a warp a token. By all threads of a block, at least
+/// kChoiceThreads; a sync_block() must follow before `memory` is read.
 template <uint32_t kMaxTokens = kFewTokens>
 TETRAD_DEVICE void choose_experts(const ExpertChoice& args, float bias, uint32_t first_token,
                                   uint32_t num_tokens, ChoiceMemory& memory, bool writes) {
+  static_assert(kMaxTokens <= kChoiceThreads / 32);
   const uint32_t expert = thread_index();
   const uint32_t top_k = args.num_experts_per_tok;
-  float logits[kMaxTokens] = {};
-  TETRAD_UNROLL
-  for (uint32_t t = 0; t < kMaxTokens; ++t) {
-    if (t < num_tokens && expert < args.num_experts)
-      logits[t] = load_fresh(args.logits +
-                             static_cast<uint64_t>(first_token + t) * args.num_experts + expert);
-  }
-  TETRAD_UNROLL
-  for (uint32_t t = 0; t < kMaxTokens; ++t) {
-    if (t < num_tokens) take_candidates(logits[t], bias, expert < args.num_experts, t, memory);
-  }
-  sync_block();
-  // The candidates of equal keys are in the order of their experts.
-  constexpr uint32_t kCandidates = ChoiceMemory::kCandidates;
-  for (uint32_t i = thread_index(); i < num_tokens * kCandidates; i += kChoiceThreads) {
-    const uint32_t token = i / kCandidates;
-    const uint32_t mine = i % kCandidates;
-    const uint32_t key = memory.candidates[token][mine];
-    uint32_t rank = 0;
-    for (uint32_t first = 0; first < kCandidates; first += 16) {
-      TETRAD_UNROLL
-      for (uint32_t j = 0; j < 16; j += 4) {
-        const Words4 four = *reinterpret_cast<const Words4*>(&memory.candidates[token][first + j]);
-        TETRAD_UNROLL
-        for (uint32_t w = 0; w < 4; ++w)
-          rank += four.word[w] + (first + j + w < mine ? 1 : 0) > key ? 1 : 0;
-      }
+  if (expert < kMaxExperts) {
+    memory.bias[expert] = bias;
+    float logits[kMaxTokens] = {};
+    TETRAD_UNROLL
+    for (uint32_t t = 0; t < kMaxTokens; ++t) {
+      if (t < num_tokens && expert < args.num_experts)
+        logits[t] = load_fresh(args.logits +
+                               static_cast<uint64_t>(first_token + t) * args.num_experts + expert);
     }
-    if (rank < top_k) {
-      memory.picked[token][rank] = memory.experts[token][mine];
-      memory.picked_scores[token][rank] = memory.scores[token][mine];
+    TETRAD_UNROLL
+    for (uint32_t t = 0; t < kMaxTokens; ++t) {
+      if (t < num_tokens) memory.scores[t][expert] = expert_score(logits[t]);
     }
   }
   sync_block();
-  const uint32_t pair = thread_index();
-  if (pair >= num_tokens * top_k) return;
-  const uint32_t token = pair / top_k;
-  const uint32_t pick = pair % top_k;
-  const uint32_t here = expert_here(args, memory.picked[token][pick]);
+  const uint32_t token = warp();
+  if (token >= num_tokens) return;
+  uint32_t keys[kExpertsOfLane];
+  TETRAD_UNROLL
+  for (uint32_t i = 0; i < kExpertsOfLane; ++i) {
+    const uint32_t at = lane() * kExpertsOfLane + i;
+    keys[i] = at < args.num_experts ? choice_key(memory.scores[token][at], memory.bias[at]) : 0;
+  }
+  const uint32_t picked = pick_largest(keys, top_k);
+  const bool is_pick = lane() < top_k;
+  const float score = is_pick ? memory.scores[token][picked] : 0;
+  float sum = 0;
+  for (uint32_t place = 0; place < top_k; ++place)
+    sum += shuffle(score, place);
+  if (!is_pick) return;
+  const uint32_t here = expert_here(args, picked);
+  const uint32_t pair = token * top_k + lane();
   memory.keys[pair] = here << 8 | pair;
   if (!writes) return;
-  float sum = 0;
-  for (uint32_t other = 0; other < top_k; ++other)
-    sum += memory.picked_scores[token][other];
   const uint64_t at = static_cast<uint64_t>(first_token) * top_k + pair;
   args.expert_ids[at] = static_cast<int32_t>(here);
-  args.weights[at] = here == kElsewhere ? -1.0f : divide(memory.picked_scores[token][pick], sum);
+  args.weights[at] = here == kElsewhere ? -1.0f : divide(score, sum);
 }
 
 /// Chooses the experts of all of up to kMaxTokens tokens and lists them in `memory`; with `writes`
@@ -246,36 +243,45 @@ TETRAD_DEVICE ExpertLists choose_few(const ExpertChoice& args, float bias, Choic
   if (at < num_pairs) {
     const uint32_t mine = memory.keys[at];
     uint32_t place = 0;
-    for (uint32_t other = 0; other < num_pairs; ++other)
-      place += memory.keys[other] < mine ? 1 : 0;
+    for (uint32_t first = 0; first < num_pairs; first += 4) {
+      const Words4 four = *reinterpret_cast<const Words4*>(memory.keys + first);
+      TETRAD_UNROLL
+      for (uint32_t i = 0; i < 4; ++i)
+        place += first + i < num_pairs && four.word[i] < mine ? 1 : 0;
+    }
     memory.sorted[place] = mine;
   }
   sync_block();
-  if (at < num_pairs) {
-    const uint32_t expert = memory.sorted[at] >> 8;
-    const uint32_t pair = memory.sorted[at] & 0xFFu;
-    memory.pairs[at] = pair;
-    if (writes) to.sorted_pairs[at] = pair;
-    uint32_t experts_to_here = 0;
-    uint32_t count = 0;
-    uint32_t last = ~0u;
-    for (uint32_t other = 0; other < num_pairs; ++other) {
-      const uint32_t theirs = memory.sorted[other] >> 8;
-      experts_to_here += theirs != last && other <= at ? 1 : 0;
-      count += theirs == expert ? 1 : 0;
-      last = theirs;
-    }
-    // Those of experts elsewhere come last.
-    const bool is_here = expert != kElsewhere;
-    if (is_here && (at == 0 || memory.sorted[at - 1] >> 8 != expert)) {
-      const ActiveExpert active{expert, at, count, 0};
-      memory.active[experts_to_here - 1] = active;
-      if (writes) to.active[experts_to_here - 1] = active;
-    }
-    if (at + 1 == num_pairs) {
-      const uint32_t num_active = is_here ? experts_to_here : experts_to_here - 1;
-      memory.num_active[0] = num_active;
-      if (writes) *to.num_active = num_active;
+  static_assert(kMaxFewPairs == 64);
+  if (warp() < 2) {
+    // Where another expert's pairs begin; those of experts elsewhere come last.
+    const auto begins = [&](uint32_t i) TETRAD_INLINE {
+      return i < num_pairs && (i == 0 || memory.sorted[i - 1] >> 8 != memory.sorted[i] >> 8);
+    };
+    const uint64_t beginnings =
+        uint64_t{ballot(begins(32 + lane()))} << 32 | ballot(begins(lane()));
+    if (at < num_pairs) {
+      const uint32_t expert = memory.sorted[at] >> 8;
+      const uint32_t pair = memory.sorted[at] & 0xFFu;
+      memory.pairs[at] = pair;
+      if (writes) to.sorted_pairs[at] = pair;
+      const bool is_here = expert != kElsewhere;
+      const auto before =
+          static_cast<uint32_t>(__builtin_popcountll(beginnings & ((uint64_t{1} << at) - 1)));
+      if (is_here && begins(at)) {
+        const uint64_t later = at + 1 < kMaxFewPairs ? beginnings >> (at + 1) : 0;
+        const uint32_t end =
+            later == 0 ? num_pairs : at + 1 + static_cast<uint32_t>(__builtin_ctzll(later));
+        const ActiveExpert active{expert, at, end - at, 0};
+        memory.active[before] = active;
+        if (writes) to.active[before] = active;
+      }
+      if (at + 1 == num_pairs) {
+        const uint32_t num_active =
+            before + (is_here && begins(at) ? 1 : 0) - (!is_here && !begins(at) ? 1 : 0);
+        memory.num_active[0] = num_active;
+        if (writes) *to.num_active = num_active;
+      }
     }
   }
   sync_block();

@@ -33,50 +33,26 @@ class OneTokenChoice {
   TETRAD_DEVICE PicksOfOne choose(const ExpertChoice& args, Candidates& all) const {
     const uint32_t expert = thread_index();
     if (expert < kMaxExperts) {
-      ScoredExpert scored;
-      if (expert < args.num_experts) scored = score_expert(load_fresh(args.logits + expert), bias_);
-      all.keys[expert] = scored.key;
-      all.scores[expert] = scored.score;
+      const bool is_expert = expert < args.num_experts;
+      const float score = is_expert ? expert_score(load_fresh(args.logits + expert)) : 0;
+      all.keys[expert] = is_expert ? choice_key(score, bias_) : 0;
+      all.scores[expert] = score;
     }
     sync_block();
     return pick(args, all);
   }
 
  private:
-  static constexpr uint32_t kOfLane = kMaxExperts / 32;
-
   TETRAD_DEVICE static PicksOfOne pick(const ExpertChoice& args, const Candidates& all) {
-    uint32_t mine[kOfLane];
+    uint32_t mine[kExpertsOfLane];
     TETRAD_UNROLL
-    for (uint32_t i = 0; i < kOfLane; i += 4) {
-      const Words4 four = *reinterpret_cast<const Words4*>(all.keys + lane() * kOfLane + i);
+    for (uint32_t i = 0; i < kExpertsOfLane; i += 4) {
+      const Words4 four = *reinterpret_cast<const Words4*>(all.keys + lane() * kExpertsOfLane + i);
       TETRAD_UNROLL
       for (uint32_t j = 0; j < 4; ++j)
         mine[i + j] = four.word[j];
     }
-    // Lane i keeps what was picked ith.
-    uint32_t picked = 0;
-    TETRAD_NO_UNROLL
-    for (uint32_t place = 0; place < args.num_experts_per_tok; ++place) {
-      uint32_t best_here = mine[0];
-      TETRAD_UNROLL
-      for (uint32_t i = 1; i < kOfLane; ++i)
-        best_here = mine[i] > best_here ? mine[i] : best_here;
-      const uint32_t best = warp_max(best_here);
-      // Of equals the first: of the lowest lane's the lowest.
-      const uint32_t owner = count_bits(lowest_bit(ballot(best_here == best)) - 1);
-      uint32_t at = 0;
-      bool is_taken = lane() != owner;
-      TETRAD_UNROLL
-      for (uint32_t i = 0; i < kOfLane; ++i) {
-        const bool takes = !is_taken && mine[i] == best;
-        at = takes ? i : at;
-        mine[i] = takes ? 0 : mine[i];
-        is_taken = is_taken || takes;
-      }
-      const uint32_t expert = owner * kOfLane + shuffle(at, owner);
-      picked = lane() == place ? expert : picked;
-    }
+    const uint32_t picked = pick_largest(mine, args.num_experts_per_tok);
     const bool is_pick = lane() < args.num_experts_per_tok;
     const float score = is_pick ? all.scores[picked] : 0;
     float sum = 0;

@@ -210,13 +210,6 @@ TETRAD_DEVICE void store_token(float* parts, const float (&sums)[Fragment::kD]) 
   }
 }
 
-/// 8 halves of a token in activation_offset order, the `piece`th, in one_token_offset order.
-TETRAD_DEVICE void store_piece(uint32_t* token, uint32_t piece, const Words4& halves) {
-  TETRAD_UNROLL
-  for (uint32_t c = 0; c < 4; ++c)
-    token[piece / 4 * 16 + c * 4 + piece % 4] = halves.word[c];
-}
-
 /// The hidden values of a warp's next segment of w2: on their way while it computes another.
 class HiddenAhead {
  public:
@@ -368,7 +361,8 @@ TETRAD_KERNEL(experts_of_one, ExpertsOfOneArgs, 384) {
     float sums[Fragment::kD] = {};
     TETRAD_NO_UNROLL
     for (uint32_t chunk = 0; chunk < kChunksOfSegment; ++chunk) {
-      multiply_chunk(stream.wait(), in + chunk * kChunkTiles * kTileColumns, table, b, sums);
+      multiply_chunk(stream.wait(), in + chunk * kChunkTiles * kTileColumns + lane() % 4 * 8,
+                     lane() < 4, table, b, sums);
       stream.release();
     }
     store_token(parts, sums);

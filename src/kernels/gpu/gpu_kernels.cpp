@@ -215,7 +215,13 @@ void GpuKernels::group_by_expert(const GroupByExpertArgs& args) {
 }
 
 void GpuKernels::combine_experts(const CombineExpertsArgs& args, uint32_t num_tokens) {
-  launch(kernels_.combine_experts, {.grid_x = num_tokens, .threads = 256}, args, num_tokens);
+  // Of few tokens each is many blocks': one waits for all products of one column.
+  const uint32_t blocks_wanted = tiles_for(8 * num_multiprocessors_, num_tokens);
+  launch(kernels_.combine_experts,
+         {.grid_x = std::clamp(tiles_for(args.hidden_size, 256), 1u, blocks_wanted),
+          .grid_y = num_tokens,
+          .threads = 256},
+         args, num_tokens);
 }
 
 void GpuKernels::route(const RouteArgs& args) {

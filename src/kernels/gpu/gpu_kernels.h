@@ -159,6 +159,8 @@ class GpuKernels {
   /// Whether the product can be computed by segments.
   static bool takes_segments(const GemmArgs& args);
   void gemm_by_segments(GemmArgs args, float* square_sums);
+  /// Whether experts_stream.h takes such experts of so many tokens.
+  bool streams(const PackedMatrix& weight, uint32_t num_tokens, uint32_t num_experts_per_tok) const;
   /// Tokens of an expert that a decode kernel takes at a time: a fragment's, or fewer where shared
   /// memory is.
   uint32_t chunk_tokens(uint32_t cols, uint32_t num_tokens, uint32_t more_bytes) const;

@@ -57,7 +57,23 @@ uint32_t GpuKernels::chunk_tokens(uint32_t cols, uint32_t num_tokens, uint32_t m
   return tokens;
 }
 
+bool GpuKernels::streams(const PackedMatrix& weight, uint32_t num_tokens,
+                         uint32_t num_experts_per_tok) const {
+  return !is_gfx12_ && num_tokens >= kLeastStreamedTokens &&
+         num_tokens * num_experts_per_tok <= kMaxStreamedPairs &&
+         weight.format == TileFormat::codes && weight.cols % kSegmentColumns == 0 &&
+         weight.rows % kTileRows == 0 && ExpertsStreamLayout(weight.cols).end <= shared_bytes_;
+}
+
 void GpuKernels::experts_up(ExpertsUpArgs args, ExpertCount experts) {
+  if (streams(args.w1, args.choice.num_tokens, args.choice.num_experts_per_tok) &&
+      args.w3.format == TileFormat::codes) {
+    return launch(kernels_.experts_up_stream,
+                  {.grid_x = num_multiprocessors_,
+                   .threads = kStreamThreads,
+                   .shared_bytes = ExpertsStreamLayout(args.w1.cols).end},
+                  args, experts);
+  }
   const uint32_t per_block = kDecodeWarps / 2 / tiles_for(args.w1.cols, kSegmentColumns);
   const uint32_t tiles = tiles_for(tiles_for(args.w1.rows, kTileRows), per_block);
   const uint32_t num_tokens = args.choice.num_tokens;
@@ -79,6 +95,20 @@ void GpuKernels::experts_up(ExpertsUpArgs args, ExpertCount experts) {
 }
 
 void GpuKernels::experts_down(ExpertsDownArgs args, ExpertCount experts) {
+  if (streams(args.w2, args.num_tokens, args.num_experts_per_tok)) {
+    launch(kernels_.experts_down_stream,
+           {.grid_x = num_multiprocessors_,
+            .threads = kStreamThreads,
+            .shared_bytes = ExpertsStreamLayout(args.w2.cols).end},
+           args, experts);
+    return combine_experts({.products = args.products,
+                            .weights = args.weights,
+                            .num_experts_per_tok = args.num_experts_per_tok,
+                            .residual = args.residual,
+                            .hidden_size = args.w2.rows,
+                            .add = args.add},
+                           args.num_tokens);
+  }
   const bool is_codes = args.w2.format == TileFormat::codes;
   // All picks' halves at once, where there is shared memory for them.
   if (args.num_tokens == 1 && args.num_experts_per_tok <= kDecodeWarps &&

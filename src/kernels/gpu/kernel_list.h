@@ -7,6 +7,7 @@
 #include "kernels/gpu/decode_product.h"
 #if !defined(__AMDGCN__) && !defined(TETRAD_EMULATE_GFX12)
 #include "kernels/gpu/experts_of_one.h"
+#include "kernels/gpu/experts_stream.h"
 #endif
 #include "kernels/gpu/gemm.h"
 #include "kernels/gpu/gemm_experts.h"
@@ -88,7 +89,10 @@
   X(read_all, ReadAllArgs)                              \
   X(multiply_add_peak, MultiplyAddArgs)
 // Those that need copies that run by themselves, which gfx12 has not.
-#define TETRAD_NVIDIA_KERNELS(X) X(experts_of_one, ExpertsOfOneArgs)
+#define TETRAD_NVIDIA_KERNELS(X)      \
+  X(experts_of_one, ExpertsOfOneArgs) \
+  X(experts_up_stream, ExpertsUpArgs) \
+  X(experts_down_stream, ExpertsDownArgs)
 // Those that multiply by four warps together, which only code for sm_90a has.
 #define TETRAD_WARPGROUP_KERNELS(X)        \
   X(attend_prefill_rows_64, AttentionArgs) \

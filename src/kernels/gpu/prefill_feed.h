@@ -1,9 +1,9 @@
 #pragma once
 
-// How keys and values come to those who multiply in prefill_rows.h: four warps copy a sequence's FP8
-// blocks some splits ahead and convert them, once for all columns of the block, to halves that
-// multiply_staged() reads. In a stage of 64 halves a row keys are rows, whose dimensions stand in as
-// many stages as they need; of values each dimension is a row of the split's keys.
+// How keys and values come to those who multiply in prefill_rows.h: four warps copy a sequence's
+// FP8 blocks some splits ahead and convert them, once for all columns of the block, to halves that
+// multiply_staged() reads. In a stage of 64 halves a row keys are rows, whose dimensions stand in
+// as many stages as they need; of values each dimension is a row of the split's keys.
 
 #include "gpu/warpgroup.h"
 #include "kernels/gpu/attention_tile.h"
@@ -19,7 +19,7 @@ struct PrefillRowsShape {
   static constexpr uint32_t kGroupThreads = 128;
   static constexpr uint32_t kMultiplyThreads = kGroups * kGroupThreads;
   static constexpr uint32_t kThreads = kMultiplyThreads + kGroupThreads;
-  static constexpr uint32_t kBuffers = 2;     // of a split's keys, and of its values
+  static constexpr uint32_t kBuffers = 2;      // of a split's keys, and of its values
   static constexpr uint32_t kSplitsAhead = 3;  // on their way as FP8
 
   static constexpr uint32_t stage_bytes(uint32_t head_dim) { return kSplitKeys * head_dim * 2; }
@@ -87,14 +87,17 @@ struct PrefillRowsMemory {
   TETRAD_DEVICE static char* value_copies(uint32_t split) {
     return key_copies(split) + Shape::kSplitsAhead * kCopyBytes;
   }
-  TETRAD_DEVICE static char* totals() { return key_copies(0) + 2 * Shape::kSplitsAhead * kCopyBytes; }
+  TETRAD_DEVICE static char* totals() {
+    return key_copies(0) + 2 * Shape::kSplitsAhead * kCopyBytes;
+  }
 };
 
 /// One of the four warps that feed: a block of 16 keys and values of each split is its own.
 template <uint32_t kHeadDim>
 class SplitFeeder {
  public:
-  /// Consecutive dimensions of a value that a lane converts: dimension kDimsOfLane r + i is row 32 i
+  /// Consecutive dimensions of a value that a lane converts: dimension kDimsOfLane r + i is row 32
+  /// i
   /// + r of a stage.
   static constexpr uint32_t kDimsOfLane = kHeadDim / 32;
 
@@ -115,8 +118,7 @@ class SplitFeeder {
       const uint32_t stage = step / 4 * (kSplitKeys * kStagedRow);
       TETRAD_UNROLL
       for (uint32_t pair = 0; pair < 2; ++pair)
-        key_to_[i][pair] =
-            stage + staged_at(block_ * kKvBlock + row, step % 4 * 2 + pair);
+        key_to_[i][pair] = stage + staged_at(block_ * kKvBlock + row, step % 4 * 2 + pair);
     }
     TETRAD_UNROLL
     for (uint32_t i = 0; i < 8; ++i)
@@ -165,8 +167,8 @@ class SplitFeeder {
     return static_cast<uint32_t>(
         args_.block_table[static_cast<uint64_t>(sequence_) * args_.table_stride + index]);
   }
-  /// Where byte `offset` of row `row` of a copied block stands: eight lanes that read the same piece
-  /// of rows that follow each other find it in different banks.
+  /// Where byte `offset` of row `row` of a copied block stands: eight lanes that read the same
+  /// piece of rows that follow each other find it in different banks.
   TETRAD_DEVICE static uint32_t copied_at(uint32_t row, uint32_t offset) {
     const uint32_t turn = row / (kStagedRow / kHeadDim) % kRowPieces;
     return row * kHeadDim + ((offset / 16) ^ turn) * 16 + offset % 16;
@@ -194,8 +196,8 @@ class SplitFeeder {
     return row * kStagedRow + turned_piece(row, piece) * 16;
   }
 
-  /// A lane has of one key the dimensions of some steps, as attention_tile.h cuts them: four in each
-  /// quarter of the head. Keys that are not there are any numbers: no query sees them.
+  /// A lane has of one key the dimensions of some steps, as attention_tile.h cuts them: four in
+  /// each quarter of the head. Keys that are not there are any numbers: no query sees them.
   TETRAD_DEVICE void convert_keys(uint32_t split) const {
     const char* copies = Memory::key_copies(split);
     char* stages = Memory::keys(split);

@@ -69,7 +69,7 @@ struct PrefillRows {
   static constexpr uint32_t kDimTiles = kHeadDim / 8;
   static_assert(Fragment::kD == 2 * kRows);  // register i is of row i / 2, column i % 2
   const PrefillSequence& sequence;
-  uint32_t first;  // of the warp's columns
+  uint32_t first;       // of the warp's columns
   int32_t seen_by_all;  // keys
   uint32_t queries[A::kSteps][Fragment::kA];
   float scores[2][kKeyTiles][Fragment::kD];  // of even steps and of odd ones
@@ -240,8 +240,7 @@ struct PrefillRows {
       get_total(tile, total);
       TETRAD_UNROLL
       for (uint32_t i = 0; i < Fragment::kD; ++i)
-        total[i] =
-            fused_multiply_add(sums[tile][i], of_other[i / 2], total[i] * of_total[i / 2]);
+        total[i] = fused_multiply_add(sums[tile][i], of_other[i / 2], total[i] * of_total[i / 2]);
       put_total(tile, total);
     }
     clear_group();

@@ -29,7 +29,7 @@ struct EmbedArgs {
 };
 
 /// residual[t] (+)= sum over picks, in order, of weight * products[pair], without those whose
-/// weight is below 0 (ExpertChoice). A block a token.
+/// weight is below 0 (ExpertChoice). Grid: (blocks that share a token, tokens).
 struct CombineExpertsArgs {
   const float* products = nullptr;  // [T * num_experts_per_tok, hidden_size]
   const float* weights = nullptr;   // [T, num_experts_per_tok]
@@ -67,9 +67,9 @@ TETRAD_KERNEL(embed, EmbedArgs, 256) {
 TETRAD_KERNEL(combine_experts, CombineExpertsArgs, 256) {
   wait_for_launches_before();
   let_next_launch_begin();
-  const uint64_t first = static_cast<uint64_t>(block_x()) * args.num_experts_per_tok;
-  float* residual = args.residual + static_cast<uint64_t>(block_x()) * args.hidden_size;
-  for (uint32_t i = thread_index(); i < args.hidden_size; i += 256) {
+  const uint64_t first = static_cast<uint64_t>(block_y()) * args.num_experts_per_tok;
+  float* residual = args.residual + static_cast<uint64_t>(block_y()) * args.hidden_size;
+  for (uint32_t i = block_x() * 256 + thread_index(); i < args.hidden_size; i += grid_x() * 256) {
     const float sum = sum_over_picks(args.weights + first, args.num_experts_per_tok,
                                      [&](uint32_t pick) TETRAD_INLINE {
                                        return args.products[(first + pick) * args.hidden_size + i];

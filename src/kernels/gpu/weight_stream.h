@@ -96,12 +96,20 @@ class WeightStream {
   uint32_t parity_ = 0;
 };
 
-/// sums += W x of a chunk; column 0 of the sums is the token's. `x`: halves in one_token_offset
-/// order, from the chunk's first column on. The levels of a tile are looked up while the products
-/// of the one before are computed.
-/// `b`: any numbers; the lanes that have other tokens' columns never get others.
-TETRAD_DEVICE void multiply_chunk(const char* chunk, const uint16_t* x, const uint32_t* table,
-                                  uint32_t (&b)[4], float (&sums)[Fragment::kD]) {
+/// 8 halves of a token in activation_offset order, the `piece`th, in one_token_offset order.
+TETRAD_DEVICE void store_piece(uint32_t* token, uint32_t piece, const Words4& halves) {
+  TETRAD_UNROLL
+  for (uint32_t c = 0; c < 4; ++c)
+    token[piece / 4 * 16 + c * 4 + piece % 4] = halves.word[c];
+}
+
+/// sums += W x of a chunk. `x`: the halves of the lane's token, that of column lane() / 4 of the
+/// sums, in one_token_offset order, from 8 * (lane() % 4) after the chunk's first column on. The
+/// levels of a tile are looked up while the products of the one before are computed.
+/// `b`: any numbers; lanes whose token is not there never get others.
+TETRAD_DEVICE void multiply_chunk(const char* chunk, const uint16_t* x, bool is_there,
+                                  const uint32_t* table, uint32_t (&b)[4],
+                                  float (&sums)[Fragment::kD]) {
   static_assert(Fragment::kColumnsOfLane == 4);
   constexpr uint32_t kPairs = Fragment::kColumnsOfLane / 2;
   constexpr uint32_t kLevels = kTileGroups * Fragment::kA;
@@ -125,7 +133,7 @@ TETRAD_DEVICE void multiply_chunk(const char* chunk, const uint16_t* x, const ui
     if (i + 1 < kChunkTiles) look_up(i + 1);
     TETRAD_UNROLL
     for (uint32_t half = 0; half < 2; ++half) {
-      load_shared_16_if(lane() < 4, b, x + i * kTileColumns + half * 32 + lane() % 4 * 8);
+      load_shared_16_if(is_there, b, x + i * kTileColumns + half * 32);
       TETRAD_UNROLL
       for (uint32_t g = 0; g < 2; ++g) {
         const uint32_t group = 2 * half + g;

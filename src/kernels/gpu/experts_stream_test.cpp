@@ -1,0 +1,210 @@
+// The experts of a few tokens by weights that come by themselves: the bits that each token has
+// alone, whoever computes what and in whatever order.
+
+#include "kernels/gpu/experts_stream.h"
+
+#include <gtest/gtest.h>
+
+#include <algorithm>
+#include <bit>
+
+#include "kernels/gpu/gpu_test_util.h"
+
+namespace tetrad::gpu {
+namespace {
+
+using testing_gpu::Emulation;
+using testing_gpu::kEmulations;
+using testing_gpu::random_floats;
+using testing_gpu::RandomCodes;
+
+struct StreamCase {
+  std::string_view name;
+  uint32_t num_tokens = kLeastStreamedTokens;
+  uint32_t hidden = 768;
+  uint32_t intermediate = 768;
+  uint32_t num_experts = 7;
+  uint32_t top_k = 3;
+  int64_t num_multiprocessors = 2;
+  ThreadOrder order = ThreadOrder::ascending;
+  uint32_t add = 1;
+  uint32_t first_expert = 0;  // that this rank has
+  uint32_t end_expert = ~0u;
+};
+
+/// What the experts make of some tokens' residuals, as bits, and which were picked.
+struct Visited {
+  std::vector<uint32_t> residual;  // [T, hidden]
+  std::vector<int32_t> expert_ids;
+  std::vector<float> weights;
+};
+
+class StreamLayer {
+ public:
+  explicit StreamLayer(const StreamCase& of)
+      : case_(of),
+        gpu_(kEmulations[0], of.order, of.num_multiprocessors),
+        w1_(pack(of.intermediate, of.hidden, 100)),
+        w3_(pack(of.intermediate, of.hidden, 200)),
+        w2_(pack(of.hidden, of.intermediate, 300)),
+        bias_(gpu_.copy(random_floats(of.num_experts, 0.2f, 14))),
+        logits_(random_floats(of.num_tokens * of.num_experts, 2.0f, 15)),
+        residual_(random_floats(of.num_tokens * of.hidden, 2.0f, 11)) {
+    for (const float value : random_floats(of.num_tokens * of.hidden, 2.0f, 12))
+      x_.push_back(float_to_f16(value));
+  }
+
+  /// Tokens first … + count of the case. Lists of more than kFewTokens are made of `picked`.
+  Visited visit(uint32_t first, uint32_t count, const Visited* picked = nullptr) {
+    const uint32_t pairs = count * case_.top_k;
+    const ExpertLists lists{
+        .expert_offsets = gpu_.zeros<uint32_t>(case_.num_experts + 1),
+        .sorted_pairs = gpu_.zeros<uint32_t>(pairs),
+        .active = reinterpret_cast<ActiveExpert*>(gpu_.zeros<uint32_t>(4 * case_.num_experts)),
+        .num_active = gpu_.zeros<uint32_t>(1)};
+    const auto part = [&]<class T>(const std::vector<T>& all, uint32_t width) {
+      return gpu_.copy(
+          std::vector<T>(all.begin() + first * width, all.begin() + (first + count) * width));
+    };
+    ExpertChoice choice{.logits = part(logits_, case_.num_experts),
+                        .bias = bias_,
+                        .num_experts = case_.num_experts,
+                        .num_experts_per_tok = case_.top_k,
+                        .num_tokens = count,
+                        .expert_ids = gpu_.zeros<int32_t>(pairs),
+                        .weights = gpu_.zeros<float>(pairs),
+                        .first_expert = case_.first_expert,
+                        .end_expert = case_.end_expert};
+    if (picked != nullptr) {
+      choice.expert_ids = gpu_.copy(picked->expert_ids);
+      choice.weights = gpu_.copy(picked->weights);
+      gpu_.kernels().group_by_expert({.expert_ids = choice.expert_ids,
+                                      .num_pairs = pairs,
+                                      .num_experts = num_here(),
+                                      .lists = lists});
+    }
+    ExpertsUpArgs up{.w1 = w1_,
+                     .w3 = w3_,
+                     .expert_stride = packed_bytes(TileFormat::codes, w1_.rows, w1_.cols),
+                     .x = part(x_, case_.hidden),
+                     .x_stride = case_.hidden,
+                     .choice = choice,
+                     .lists = lists,
+                     .hidden = gpu_.zeros<uint16_t>(pairs * case_.intermediate),
+                     .hidden_stride = case_.intermediate};
+    std::ranges::copy(kIq4NlCodebook, up.codebook);
+    gpu_.kernels().experts_up(up);
+    ExpertsDownArgs down{
+        .w2 = w2_,
+        .expert_stride = packed_bytes(TileFormat::codes, w2_.rows, w2_.cols),
+        .hidden = up.hidden,
+        .hidden_stride = case_.intermediate,
+        .num_experts_per_tok = case_.top_k,
+        .num_tokens = count,
+        .lists = lists,
+        .products = reinterpret_cast<float*>(gpu_.allocate(uint64_t{pairs} * case_.hidden * 4)),
+        .weights = choice.weights,
+        .expert_ids = choice.expert_ids,
+        .num_experts = num_here(),
+        .residual = part(residual_, case_.hidden),
+        .add = case_.add,
+        .finished = gpu_.zeros<uint32_t>(case_.hidden)};
+    std::ranges::copy(kIq4NlCodebook, down.codebook);
+    gpu_.kernels().experts_down(down);
+    gpu_.check();
+    Visited visited{.expert_ids = gpu_.read(choice.expert_ids, pairs),
+                    .weights = gpu_.read(choice.weights, pairs)};
+    for (const float value : gpu_.read(down.residual, count * case_.hidden))
+      visited.residual.push_back(std::bit_cast<uint32_t>(value));
+    return visited;
+  }
+
+  Visited one_by_one() {
+    Visited all;
+    for (uint32_t token = 0; token < case_.num_tokens; ++token) {
+      const Visited one = visit(token, 1);
+      all.residual.insert(all.residual.end(), one.residual.begin(), one.residual.end());
+      all.expert_ids.insert(all.expert_ids.end(), one.expert_ids.begin(), one.expert_ids.end());
+      all.weights.insert(all.weights.end(), one.weights.begin(), one.weights.end());
+    }
+    return all;
+  }
+
+ private:
+  uint32_t num_here() const {
+    return std::min(case_.end_expert, case_.num_experts) - case_.first_expert;
+  }
+  PackedMatrix pack(uint32_t rows, uint32_t cols, uint32_t seed) {
+    const uint64_t bytes = packed_bytes(TileFormat::codes, rows, cols);
+    const DeviceAddress all = gpu_.allocate(bytes * case_.num_experts);
+    for (uint32_t e = 0; e < case_.num_experts; ++e)
+      testing_gpu::pack(gpu_, RandomCodes(rows, cols, seed + e), all + e * bytes);
+    return {.tiles = reinterpret_cast<const char*>(all), .rows = rows, .cols = cols, .scale = 2};
+  }
+
+  StreamCase case_;
+  Emulation gpu_;
+  PackedMatrix w1_, w3_, w2_;
+  float* bias_;
+  std::vector<float> logits_;
+  std::vector<float> residual_;
+  std::vector<uint16_t> x_;
+};
+
+class ExpertsStreamTest : public testing::TestWithParam<StreamCase> {};
+
+TEST_P(ExpertsStreamTest, TokensHaveTheBitsThatTheyHaveAlone) {
+  const StreamCase& c = GetParam();
+  StreamLayer layer(c);
+  const Visited alone = layer.one_by_one();
+  const Visited together =
+      layer.visit(0, c.num_tokens, c.num_tokens > kFewTokens ? &alone : nullptr);
+  EXPECT_EQ(together.expert_ids, alone.expert_ids);
+  EXPECT_EQ(together.weights, alone.weights);
+  EXPECT_EQ(together.residual, alone.residual);
+  const bool is_zero = c.add == 0 && c.end_expert == c.first_expert;
+  EXPECT_EQ(std::ranges::count(alone.residual, 0u), is_zero ? std::ssize(alone.residual) : 0);
+}
+
+INSTANTIATE_TEST_SUITE_P(
+    Sizes, ExpertsStreamTest,
+    testing::Values(
+        StreamCase{.name = "few"},
+        StreamCase{.name = "few_threads_descending",
+                   .num_tokens = kFewTokens,
+                   .order = ThreadOrder::descending},
+        StreamCase{.name = "many_blocks",
+                   .num_tokens = kFewTokens,
+                   .num_multiprocessors = 61,
+                   .order = ThreadOrder::shuffled},
+        StreamCase{.name = "eight_picks", .num_tokens = 6, .num_experts = 9, .top_k = 8},
+        StreamCase{.name = "wide",
+                   .num_tokens = 12,
+                   .hidden = 1536,
+                   .num_multiprocessors = 5,
+                   .order = ThreadOrder::shuffled},
+        StreamCase{.name = "much_between", .num_tokens = 9, .intermediate = 1536},
+        // Experts with more tokens than a pass takes, by blocks that begin within one.
+        StreamCase{.name = "several_passes",
+                   .num_tokens = 37,
+                   .num_experts = 4,
+                   .top_k = 2,
+                   .num_multiprocessors = 7,
+                   .order = ThreadOrder::shuffled},
+        StreamCase{.name = "of_a_rank", .add = 0},
+        StreamCase{.name = "some_experts_elsewhere",
+                   .num_tokens = 7,
+                   .num_experts = 8,
+                   .top_k = 6,
+                   .first_expert = 2,
+                   .end_expert = 6},
+        StreamCase{.name = "many_with_some_elsewhere",
+                   .num_tokens = 17,
+                   .num_experts = 8,
+                   .top_k = 4,
+                   .first_expert = 4},
+        StreamCase{.name = "all_experts_elsewhere", .add = 0, .first_expert = 5, .end_expert = 5}),
+    [](const auto& test) { return std::string(test.param.name); });
+
+}  // namespace
+}  // namespace tetrad::gpu
