@@ -211,7 +211,7 @@ TETRAD_DEVICE void stream_experts(const PackedMatrix& w, const char* second, uin
     sync_block();
     const PassTokens tokens(rows, at.row_bytes, pass.num_pairs);
     for (; unit < end_of_pass; unit += kStreamWarps) {
-      float sums[2][Fragment::kD];
+      float sums[2][Fragment::kD] = {};
       multiply_strip(stream, num_segments, tokens, table, b, sums[0]);
       if (second != nullptr) multiply_strip(stream, num_segments, tokens, table, b, sums[1]);
       const uint32_t first_row = unit % row_tiles * kTileRows;
