@@ -83,6 +83,7 @@ class TuneBench {
   const gpu::DeviceInfo& info() const { return info_; }
   const ModelConfig& config() const { return model_->config(); }
   uint32_t fragment_tokens() const { return model_->kernels().fragment_tokens(); }
+  uint32_t least_streamed_tokens() const { return model_->kernels().least_streamed_tokens(); }
 
  private:
   TuneBench(gpu::DeviceInfo info, std::unique_ptr<GpuModel> model)
@@ -143,6 +144,7 @@ Result<gpu::GpuTuningFile> tune(const TuneFlags& flags) {
       .num_experts = static_cast<uint32_t>(bench->config().num_local_experts),
       .num_experts_per_tok = static_cast<uint32_t>(bench->config().num_experts_per_tok),
       .fragment_tokens = bench->fragment_tokens(),
+      .least_streamed_tokens = bench->least_streamed_tokens(),
       .rounds = flags.rounds,
       .tell = print_trial};
   TETRAD_ASSIGN(const std::vector<int> repeats, plan_repeats(*bench, options));

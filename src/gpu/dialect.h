@@ -99,7 +99,8 @@ TETRAD_DEVICE uint32_t e4m3_as_halves(uint32_t a, uint32_t i, uint32_t b, uint32
   const uint32_t above = bytes_above(a, i, b, j);
   const uint32_t halves = (above & 0x80008000u) | (above >> 1 & 0x3F803F80u);
   if constexpr (kIsEmulated) {
-    // A NaN, as NVIDIA's instruction has it: what was never written must not get into a sum.
+    // A NaN, as NVIDIA's instruction has it and gfx12's code has not: what was never written must
+    // not get into a sum.
     const uint32_t low = (halves & 0x7F80u) == 0x3F80u ? 0x7E00u : 0;
     const uint32_t high = (halves >> 16 & 0x7F80u) == 0x3F80u ? 0x7E000000u : 0;
     return halves | low | high;

@@ -8,7 +8,8 @@
 
 #define TETRAD_KERNEL(name, Args, threads) \
   extern "C" __attribute__((global, launch_bounds(threads))) void name(const Args args)
-/// The same of which one block is at a time on a multiprocessor: its warps may share registers.
+/// The same of which one block has a multiprocessor's registers to itself: as many as its threads
+/// can have, and they may give each other some.
 #define TETRAD_LONE_KERNEL(name, Args, threads) \
   extern "C" __attribute__((global, launch_bounds(threads, 1))) void name(const Args args)
 

@@ -61,7 +61,8 @@ struct BarrierArgs {
   uint32_t barrier = 1;
   uint32_t threads_of_readers = 64;
   uint32_t threads_of_writer = 64;
-  uint32_t told = 3;  // rounds that the writer tells of
+  uint32_t told = 3;   // rounds that the writer tells of
+  uint32_t asked = 2;  // rounds whose end the readers tell of
 };
 /// Warp 1 writes three times to one place and never waits for warp 0 to read it but by barrier + 1.
 TETRAD_KERNEL(pass_on, BarrierArgs, 64) {
@@ -74,7 +75,7 @@ TETRAD_KERNEL(pass_on, BarrierArgs, 64) {
     } else {
       sync_barrier(args.barrier, args.threads_of_readers);
       args.out[round * 32 + lane()] = words[31 - lane()];
-      if (round < 2) arrive_at_barrier(args.barrier + 1, 64);
+      if (round < args.asked) arrive_at_barrier(args.barrier + 1, 64);
     }
   }
 }
@@ -143,6 +144,12 @@ TEST_P(EmulatedBarriers, WhereOneIsMissingAreAnError) {
   const auto result = pass_on({.told = 2});
   ASSERT_FALSE(result);
   EXPECT_THAT(result.error().message, HasSubstr("32 at barriers (thread 0 at 1)"));
+}
+
+TEST_P(EmulatedBarriers, WhereOneIsTooManyAreAnError) {
+  const auto result = pass_on({.asked = 3});
+  ASSERT_FALSE(result);
+  EXPECT_THAT(result.error().message, HasSubstr("ends with 32 of 64 threads at barrier 2"));
 }
 
 TEST_P(EmulatedBarriers, OfDifferentNumbersOfThreadsAreAnError) {

@@ -334,6 +334,12 @@ bool EmulatedBlock::advance() {
     if (fiber.turn == Turn::done) ++state.num_done;
     if (is_done() && !state.copies.empty() && state.error.empty())
       state.error = "the block ends while copies to its memory are on their way";
+    const auto half_full = std::ranges::find_if(
+        state.barriers, [](const Barrier& barrier) { return barrier.arrived > 0; });
+    if (is_done() && half_full != state.barriers.end() && state.error.empty())
+      state.error =
+          fmt::format("the block ends with {} of {} threads at barrier {}", half_full->arrived,
+                      half_full->num_threads, half_full - state.barriers.begin());
     if (!state.error.empty()) break;
   }
   running_thread = nullptr;

@@ -74,7 +74,7 @@ TETRAD_DEVICE void wait_for_sums(float (&sums)[kTokenTiles][4]) {
 template <uint32_t kRowTiles, uint32_t kTokenTiles>
 TETRAD_DEVICE void wait_for_sums(float (&sums)[kRowTiles][kTokenTiles][4]) {
   TETRAD_UNROLL
-  for (auto& of_row : sums)
+  for (auto& of_row : sums)  // the first waits for all
     wait_for_sums(of_row);
 }
 
@@ -190,7 +190,7 @@ TETRAD_DEVICE void multiply_staged(float (&sums)[kTokenTiles][Fragment::kD],
     const uint32_t token = n * Fragment::kTokens + Fragment::b_token(lane());
     uint32_t b[Fragment::kB];
     for (uint32_t i = 0; i < Fragment::kB; ++i) {
-      const uint32_t piece = (group * 2 + i) ^ token % 8;
+      const uint32_t piece = turned_piece(token, group * 2 + i);
       __builtin_memcpy(&b[i], stage + token * 128 + piece * 16 + lane() % 4 * 4, 4);
     }
     Fragment::multiply_add(sums[n], a, b);

@@ -216,8 +216,7 @@ void GpuModel::experts(const GpuLayer& layer) {
   const uint32_t num_pairs = num_tokens * choice.num_experts_per_tok;
   // The experts' weights are read once for a few tokens each; for many, tiles of tokens are worth
   // it.
-  const bool is_few =
-      kernels_.tuning().streams_experts(num_tokens, choice.num_experts_per_tok, choice.num_experts);
+  const bool is_few = kernels_.streams_experts(layer.w1, layer.w2, choice);
   const gpu::TokenTiles tiles{
       .token_tile =
           is_few ? 0 : kernels_.gemm_token_tile(layer.w1.format, num_pairs, choice.num_experts),

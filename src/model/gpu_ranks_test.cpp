@@ -61,7 +61,8 @@ class GpuRanksTest : public testing::Test {
     auto device = of.is_gfx12 ? gpu::open_emulated_device("gfx12", gpu::emulated_gfx12_kernels())
                               : gpu::open_emulated_device("nvidia", gpu::emulated_nvidia_kernels());
     // Pieces of a prompt are streamed, longer ones taken by tiles of tokens.
-    TETRAD_ASSIGN(auto kernels, gpu::GpuKernels::create(*device, {.decode_experts_pairs = 3}));
+    TETRAD_ASSIGN(auto kernels, gpu::GpuKernels::create(*device, {.decode_experts_pairs = 3,
+                                                                  .streamed_experts_pairs = 3}));
     auto memory = std::make_unique<GpuMemory>(*device);
     TETRAD_ASSIGN(GpuWeights on_gpu, load_gpu_weights(config, weights, kernels, *memory));
     const std::vector<KvScales> scales(kRankLayers, KvScales{.k = 0.05f, .v = 0.02f});

@@ -4,7 +4,8 @@
 check.py gfx KERNELS.co   one line a kernel: registers, shared memory, spills; fails on a spill, on scratch
                           memory, on static LDS beyond 64 KiB, and where matrix instructions are missing
 check.py ptx KERNELS.ptx  fails where a kernel of the list has local memory or mma.sync is missing, and for sm_90a
-                          where a GEMM of the large size has no wgmma, or touches registers of one on its way
+                          where a GEMM of the large size or prefill's attention has no wgmma or is missing, or touches registers
+                          of one on its way
 """
 
 import re
@@ -16,6 +17,10 @@ import sys
 MATRIX_KERNELS = re.compile(r"decode_product|experts_(up|down|of_one)|gemm|attend|multiply_add_peak")
 # Of those, the ones that multiply by wgmma on sm_90a.
 STAGED_KERNELS = re.compile(r"gemm_(codes|halves)$|attend_prefill_rows|multiply_add_peak")
+# Those that only sm_90a has.
+WARPGROUP_KERNELS = {"attend_prefill_rows_64", "attend_prefill_rows_128"}
+# Those whose weights come by copies that run by themselves.
+STREAMING_KERNELS = re.compile(r"experts_of_one|experts_(up|down)_stream")
 
 
 def run(tool, *arguments):
@@ -96,6 +101,7 @@ def check_ptx(path):
         head, *entries = re.split(r"\n(?=\.visible \.entry )", file.read())
     has_warpgroups = ".target sm_90a" in head
     problems = []
+    names = set()
     for entry in entries:
         name = re.match(r"\.visible \.entry (\w+)", entry).group(1)
         if "__local_depot" in entry:
@@ -103,10 +109,13 @@ def check_ptx(path):
         wanted = "wgmma.mma_async" if has_warpgroups and STAGED_KERNELS.search(name) else "mma.sync"
         if MATRIX_KERNELS.search(name) and wanted not in entry:
             problems.append(f"{name} has no {wanted}")
-        if name == "experts_of_one" and "cp.async.bulk" not in entry:
+        names.add(name)
+        if STREAMING_KERNELS.search(name) and "cp.async.bulk" not in entry:
             problems.append(f"{name} has no cp.async.bulk")
         for line in touched_on_the_way(entry):
             problems.append(f"{name} does not wait for wgmma before: {line}")
+    if has_warpgroups:
+        problems += [f"{name} is missing" for name in sorted(WARPGROUP_KERNELS - names)]
     if len(entries) < 30:
         problems.append(f"only {len(entries)} kernels were found")
     print(f"{len(entries)} kernels")

@@ -1,10 +1,12 @@
 #pragma once
 
-// Causal attention over the paged FP8 cache. Keys and values are what is streamed, so they are A
-// and the queries are B: S^T = K Q^T, and P^T, which is what S^T becomes, is the B of O^T = V^T
-// P^T. The columns of a tile are pairs of a token and one of the query heads that share a KV head.
-// Lanes load pieces of rows of the cache as they lie there; which dimension of a head stands where
-// follows from that (dim_of_row, dims of first_k) and is the same for both operands.
+// Causal attention over the paged FP8 cache, as decode and prefill share it; prefill by wgmma has
+// it the other way round, with the same sums (prefill_rows.h). Keys and values are what is
+// streamed, so they are A and the queries are B: S^T = K Q^T, and P^T, which is what S^T becomes,
+// is the B of O^T = V^T P^T. The columns of a tile are pairs of a token and one of the query heads
+// that share a KV head. Lanes load pieces of rows of the cache as they lie there; which dimension
+// of a head stands where follows from that (dim_of_row, dims of first_k) and is the same for both
+// operands.
 //
 // Keys are cut at fixed positions: into splits of kSplitKeys, and kAttendWarps splits are a group.
 // A split has one maximum, of all its scores, and its sums begin at zero: first all its products

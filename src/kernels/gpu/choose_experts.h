@@ -72,6 +72,11 @@ TETRAD_DEVICE uint32_t count_bits(uint32_t bits) {
   return static_cast<uint32_t>(__builtin_popcount(bits));
 }
 
+/// Of the lowest bit that is set.
+TETRAD_DEVICE uint32_t place_of_first_bit(uint32_t bits) {
+  return count_bits((bits & (0 - bits)) - 1);
+}
+
 /// Its number among those that are here.
 TETRAD_DEVICE uint32_t expert_here(const ExpertChoice& args, uint32_t expert) {
   const bool is_here = expert >= args.first_expert && expert < args.end_expert;
@@ -122,8 +127,7 @@ TETRAD_DEVICE float expert_score(float logit) {
 }
 /// What an expert is chosen by: the larger key, of equals the first expert's. 0 is nobody's.
 TETRAD_DEVICE uint32_t choice_key(float score, float bias) {
-  // Of what is no number, too: one must be left above it.
-  return smaller_of(ordered_bits(score + bias), ~0u - 1);
+  return ordered_bits(score + bias);
 }
 
 /// Experts that a lane of a warp has of all: kExpertsOfLane from lane() * kExpertsOfLane on.
@@ -141,8 +145,7 @@ TETRAD_DEVICE uint32_t pick_largest(uint32_t (&keys)[kExpertsOfLane], uint32_t c
       best_here = keys[i] > best_here ? keys[i] : best_here;
     const uint32_t best = warp_max(best_here);
     // Of equals the first: of the lowest lane's the lowest.
-    const uint32_t owners = ballot(best_here == best);
-    const uint32_t owner = count_bits((owners & (0 - owners)) - 1);
+    const uint32_t owner = place_of_first_bit(ballot(best_here == best));
     uint32_t at = 0;
     bool is_taken = lane() != owner;
     TETRAD_UNROLL

@@ -70,12 +70,11 @@ class OneTokenChoice {
     return picks;
   }
 
-  TETRAD_DEVICE static uint32_t lowest_bit(uint32_t bits) { return bits & (0 - bits); }
   /// Where the nth set bit is; anywhere if there are fewer.
   TETRAD_DEVICE static uint32_t place_of_set_bit(uint32_t bits, uint32_t n) {
     for (uint32_t i = 0; i < n && bits != 0; ++i)
       bits &= bits - 1;
-    return bits == 0 ? 0 : count_bits(lowest_bit(bits) - 1);
+    return bits == 0 ? 0 : place_of_first_bit(bits);
   }
 
   float bias_;

@@ -42,7 +42,7 @@ struct ExpertsDownArgs {
   const float* weights = nullptr;       // [T, num_experts_per_tok]
   const int32_t* expert_ids = nullptr;  // likewise; read for one token alone
   uint32_t num_experts = 0;             // likewise
-  float* residual = nullptr;            // [T, w2.rows]
+  float* residual = nullptr;            // [T, w2.rows]; null: combine_experts adds them up
   uint32_t add = 1;                     // 0: what stood in the residual is another rank's to bring
   uint32_t* finished = nullptr;         // [jobs of an expert], 0 before and after
   uint32_t job_tiles = 1;

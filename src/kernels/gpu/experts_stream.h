@@ -1,15 +1,16 @@
 #pragma once
 
-// The experts of a few tokens, of whom each expert has a few, as decode_experts.h has them and with
-// its bits: two launches, whose weights come as in experts_of_one.h, by copies that run by
-// themselves (weight_stream.h). A block a multiprocessor; each has a stretch of the tiles of rows
-// of all experts, one expert after the other, and each warp every kStreamWarps-th of these, with
-// all their columns, so that nothing is added up between warps.
+// The experts of a few tokens, of whom each expert has a few, with the bits of decode_experts.h: w1
+// and w3, then w2; combine_experts adds up the picks. Weights come as in experts_of_one.h, by
+// copies that run by themselves (weight_stream.h). A block a multiprocessor; each has a stretch of
+// the tiles of rows of all experts, one expert after the other, and each warp every kStreamWarps-th
+// of these, with all their columns, so that nothing is added up between warps.
 //
 // What a tile of 16 x 64 costs a multiprocessor's shared memory: 16 wavefronts of levels, 8 of
 // codes and scales, and 2 for each two tokens. Memory brings one in 33 cycles.
 
 #include "kernels/gpu/decode_experts.h"
+#include "kernels/gpu/group_by_expert.h"
 #include "kernels/gpu/weight_stream.h"
 
 namespace tetrad::gpu {
@@ -34,8 +35,8 @@ struct ExpertsStreamLayout {
   uint32_t arrivals = kWideTableBytes;
   uint32_t chunks = arrivals + kArrivalBytes;
   uint32_t passes = chunks + kStreamWarps * kChunksAhead * kChunkBytes;
-  uint32_t num_passes = passes + kMaxPasses * sizeof(ActiveExpert);
-  uint32_t few_pairs = num_passes + 16 * 4;  // the former has one for each warp
+  uint32_t passes_of_warps = passes + kMaxPasses * sizeof(ActiveExpert);
+  uint32_t few_pairs = passes_of_warps + 16 * 4;
   uint32_t pairs = few_pairs + kMaxFewPairs * 4;
   uint32_t x = pairs + kPassTokens * 4;
   uint32_t row_bytes;  // of a token: the second of two is where the first leaves banks
@@ -66,12 +67,7 @@ struct ExpertPasses {
       active = {words.word[0], words.word[1], words.word[2], 0};
     }
     const uint32_t own = tiles_for(active.num_pairs, kPassTokens);
-    uint32_t to_here = own;
-    TETRAD_UNROLL
-    for (uint32_t step = 1; step < 32; step *= 2) {
-      const uint32_t before = shuffle(to_here, lane() - step);
-      to_here += lane() >= step ? before : 0;
-    }
+    const uint32_t to_here = sum_of_lanes_before(own);
     if (lane() == 31) passes_of_warps[warp()] = to_here;
     sync_block();
     uint32_t place = to_here - own;
@@ -252,7 +248,7 @@ TETRAD_LONE_KERNEL(experts_up_stream, ExpertsUpArgs, 384) {
     lists.sorted_pairs = pairs;
   }
   const ExpertPasses passes(lists, reinterpret_cast<ActiveExpert*>(memory + at.passes),
-                            reinterpret_cast<uint32_t*>(memory + at.num_passes));
+                            reinterpret_cast<uint32_t*>(memory + at.passes_of_warps));
   stream_experts(
       args.w1, args.w3.tiles, args.expert_stride, passes, lists.sorted_pairs, at, stream,
       [&](uint32_t pair) TETRAD_INLINE {
@@ -276,7 +272,7 @@ TETRAD_LONE_KERNEL(experts_down_stream, ExpertsDownArgs, 384) {
   wait_for_launches_before();
   let_next_launch_begin();
   const ExpertPasses passes(args.lists, reinterpret_cast<ActiveExpert*>(memory + at.passes),
-                            reinterpret_cast<uint32_t*>(memory + at.num_passes));
+                            reinterpret_cast<uint32_t*>(memory + at.passes_of_warps));
   stream_experts(
       args.w2, nullptr, args.expert_stride, passes, args.lists.sorted_pairs, at, stream,
       [&](uint32_t pair)

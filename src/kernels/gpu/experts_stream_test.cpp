@@ -119,6 +119,8 @@ class StreamLayer {
     return visited;
   }
 
+  Emulation& gpu() { return gpu_; }
+
   Visited one_by_one() {
     Visited all;
     for (uint32_t token = 0; token < case_.num_tokens; ++token) {
@@ -159,6 +161,12 @@ TEST_P(ExpertsStreamTest, TokensHaveTheBitsThatTheyHaveAlone) {
   const Visited alone = layer.one_by_one();
   const Visited together =
       layer.visit(0, c.num_tokens, c.num_tokens > kFewTokens ? &alone : nullptr);
+  const auto count = [&](std::string_view name) {
+    return std::ranges::count(layer.gpu().launched(), name);
+  };
+  EXPECT_EQ(count("experts_up_stream"), 1);
+  EXPECT_EQ(count("experts_down_stream"), 1);
+  EXPECT_EQ(count("experts_up_one_codes"), c.num_tokens);
   EXPECT_EQ(together.expert_ids, alone.expert_ids);
   EXPECT_EQ(together.weights, alone.weights);
   EXPECT_EQ(together.residual, alone.residual);

@@ -33,14 +33,20 @@ Result<GpuKernels> GpuKernels::create(Device& device, const GpuTuning& tuning) {
     TETRAD_ASSIGN(*wanted.kernel, device.kernel(wanted.name));
     all.names_.emplace_back(wanted.kernel->handle, wanted.name);
   }
-  for (const Wanted& wanted :
-       std::initializer_list<Wanted>{TETRAD_WARPGROUP_KERNELS(TETRAD_FIND_KERNEL)}) {
+  // All of these or none.
+  size_t num_missing = 0;
+  const std::vector<Wanted> of_warpgroups{TETRAD_WARPGROUP_KERNELS(TETRAD_FIND_KERNEL)};
+  for (const Wanted& wanted : of_warpgroups) {
+    if (all.is_gfx12_) break;
     auto found = device.kernel(wanted.name);
-    if (!found && found.error().code == ErrorCode::not_found) continue;
+    if (!found && found.error().code == ErrorCode::not_found) {
+      ++num_missing;
+      continue;
+    }
     TETRAD_ASSIGN(*wanted.kernel, std::move(found));
     all.names_.emplace_back(wanted.kernel->handle, wanted.name);
-    all.has_warpgroups_ = true;
   }
+  all.has_warpgroups_ = !all.is_gfx12_ && num_missing == 0;
 #undef TETRAD_FIND_KERNEL
   return all;
 }
@@ -191,8 +197,7 @@ uint32_t GpuKernels::prefill_columns() const {
 
 void GpuKernels::attend_prefill(const AttentionArgs& args, uint32_t head_dim,
                                 const AttentionWork& work) {
-  const uint32_t warps = by_fragment([]<class F>() { return PrefillShape<F>::kWarps; });
-  if (has_warpgroups_)
+  if (has_warpgroups_) {
     return launch(
         head_dim == 64 ? kernels_.attend_prefill_rows_64 : kernels_.attend_prefill_rows_128,
         {.grid_x = args.num_kv_heads,
@@ -200,6 +205,8 @@ void GpuKernels::attend_prefill(const AttentionArgs& args, uint32_t head_dim,
          .threads = PrefillRowsShape::kThreads,
          .shared_bytes = PrefillRowsShape::shared_bytes(head_dim)},
         args, head_dim, work);
+  }
+  const uint32_t warps = by_fragment([]<class F>() { return PrefillShape<F>::kWarps; });
   launch(head_dim == 64 ? kernels_.attend_prefill_64 : kernels_.attend_prefill_128,
          {.grid_x = args.num_kv_heads,
           .grid_y = args.num_items,
@@ -215,7 +222,7 @@ void GpuKernels::group_by_expert(const GroupByExpertArgs& args) {
 }
 
 void GpuKernels::combine_experts(const CombineExpertsArgs& args, uint32_t num_tokens) {
-  // Of few tokens each is many blocks': one waits for all products of one column.
+  // A thread waits for one column's products: of few tokens it has one column, of many several.
   const uint32_t blocks_wanted = tiles_for(8 * num_multiprocessors_, num_tokens);
   launch(kernels_.combine_experts,
          {.grid_x = std::clamp(tiles_for(args.hidden_size, 256), 1u, blocks_wanted),

@@ -95,6 +95,13 @@ class GpuKernels {
   void decode_product(DecodeProductArgs args);
   void experts_up(ExpertsUpArgs args, ExpertCount experts = 1);
   void experts_down(ExpertsDownArgs args, ExpertCount experts = 1);
+  /// Tokens from which weights of codes in whole segments come by themselves (experts_stream.h);
+  /// ~0: on this machine they never do.
+  uint32_t least_streamed_tokens() const;
+  /// Whether the experts of so many tokens are experts_up's and experts_down's, with lists alone,
+  /// or the GEMMs', with tiles of tokens.
+  bool streams_experts(const PackedMatrix& w1, const PackedMatrix& w2,
+                       const ExpertChoice& choice) const;
   /// Both for one token, after route() has made args.hidden kNotYet.
   void experts_of_one(const ExpertsOfOneArgs& args, ExpertCount experts = 1);
   /// Whether this machine has it for such sizes.
@@ -160,7 +167,8 @@ class GpuKernels {
   static bool takes_segments(const GemmArgs& args);
   void gemm_by_segments(GemmArgs args, float* square_sums);
   /// Whether experts_stream.h takes such experts of so many tokens.
-  bool streams(const PackedMatrix& weight, uint32_t num_tokens, uint32_t num_experts_per_tok) const;
+  bool takes_streamed(const PackedMatrix& weight, uint32_t num_tokens,
+                      uint32_t num_experts_per_tok) const;
   /// Tokens of an expert that a decode kernel takes at a time: a fragment's, or fewer where shared
   /// memory is.
   uint32_t chunk_tokens(uint32_t cols, uint32_t num_tokens, uint32_t more_bytes) const;

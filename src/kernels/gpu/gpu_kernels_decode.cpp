@@ -57,16 +57,28 @@ uint32_t GpuKernels::chunk_tokens(uint32_t cols, uint32_t num_tokens, uint32_t m
   return tokens;
 }
 
-bool GpuKernels::streams(const PackedMatrix& weight, uint32_t num_tokens,
-                         uint32_t num_experts_per_tok) const {
-  return !is_gfx12_ && num_tokens >= kLeastStreamedTokens &&
+uint32_t GpuKernels::least_streamed_tokens() const {
+  return is_gfx12_ ? ~0u : kLeastStreamedTokens;
+}
+
+bool GpuKernels::takes_streamed(const PackedMatrix& weight, uint32_t num_tokens,
+                                uint32_t num_experts_per_tok) const {
+  return num_tokens >= least_streamed_tokens() &&
          num_tokens * num_experts_per_tok <= kMaxStreamedPairs &&
          weight.format == TileFormat::codes && weight.cols % kSegmentColumns == 0 &&
          weight.rows % kTileRows == 0 && ExpertsStreamLayout(weight.cols).end <= shared_bytes_;
 }
 
+bool GpuKernels::streams_experts(const PackedMatrix& w1, const PackedMatrix& w2,
+                                 const ExpertChoice& choice) const {
+  const uint32_t per_token = choice.num_experts_per_tok;
+  const bool by_themselves = takes_streamed(w1, choice.num_tokens, per_token) &&
+                             takes_streamed(w2, choice.num_tokens, per_token);
+  return tuning_.streams_experts(choice.num_tokens, per_token, choice.num_experts, by_themselves);
+}
+
 void GpuKernels::experts_up(ExpertsUpArgs args, ExpertCount experts) {
-  if (streams(args.w1, args.choice.num_tokens, args.choice.num_experts_per_tok) &&
+  if (takes_streamed(args.w1, args.choice.num_tokens, args.choice.num_experts_per_tok) &&
       args.w3.format == TileFormat::codes) {
     return launch(kernels_.experts_up_stream,
                   {.grid_x = num_multiprocessors_,
@@ -95,19 +107,20 @@ void GpuKernels::experts_up(ExpertsUpArgs args, ExpertCount experts) {
 }
 
 void GpuKernels::experts_down(ExpertsDownArgs args, ExpertCount experts) {
-  if (streams(args.w2, args.num_tokens, args.num_experts_per_tok)) {
+  if (takes_streamed(args.w2, args.num_tokens, args.num_experts_per_tok)) {
+    const CombineExpertsArgs sum{.products = args.products,
+                                 .weights = args.weights,
+                                 .num_experts_per_tok = args.num_experts_per_tok,
+                                 .residual = args.residual,
+                                 .hidden_size = args.w2.rows,
+                                 .add = args.add};
+    args.residual = nullptr;
     launch(kernels_.experts_down_stream,
            {.grid_x = num_multiprocessors_,
             .threads = kStreamThreads,
             .shared_bytes = ExpertsStreamLayout(args.w2.cols).end},
            args, experts);
-    return combine_experts({.products = args.products,
-                            .weights = args.weights,
-                            .num_experts_per_tok = args.num_experts_per_tok,
-                            .residual = args.residual,
-                            .hidden_size = args.w2.rows,
-                            .add = args.add},
-                           args.num_tokens);
+    return combine_experts(sum, args.num_tokens);
   }
   const bool is_codes = args.w2.format == TileFormat::codes;
   // All picks' halves at once, where there is shared memory for them.

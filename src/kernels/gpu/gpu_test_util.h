@@ -29,7 +29,7 @@ struct EmulationKind {
   bool has_warpgroups = true;
 };
 inline constexpr EmulationKind kEmulations[] = {{"nvidia", false}, {"gfx12", true}};
-/// For kernels that are others on NVIDIA's cards without warpgroups.
+/// For launches that are other kernels on NVIDIA's cards without warpgroups.
 inline constexpr EmulationKind kAllEmulations[] = {
     {"nvidia", false}, {"nvidia_without_warpgroups", false, false}, {"gfx12", true}};
 

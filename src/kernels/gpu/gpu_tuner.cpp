@@ -19,6 +19,7 @@ struct TuningQuestion {
 const std::array kTuningQuestions = {
     TuningQuestion{&GpuTuning::max_product_tokens, {1, 2, 4, 8, 16}},
     TuningQuestion{&GpuTuning::decode_experts_pairs, {0, 1, 2, 4, 8}},
+    TuningQuestion{&GpuTuning::streamed_experts_pairs, {0, 1, 2, 4, 8}},
     TuningQuestion{&GpuTuning::max_job_tiles, {1, 2, 3, 4}},
     TuningQuestion{&GpuTuning::product_blocks, {1, 2, 3, 4}},
     TuningQuestion{&GpuTuning::experts_up_blocks, {1, 2, 3, 4}},
@@ -35,17 +36,21 @@ uint32_t effect_of(uint32_t GpuTuning::* member, const GpuTuning& tuning, const 
   const uint32_t value = tuning.*member;
   const uint32_t tokens = step.num_tokens;
   const bool streams = tokens <= std::min(tuning.max_product_tokens, options.fragment_tokens);
-  const bool streams_experts =
-      tuning.streams_experts(tokens, options.num_experts_per_tok, options.num_experts);
+  const bool by_themselves = tokens >= options.least_streamed_tokens;
+  const bool streams_experts = tuning.streams_experts(tokens, options.num_experts_per_tok,
+                                                      options.num_experts, by_themselves);
+  const bool has_streams = options.least_streamed_tokens != ~0u;
+  const bool has_sizes = streams_experts && !by_themselves && !(has_streams && tokens == 1);
   const bool has_fewer_pairs =
       uint64_t{tokens} * options.num_experts_per_tok <= uint64_t{value} * options.num_experts;
   if (member == &GpuTuning::max_product_tokens) return streams ? 1 : 0;
-  if (member == &GpuTuning::decode_experts_pairs) return streams_experts ? 1 : 0;
-  if (member == &GpuTuning::max_job_tiles) return streams || streams_experts ? value : 0;
+  if (member == &GpuTuning::decode_experts_pairs) return streams_experts && !by_themselves ? 1 : 0;
+  if (member == &GpuTuning::streamed_experts_pairs) return streams_experts && by_themselves ? 1 : 0;
+  if (member == &GpuTuning::max_job_tiles) return streams || has_sizes ? value : 0;
   if (member == &GpuTuning::product_blocks) return streams ? value : 0;
-  if (member == &GpuTuning::experts_up_blocks) return streams_experts ? value : 0;
+  if (member == &GpuTuning::experts_up_blocks) return has_sizes ? value : 0;
   // One token's w2 has a kernel of its own.
-  if (member == &GpuTuning::experts_down_blocks) return streams_experts && tokens > 1 ? value : 0;
+  if (member == &GpuTuning::experts_down_blocks) return has_sizes && tokens > 1 ? value : 0;
   if (member == &GpuTuning::small_gemm_tokens) return !streams && tokens <= value ? 1 : 0;
   if (member == &GpuTuning::gemm_block_tokens) return streams ? 0 : value;
   return !streams_experts && has_fewer_pairs ? 1 : 0;

@@ -38,6 +38,9 @@ struct TunerOptions {
   uint32_t num_experts = 256;
   uint32_t num_experts_per_tok = 8;
   uint32_t fragment_tokens = 8;  // GpuKernels::fragment_tokens()
+  /// Of one token, and of so many and more, the experts have kernels without sizes to choose
+  /// (experts_of_one.h, experts_stream.h). ~0: the machine has none of these.
+  uint32_t least_streamed_tokens = ~0u;
   /// Times that each value's turn comes; the median counts.
   int rounds = 7;
   /// Told of each trial once its choice is made.

@@ -22,6 +22,7 @@ constexpr std::array kTuningFields = {
     GpuTuningField{"max_job_tiles", &GpuTuning::max_job_tiles, 1, 4},
     GpuTuningField{"max_product_tokens", &GpuTuning::max_product_tokens, 1, 16},
     GpuTuningField{"decode_experts_pairs", &GpuTuning::decode_experts_pairs, 0, 1024},
+    GpuTuningField{"streamed_experts_pairs", &GpuTuning::streamed_experts_pairs, 0, 1024},
     GpuTuningField{"small_gemm_tokens", &GpuTuning::small_gemm_tokens, 0, 65536},
     GpuTuningField{"gemm_block_tokens", &GpuTuning::gemm_block_tokens, 0, 1024},
     GpuTuningField{"small_experts_gemm_pairs", &GpuTuning::small_experts_gemm_pairs, 0, 4096},
@@ -81,9 +82,9 @@ Result<TunedStep> parse_tuned_step(const json::value& value, size_t index) {
 }  // namespace
 
 bool GpuTuning::streams_experts(uint64_t num_tokens, uint64_t num_experts_per_tok,
-                                uint64_t num_experts) const {
-  return num_tokens <= kFewTokens ||
-         num_tokens * num_experts_per_tok <= uint64_t{decode_experts_pairs} * num_experts;
+                                uint64_t num_experts, bool by_themselves) const {
+  const uint64_t pairs = by_themselves ? streamed_experts_pairs : decode_experts_pairs;
+  return num_tokens <= kFewTokens || num_tokens * num_experts_per_tok <= pairs * num_experts;
 }
 
 std::span<const GpuTuningField> gpu_tuning_fields() {

@@ -17,6 +17,7 @@ namespace tetrad::gpu {
 struct GpuTuning {
   /// Blocks a multiprocessor of the kernels that go over their work in turn: the products of few
   /// tokens, the experts' w1 and w3, and their w2.
+  /// The experts' of two to four tokens alone where weights come by themselves (experts_stream.h).
   uint32_t product_blocks = 2;
   uint32_t experts_up_blocks = 2;
   uint32_t experts_down_blocks = 2;
@@ -31,6 +32,8 @@ struct GpuTuning {
   /// Pairs of a token and an expert, for each expert, up to which the experts' products do the same
   /// and take a fragment's tokens in turn.
   uint32_t decode_experts_pairs = 2;
+  /// The same where experts' weights come by themselves (experts_stream.h).
+  uint32_t streamed_experts_pairs = 8;
   /// Tokens up to which a GEMM takes blocks of 32 tokens, two to a multiprocessor.
   uint32_t small_gemm_tokens = 128;
   /// What a GEMM's block takes beside the time for its tokens, in tokens: its tiles of tokens are
@@ -42,9 +45,10 @@ struct GpuTuning {
   uint32_t narrow_experts_gemm_pairs = 64;
 
   /// Whether experts' weights are streamed for so many tokens, of whom each goes to some experts.
-  /// A few tokens always do: experts_up chooses their experts and nobody else.
-  bool streams_experts(uint64_t num_tokens, uint64_t num_experts_per_tok,
-                       uint64_t num_experts) const;
+  /// A few tokens always do: experts_up chooses their experts and nobody else. `by_themselves`:
+  /// experts_stream.h has these.
+  bool streams_experts(uint64_t num_tokens, uint64_t num_experts_per_tok, uint64_t num_experts,
+                       bool by_themselves) const;
 
   bool operator==(const GpuTuning&) const = default;
 };

@@ -114,11 +114,15 @@ TEST(ShippedGpuTunings, AreChosenByTheCardsName) {
 }
 
 TEST(GpuTuning, StreamsExpertsOfFewTokensAndOfFewPairs) {
-  const GpuTuning tuning{.decode_experts_pairs = 2};
-  EXPECT_TRUE(tuning.streams_experts(kFewTokens, 8, 1));
-  EXPECT_FALSE(tuning.streams_experts(kFewTokens + 1, 8, 1));
-  EXPECT_TRUE(tuning.streams_experts(64, 8, 256));
-  EXPECT_FALSE(tuning.streams_experts(65, 8, 256));
+  const GpuTuning tuning{.decode_experts_pairs = 2, .streamed_experts_pairs = 3};
+  for (const bool by_themselves : {false, true}) {
+    EXPECT_TRUE(tuning.streams_experts(kFewTokens, 8, 1, by_themselves));
+    EXPECT_FALSE(tuning.streams_experts(kFewTokens + 1, 8, 1, by_themselves));
+  }
+  EXPECT_TRUE(tuning.streams_experts(64, 8, 256, false));
+  EXPECT_FALSE(tuning.streams_experts(65, 8, 256, false));
+  EXPECT_TRUE(tuning.streams_experts(96, 8, 256, true));
+  EXPECT_FALSE(tuning.streams_experts(97, 8, 256, true));
 }
 
 /// The choices of a made-up card, whose times follow from a rule.
@@ -165,7 +169,7 @@ TEST_F(GpuTuner, FindsTheNumberOfTokensFromWhichAnotherKernelIsFaster) {
   // From 20 tokens on the experts' GEMM is: only the step of 48 says so.
   const auto file = find_gpu_tuning(
       options_, [](const GpuTuning& tuning, const TuningStep& step) -> Result<double> {
-        const bool streams = tuning.streams_experts(step.num_tokens, 8, 256);
+        const bool streams = tuning.streams_experts(step.num_tokens, 8, 256, false);
         return streams ? 1e-5 * step.num_tokens : 2e-4;
       });
   ASSERT_TRUE(file);
@@ -183,6 +187,21 @@ TEST_F(GpuTuner, ALossInOneStepCountsAgainstAGainInAnother) {
       });
   ASSERT_TRUE(file);
   EXPECT_EQ(file->choices, GpuTuning{});
+}
+
+TEST_F(GpuTuner, DoesNotTimeSizesThatNoKernelOfAStepHas) {
+  options_.steps.push_back({.num_tokens = 4});
+  options_.least_streamed_tokens = 5;
+  const auto file = find_gpu_tuning(
+      options_, [](const GpuTuning&, const TuningStep&) -> Result<double> { return 1e-3; });
+  ASSERT_TRUE(file);
+  EXPECT_EQ(trial("experts_up_blocks", 4).num_steps, 1u);
+  EXPECT_EQ(trial("experts_down_blocks", 4).num_steps, 1u);
+  // Few tokens always stream, and more by themselves.
+  EXPECT_TRUE(std::ranges::none_of(
+      trials_, [](const TuningTrial& each) { return each.choice == "decode_experts_pairs"; }));
+  EXPECT_EQ(trial("streamed_experts_pairs", 0).num_steps, 1u);
+  EXPECT_EQ(trial("max_job_tiles", 1).num_steps, 3u);  // a product of 1, 4 and 8 has tiles, too
 }
 
 TEST_F(GpuTuner, OneSlowRunDoesNotDecide) {

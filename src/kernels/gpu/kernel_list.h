@@ -93,7 +93,7 @@
   X(experts_of_one, ExpertsOfOneArgs) \
   X(experts_up_stream, ExpertsUpArgs) \
   X(experts_down_stream, ExpertsDownArgs)
-// Those that multiply by four warps together, which only code for sm_90a has.
+// Those that only code for sm_90a has, since nothing but wgmma could do their products.
 #define TETRAD_WARPGROUP_KERNELS(X)        \
   X(attend_prefill_rows_64, AttentionArgs) \
   X(attend_prefill_rows_128, AttentionArgs)

@@ -119,11 +119,13 @@ LaunchCost launch_cost(const ExpertsUpArgs& args, ExpertCount experts) {
 
 LaunchCost launch_cost(const ExpertsDownArgs& args, ExpertCount experts) {
   const double pairs = static_cast<double>(args.num_tokens) * args.num_experts_per_tok;
-  // The last block for some rows reads the products of all picks again.
-  const double products = args.num_tokens == 1 ? 0 : pairs;
+  // The last block for some rows reads the products of all picks again, and the residual; where
+  // another launch adds them up, neither.
+  const bool adds_up = args.residual != nullptr;
+  const double products = args.num_tokens == 1 || !adds_up ? 0 : pairs;
   return {.bytes = experts_met(pairs, experts, args.num_experts_per_tok) * bytes_of(args.w2) +
                    kHalfBytes * args.w2.cols * pairs * part_here(experts) +
-                   kFloatBytes * args.w2.rows * (products + args.num_tokens),
+                   kFloatBytes * args.w2.rows * (products + (adds_up ? args.num_tokens : 0)),
           .operations = product_operations(args.w2, pairs * part_here(experts))};
 }
 

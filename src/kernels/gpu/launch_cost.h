@@ -33,7 +33,7 @@ struct ExpertCount {
   uint32_t here;
 };
 
-// num_tokens and num_rows: blocks of the launch.
+// num_tokens and num_rows: those of the launch.
 LaunchCost launch_cost(const EmbedArgs& args, uint32_t num_tokens);
 LaunchCost launch_cost(const NormRowsArgs& args, uint32_t num_tokens);
 LaunchCost launch_cost(const GatherRowsArgs& args, uint32_t num_rows);

@@ -133,8 +133,11 @@ TEST_P(MiniMaxM2Launches, WithAnyTuning) {
       GpuKernels kernels = GpuKernels::create(*device_, tuning).value();
       for (const uint32_t tokens : {1u, 3u, 16u, 2048u})
         launch_dense(kernels, tokens);
-      for (const uint32_t tokens : {1u, 3u, 48u, 512u}) {
-        if (tuning.streams_experts(tokens, 8, 256))
+      for (const uint32_t tokens : {1u, 3u, 48u, 256u, 257u, 512u}) {
+        const ExpertChoice choice{
+            .num_experts = kExperts, .num_experts_per_tok = kTopK, .num_tokens = tokens};
+        if (kernels.streams_experts(of_size(kIntermediate, kHidden),
+                                    of_size(kHidden, kIntermediate), choice))
           launch_few_experts(kernels, tokens);
         else
           launch_many_experts(kernels, tokens);

@@ -54,8 +54,7 @@ TETRAD_KERNEL(multiply_add_peak, MultiplyAddArgs, 256) {
   TETRAD_UNROLL
   for (uint32_t i = 0; i < Fragment::kA; ++i)
     a[i] = 0x38003800u + ((thread_index() * 2654435761u + i * 40503u) & 0x03FF03FFu);
-  float all_sums[1][kProductChains][Fragment::kD] = {};
-  float(&sums)[kProductChains][Fragment::kD] = all_sums[0];
+  float sums[kProductChains][Fragment::kD] = {};
   if constexpr (kHasWarpgroups) {
     // Compiled, and never run, where there are none.
     static_assert(!kHasWarpgroups || kProductChains * Fragment::kTokens == kStagedProductTokens);
@@ -70,7 +69,7 @@ TETRAD_KERNEL(multiply_add_peak, MultiplyAddArgs, 256) {
       end_products();
       if (round % 4 == 3) wait_for_products();
     }
-    wait_for_sums(all_sums);
+    wait_for_sums(sums);
   } else {
     uint32_t b[Fragment::kB];
     TETRAD_UNROLL

@@ -257,6 +257,8 @@ class PagedAttentionBatchTest : public testing::TestWithParam<testing_gpu::Emula
     const AttentionArgs args = prepare(gpu, c, slices, 1);
     gpu.kernels().attend_prefill(args, c.head_dim);
     gpu.check();
+    const bool by_rows = gpu.launched().back().starts_with("attend_prefill_rows");
+    EXPECT_EQ(by_rows, !GetParam().is_gfx12 && GetParam().has_warpgroups);
     uint32_t rows = 0;
     for (const BatchSlice& slice : slices)
       rows += slice.count;

@@ -1,7 +1,8 @@
 #pragma once
 
 // Prefill's launch of attention over the paged FP8 cache (attention_tile.h says how it is
-// computed): a block takes some columns of a sequence and one KV head through all the keys that
+// computed), where prefill_rows.h has no code: on gfx12 and on NVIDIA's cards but H100 and H200. A
+// block takes some columns of a sequence and one KV head through all the keys that
 // they see, and merges splits and groups as it goes.
 //
 // Converting FP8 to halves costs as many instructions as the softmax of a few columns, so it is
@@ -23,9 +24,9 @@
 // warps want it. gfx12 has 64 KiB of shared memory for a block: there one buffer each has to do,
 // and no warp is late.
 //
-// What the choices cost on an H200. For 16 keys and 8 columns of 128 dimensions there are 16
-// multiply_adds, about 25 cycles of a multiprocessor (gemm_block.h); shared memory moves 128 bytes,
-// a wavefront, a cycle, and each quarter issues one instruction a cycle:
+// What the choices cost on an H200, which had it before. For 16 keys and 8 columns of 128
+// dimensions there are 16 multiply_adds, about 25 cycles of a multiprocessor (gemm_block.h); shared
+// memory moves 128 bytes, a wavefront, a cycle, and each quarter issues one instruction a cycle:
 //
 //   A's registers   64 wavefronts a warp: 21 with 3 tiles of columns, 32 with 2
 //   queries          4 (loaded once a split: they would take 48 registers)

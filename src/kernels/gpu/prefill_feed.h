@@ -96,9 +96,8 @@ struct PrefillRowsMemory {
 template <uint32_t kHeadDim>
 class SplitFeeder {
  public:
-  /// Consecutive dimensions of a value that a lane converts: dimension kDimsOfLane r + i is row 32
-  /// i
-  /// + r of a stage.
+  /// Consecutive dimensions of a value that a lane converts: dimension kDimsOfLane * r + i is row
+  /// 32 * i + r of a stage.
   static constexpr uint32_t kDimsOfLane = kHeadDim / 32;
 
   TETRAD_DEVICE SplitFeeder(const AttentionArgs& args, uint32_t sequence, uint32_t num_keys)

@@ -76,7 +76,8 @@ struct PrefillRows {
   uint32_t weights[kSplitBlocks][Fragment::kA];
   float products[kDimTiles][Fragment::kD];  // of a split's weights and values
   // Of the group; but the largest is that of all keys so far. It is an integer, and what is
-  // multiplied with powers of two for it changes no bits.
+  // multiplied with powers of two for it changes no bits: only what is below 2^-126 of the largest
+  // weight is zero where decode kept it until groups met.
   float largest[kRows];
   float denominator[kRows];
   float sums[kDimTiles][Fragment::kD];

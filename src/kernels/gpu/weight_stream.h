@@ -2,8 +2,8 @@
 
 // Weights that come to shared memory by copies that run by themselves, so that a warp asks for what
 // it needs long before: a multiprocessor must have some 40 KB on their way to read at the card's
-// rate, also while its warps wait for something else. For one token, on machines that have such
-// copies (NVIDIA's).
+// rate, also while its warps wait for something else. For a token alone (experts_of_one.h) and for
+// a few (experts_stream.h), on machines that have such copies (NVIDIA's).
 
 #include "kernels/gpu/packed_matrix.h"
 
