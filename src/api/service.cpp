@@ -70,7 +70,7 @@ void answer_status(const Destination& destination, ServiceContext& context, cons
 }  // namespace
 
 Service::Service(Engine& engine, const Tokenizer& tokenizer, const ChatTemplate& chat_template,
-                 ServiceOptions options)
+                 const ServiceOptions& options)
     : context_{.engine = engine,
                .tokenizer = tokenizer,
                .chat_template = chat_template,

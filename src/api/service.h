@@ -14,7 +14,7 @@ class Service final : public RequestHandler {
  public:
   /// The engine, tokenizer and template must outlive the service.
   Service(Engine& engine, const Tokenizer& tokenizer, const ChatTemplate& chat_template,
-          ServiceOptions options);
+          const ServiceOptions& options);
 
   std::optional<JsonResponse> refuse(const RequestHead& head) const override;
   void handle(HttpRequest request, std::shared_ptr<ResponseWriter> writer) override;

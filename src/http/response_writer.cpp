@@ -85,7 +85,7 @@ std::string format_stream_head(const std::vector<api::Header>& headers, const Re
 }
 
 OutboxWriter::OutboxWriter(std::shared_ptr<Outbox> outbox, ResponseForm form)
-    : outbox_(std::move(outbox)), form_(form) {}
+    : outbox_(std::move(outbox)), form_(std::move(form)) {}
 
 OutboxWriter::~OutboxWriter() {
   if (progress_ == Progress::nothing) {

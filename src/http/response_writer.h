@@ -16,8 +16,8 @@ namespace tetrad::http {
 struct ResponseForm {
   bool http_1_0 = false;  // no chunks: a stream ends with its connection
   bool keep_alive = true;
-  bool head_only = false;                 // HEAD: the headers of a body that is not sent
-  std::vector<api::Header> headers = {};  // that every answer to this request carries
+  bool head_only = false;            // HEAD: the headers of a body that is not sent
+  std::vector<api::Header> headers;  // that every answer to this request carries
 };
 
 /// A whole response.
