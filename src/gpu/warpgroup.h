@@ -62,20 +62,25 @@ TETRAD_DEVICE void end_products() {
 TETRAD_DEVICE void wait_for_products() {
   asm volatile("wgmma.wait_group.sync.aligned 0;" ::: "memory");
 }
-/// The same, and the sums can be read.
+/// What reads the sums is not moved to before this.
 template <uint32_t kTokenTiles>
-TETRAD_DEVICE void wait_for_sums(float (&sums)[kTokenTiles][4]) {
-  wait_for_products();
-  // What reads them is not moved to before the wait.
+TETRAD_DEVICE void hold_sums(float (&sums)[kTokenTiles][4]) {
   TETRAD_UNROLL
   for (uint32_t i = 0; i < kTokenTiles * 4; ++i)
     asm volatile("" : "+f"(sums[i / 4][i % 4])::"memory");
 }
+/// wait_for_products(), and the sums can be read.
+template <uint32_t kTokenTiles>
+TETRAD_DEVICE void wait_for_sums(float (&sums)[kTokenTiles][4]) {
+  wait_for_products();
+  hold_sums(sums);
+}
 template <uint32_t kRowTiles, uint32_t kTokenTiles>
 TETRAD_DEVICE void wait_for_sums(float (&sums)[kRowTiles][kTokenTiles][4]) {
+  wait_for_products();
   TETRAD_UNROLL
-  for (auto& of_row : sums)  // the first waits for all
-    wait_for_sums(of_row);
+  for (auto& of_row : sums)
+    hold_sums(of_row);
 }
 
 // The operands of an instruction for so many tiles of tokens: as text, and as what they are.
