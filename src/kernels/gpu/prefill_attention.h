@@ -38,6 +38,7 @@
 // what 255 registers a thread leave, do not cover all of each other's waits: with all warps in step
 // and two tiles a warp, instructions were issued in a third of the cycles.
 
+#include "kernels/gpu/prefill_sequence.h"
 #include "kernels/gpu/prefill_shared.h"
 
 namespace tetrad::gpu {
@@ -270,8 +271,7 @@ struct PrefillColumns {
     }
   }
 
-  TETRAD_DEVICE void store(const AttentionArgs& args, uint32_t kv_head, uint64_t first_token,
-                           uint32_t num_columns) const {
+  TETRAD_DEVICE void store(const PrefillSequence& sequence) const {
     constexpr uint32_t kPieces = Fragment::kD / kTokens / A::kRowsOfLane;  // of a token's head
     TETRAD_UNROLL
     for (uint32_t n = 0; n < kTiles; ++n) {
@@ -282,13 +282,13 @@ struct PrefillColumns {
       TETRAD_UNROLL
       for (uint32_t t = 0; t < kTokens; ++t) {
         const uint32_t column = first + tile_at(n) - tile_at(0) + Fragment::d_token(lane(), t);
-        if (column >= num_columns) continue;
-        uint16_t* to = args.attended + (first_token + column / args.group) * args.attended_stride;
-        const uint32_t head = (kv_head * args.group + column % args.group) * kHeadDim;
+        if (column >= sequence.num_columns()) continue;
+        uint16_t* to = sequence.attended(column);
+        const uint32_t head = sequence.head<kHeadDim>(column);
         const auto result = [&](uint32_t piece, uint32_t d) TETRAD_INLINE {
           const uint32_t i = (piece * A::kRowsOfLane + d % A::kRowsOfLane) * kTokens + t;
           return divide(sums[d / A::kRowsOfLane][i], end(n, 2 * t + 1)) *
-                 (args.v_scale * kE4m3Factor);
+                 (sequence.args.v_scale * kE4m3Factor);
         };
         TETRAD_UNROLL
         for (uint32_t piece = 0; piece < kPieces; ++piece) {
@@ -310,23 +310,17 @@ struct PrefillColumns {
 };
 
 template <uint32_t kHeadDim, uint32_t kTiles>
-TETRAD_DEVICE void attend_columns(const AttentionArgs& args, uint32_t sequence,
+TETRAD_DEVICE void attend_columns(const AttentionArgs& args, uint32_t sequence_index,
                                   uint32_t first_column) {
-  const uint32_t kv_head = block_x();
-  const auto context = static_cast<uint32_t>(args.context_len[sequence]);
-  const auto query_len = static_cast<uint32_t>(args.query_len[sequence]);
-  const auto first_token = static_cast<uint64_t>(args.query_start[sequence]);
-  const uint32_t num_columns = query_len * args.group;
-  const uint32_t num_heads = args.num_kv_heads * args.group;
-  const uint32_t written = context + query_len;
-  // Keys that columns up to `end` see.
-  const auto keys_of = [&](uint32_t end) TETRAD_INLINE -> uint32_t {
-    return context + ((end < num_columns ? end : num_columns) - 1) / args.group + 1;
-  };
+  const PrefillSequence sequence(args, sequence_index);
+  const uint32_t num_columns = sequence.num_columns();
+  const uint32_t context = sequence.context;
+  const uint32_t written = context + sequence.query_len;
 
-  const uint32_t num_keys = keys_of(first_column + Prefill::kWarps * kTiles * Fragment::kTokens);
+  const uint32_t num_keys =
+      sequence.keys_of(first_column + Prefill::kWarps * kTiles * Fragment::kTokens);
   SplitCopier<kHeadDim> copier{
-      .args = args, .sequence = sequence, .num_blocks = tiles_for(num_keys, kKvBlock)};
+      .args = args, .sequence = sequence_index, .num_blocks = tiles_for(num_keys, kKvBlock)};
   copier.buffers = reinterpret_cast<Words4*>(shared_memory());
   copier.begin();
 
@@ -342,15 +336,11 @@ TETRAD_DEVICE void attend_columns(const AttentionArgs& args, uint32_t sequence,
   TETRAD_UNROLL
   for (uint32_t n = 0; n < kTiles; ++n) {
     const uint32_t mine = first_column + columns.tile_at(n) + Fragment::b_token(lane());
-    columns.load_queries(n, mine < num_columns
-                                ? args.q + ((first_token + mine / args.group) * num_heads +
-                                            kv_head * args.group + mine % args.group) *
-                                               kHeadDim
-                                : nullptr);
+    columns.load_queries(n, sequence.query<kHeadDim>(mine));
   }
   const uint32_t end = first_column + columns.tile_at(kTiles - 1) + Fragment::kTokens;
   columns.num_splits =
-      same_in_warp(columns.first < num_columns ? tiles_for(keys_of(end), kSplitKeys) : 0);
+      same_in_warp(columns.first < num_columns ? tiles_for(sequence.keys_of(end), kSplitKeys) : 0);
   columns.seen_by_all =
       static_cast<int32_t>(same_in_warp(context + columns.first / args.group + 1));
   columns.begin();
@@ -393,7 +383,7 @@ TETRAD_DEVICE void attend_columns(const AttentionArgs& args, uint32_t sequence,
       }
     }
   }
-  columns.store(args, kv_head, first_token, num_columns);
+  columns.store(sequence);
 }
 
 template <uint32_t kHeadDim>
