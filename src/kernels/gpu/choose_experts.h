@@ -161,6 +161,23 @@ TETRAD_DEVICE uint32_t pick_largest(uint32_t (&keys)[kExpertsOfLane], uint32_t c
   return picked;
 }
 
+/// What a lane below the number of picks has of a token.
+struct PickOfLane {
+  uint32_t expert;
+  float score;
+  float sum;  // of all picks' scores, in their order
+};
+/// By a warp. `scores`: of all experts.
+TETRAD_DEVICE PickOfLane pick_experts(uint32_t (&keys)[kExpertsOfLane], const float* scores,
+                                      uint32_t num_picks) {
+  const uint32_t expert = pick_largest(keys, num_picks);
+  const float score = lane() < num_picks ? scores[expert] : 0;
+  float sum = 0;
+  for (uint32_t place = 0; place < num_picks; ++place)
+    sum += shuffle(score, place);
+  return {expert, score, sum};
+}
+
 /// The experts of tokens first_token … + num_tokens, at most kMaxTokens, into memory.keys and with
 /// `writes` to expert_ids and weights: a warp a token. By all threads of a block, at least
 /// kChoiceThreads; a sync_block() must follow before `memory` is read.
@@ -193,20 +210,15 @@ TETRAD_DEVICE void choose_experts(const ExpertChoice& args, float bias, uint32_t
     const uint32_t at = lane() * kExpertsOfLane + i;
     keys[i] = at < args.num_experts ? choice_key(memory.scores[token][at], memory.bias[at]) : 0;
   }
-  const uint32_t picked = pick_largest(keys, top_k);
-  const bool is_pick = lane() < top_k;
-  const float score = is_pick ? memory.scores[token][picked] : 0;
-  float sum = 0;
-  for (uint32_t place = 0; place < top_k; ++place)
-    sum += shuffle(score, place);
-  if (!is_pick) return;
-  const uint32_t here = expert_here(args, picked);
+  const PickOfLane mine = pick_experts(keys, memory.scores[token], top_k);
+  if (lane() >= top_k) return;
+  const uint32_t here = expert_here(args, mine.expert);
   const uint32_t pair = token * top_k + lane();
   memory.keys[pair] = here << 8 | pair;
   if (!writes) return;
   const uint64_t at = static_cast<uint64_t>(first_token) * top_k + pair;
   args.expert_ids[at] = static_cast<int32_t>(here);
-  args.weights[at] = here == kElsewhere ? -1.0f : divide(score, sum);
+  args.weights[at] = here == kElsewhere ? -1.0f : divide(mine.score, mine.sum);
 }
 
 /// Chooses the experts of all of up to kMaxTokens tokens and lists them in `memory`; with `writes`

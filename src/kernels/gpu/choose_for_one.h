@@ -52,17 +52,13 @@ class OneTokenChoice {
       for (uint32_t j = 0; j < 4; ++j)
         mine[i + j] = four.word[j];
     }
-    const uint32_t picked = pick_largest(mine, args.num_experts_per_tok);
-    const bool is_pick = lane() < args.num_experts_per_tok;
-    const float score = is_pick ? all.scores[picked] : 0;
-    float sum = 0;
-    for (uint32_t place = 0; place < args.num_experts_per_tok; ++place)
-      sum += shuffle(score, place);
+    const PickOfLane picked = pick_experts(mine, all.scores, args.num_experts_per_tok);
     // Those of other ranks leave no gaps.
-    const uint32_t here = is_pick ? expert_here(args, picked) : kElsewhere;
+    const bool is_pick = lane() < args.num_experts_per_tok;
+    const uint32_t here = is_pick ? expert_here(args, picked.expert) : kElsewhere;
     const uint32_t all_here = ballot(here != kElsewhere);
     const uint32_t from = place_of_set_bit(all_here, lane());
-    const float weight = divide(score, sum);
+    const float weight = divide(picked.score, picked.sum);
     PicksOfOne picks;
     picks.expert_of_lane = shuffle(here, from);
     picks.weight_of_lane = shuffle(weight, from);
