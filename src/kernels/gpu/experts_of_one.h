@@ -16,9 +16,7 @@
 
 namespace tetrad::gpu {
 
-inline constexpr uint32_t kOneThreads = 384;
-inline constexpr uint32_t kOneWarps = kOneThreads / 32;
-static_assert(kOneThreads >= kChoiceThreads && kOneThreads == 384);  // as TETRAD_KERNEL has it
+static_assert(kStreamThreads >= kChoiceThreads);
 
 /// residual (+)= sum over picks, in order, of weight * w2 (silu(w1 x) * (w3 x)).
 struct ExpertsOfOneArgs {
@@ -75,12 +73,10 @@ struct ExpertsOfOneWork {
 
 /// Where what lies in a block's shared memory, in bytes.
 struct ExpertsOfOneLayout {
-  static constexpr uint32_t kArrivalBytes = 256;
-
   uint32_t arrivals = kWideTableBytes;
   uint32_t chunks = arrivals + kArrivalBytes;
-  uint32_t hidden = chunks + kOneWarps * kChunksAhead * kChunkBytes;  // a segment for each warp
-  uint32_t weights = hidden + kOneWarps * kSegmentColumns * 2;        // of the picks
+  uint32_t hidden = chunks + kStreamChunkBytes;                    // a segment for each warp
+  uint32_t weights = hidden + kStreamWarps * kSegmentColumns * 2;  // of the picks
   uint32_t x = weights + kMaxPicks * 4;
   uint32_t up_parts = 0;    // floats [strips][segments of a strip][kTileRows]
   uint32_t down_parts = 0;  // floats [tiles of w2 and picks][segments][kTileRows]
@@ -95,7 +91,6 @@ struct ExpertsOfOneLayout {
     end = finished + strips * 4;
   }
 };
-static_assert(kOneWarps * kChunksAhead * 8 <= ExpertsOfOneLayout::kArrivalBytes);
 
 namespace TETRAD_MACHINE {
 
@@ -153,22 +148,22 @@ class OneWalk {
   TETRAD_DEVICE bool is_up() const { return up.pick < picks_->count; }
   TETRAD_DEVICE bool is_done() const { return !is_up() && down.slot >= num_slots_; }
   TETRAD_DEVICE void next() {
-    if (is_up()) return up.go_on(*work_, kOneWarps);
-    down.go_on(*work_, num_units_, kOneWarps);
+    if (is_up()) return up.go_on(*work_, kStreamWarps);
+    down.go_on(*work_, num_units_, kStreamWarps);
   }
   /// Where the segment lies; null at the end.
   TETRAD_DEVICE const char* segment() const {
-    constexpr uint32_t kBytes = kSegmentTiles * kCodeTileBytes;
     if (is_up()) {
       const bool is_w1 = up.part < work_->up_segments;
       const char* tiles = is_w1 ? args_->w1.tiles : args_->w3.tiles;
       const uint32_t column = is_w1 ? up.part : up.part - work_->up_segments;
       return tiles + picks_->expert(up.pick) * args_->up_stride +
-             static_cast<uint64_t>(up.tile * work_->up_segments + column) * kBytes;
+             static_cast<uint64_t>(up.tile * work_->up_segments + column) * kSegmentBytes;
     }
     if (is_done()) return nullptr;
     return args_->w2.tiles + picks_->expert(pick_of(down.slot)) * args_->down_stride +
-           static_cast<uint64_t>(tile_of(down.unit) * work_->down_segments + down.segment) * kBytes;
+           static_cast<uint64_t>(tile_of(down.unit) * work_->down_segments + down.segment) *
+               kSegmentBytes;
   }
 
   /// Of the block's segments of w2: [slot][unit][segment].
@@ -266,7 +261,7 @@ TETRAD_DEVICE void add_picks_of_one(const ExpertsOfOneArgs& args, const ExpertsO
   };
   if (!walk.takes_even_picks()) {
     const uint32_t of_slot = walk.num_units() * kTileRows;
-    for (uint32_t i = thread_index(); i < walk.num_slots() * of_slot; i += kOneThreads) {
+    for (uint32_t i = thread_index(); i < walk.num_slots() * of_slot; i += kStreamThreads) {
       const uint32_t slot = i / of_slot;
       const uint32_t unit = i % of_slot / kTileRows;
       tell_float(args.products + slot * rows + walk.tile_of(unit) * kTileRows + i % kTileRows,
@@ -274,7 +269,7 @@ TETRAD_DEVICE void add_picks_of_one(const ExpertsOfOneArgs& args, const ExpertsO
     }
     return;
   }
-  for (uint32_t i = thread_index(); i < walk.num_units() * kTileRows; i += kOneThreads) {
+  for (uint32_t i = thread_index(); i < walk.num_units() * kTileRows; i += kStreamThreads) {
     const uint32_t unit = i / kTileRows;
     const uint32_t row = walk.tile_of(unit) * kTileRows + i % kTileRows;
     const float before = args.add == 0 ? 0 : args.residual[row];
@@ -312,12 +307,10 @@ TETRAD_KERNEL(experts_of_one, ExpertsOfOneArgs, 384) {
   auto* down_parts = reinterpret_cast<float*>(memory + at.down_parts);
   auto* weights = reinterpret_cast<float*>(memory + at.weights);
   auto* finished = reinterpret_cast<uint32_t*>(memory + at.finished);
-  WeightStream<OneWalk> stream(
-      memory + at.chunks + warp() * kChunksAhead * kChunkBytes,
-      reinterpret_cast<uint64_t*>(memory + at.arrivals) + warp() * kChunksAhead);
-  fill_level_table<kWideRowWords>(table, args.codebook, kOneThreads);
+  WeightStream<OneWalk> stream(memory + at.chunks, memory + at.arrivals);
+  fill_level_table<kWideRowWords>(table, args.codebook, kStreamThreads);
   for (uint32_t i = thread_index(); i < work.strips_of_block(args.choice.num_experts_per_tok);
-       i += kOneThreads)
+       i += kStreamThreads)
     finished[i] = 0;
   OneTokenChoice chooser(args.choice);
   wait_for_launches_before();
@@ -332,7 +325,7 @@ TETRAD_KERNEL(experts_of_one, ExpertsOfOneArgs, 384) {
   if (thread_index() < kMaxPicks) weights[thread_index()] = picks.weight_of_lane;
   auto* row = reinterpret_cast<uint32_t*>(x);
   if (thread_index() < num_pieces) store_piece(row, thread_index(), first);
-  for (uint32_t i = kOneThreads + thread_index(); i < num_pieces; i += kOneThreads)
+  for (uint32_t i = kStreamThreads + thread_index(); i < num_pieces; i += kStreamThreads)
     store_piece(row, i, pieces[i]);
 
   OneWalk walk(args, picks, work);
@@ -359,12 +352,7 @@ TETRAD_KERNEL(experts_of_one, ExpertsOfOneArgs, 384) {
     walk.next();
     look_ahead();
     float sums[Fragment::kD] = {};
-    TETRAD_NO_UNROLL
-    for (uint32_t chunk = 0; chunk < kChunksOfSegment; ++chunk) {
-      multiply_chunk(stream.wait(), in + chunk * kChunkTiles * kTileColumns + lane() % 4 * 8,
-                     lane() < 4, table, b, sums);
-      stream.release();
-    }
+    multiply_segment(stream, in + lane() % 4 * 8, lane() < 4, table, b, sums);
     store_token(parts, sums);
     if (!is_up) continue;
     sync_warp();

@@ -22,9 +22,9 @@ namespace nvidia {
 /// What each warp of a block chooses.
 struct ChooseForOneArgs {
   ExpertChoice choice;
-  uint32_t* experts = nullptr;  // [kOneWarps, kMaxPicks]
+  uint32_t* experts = nullptr;  // [kStreamWarps, kMaxPicks]
   float* weights = nullptr;     // likewise
-  uint32_t* counts = nullptr;   // [kOneWarps]
+  uint32_t* counts = nullptr;   // [kStreamWarps]
 };
 TETRAD_KERNEL(choose_for_one, ChooseForOneArgs, 384) {
   const PicksOfOne picks =
@@ -40,6 +40,7 @@ TETRAD_KERNEL(choose_for_one, ChooseForOneArgs, 384) {
 }  // namespace nvidia
 namespace {
 
+using testing_gpu::bits_of;
 using testing_gpu::Emulation;
 using testing_gpu::kEmulations;
 using testing_gpu::random_floats;
@@ -162,14 +163,11 @@ class OneLayer {
 
  private:
   PackedMatrix pack(uint32_t rows, uint32_t cols, uint32_t seed) {
-    const uint64_t bytes = packed_bytes(TileFormat::codes, rows, cols);
-    const DeviceAddress all = gpu_.allocate(bytes * case_.num_experts);
-    for (uint32_t e = 0; e < case_.num_experts; ++e) {
+    return testing_gpu::pack_experts(gpu_, case_.num_experts, [&](uint32_t e) {
       RandomCodes random(rows, cols, seed + e);
       if (case_.has_an_infinite_scale && seed == 300) random.scales[0] = 0x7C00;
-      testing_gpu::pack(gpu_, random, all + e * bytes);
-    }
-    return {.tiles = reinterpret_cast<const char*>(all), .rows = rows, .cols = cols, .scale = 2};
+      return random;
+    });
   }
 
   OneCase case_;
@@ -180,12 +178,6 @@ class OneLayer {
   ExpertsOfOneArgs one_;
   float* before_ = nullptr;
 };
-
-std::vector<uint32_t> bits_of(const std::vector<float>& values) {
-  std::vector<uint32_t> bits(values.size());
-  std::ranges::transform(values, bits.begin(), [](float x) { return std::bit_cast<uint32_t>(x); });
-  return bits;
-}
 
 class ExpertsOfOneTest : public testing::TestWithParam<OneCase> {};
 
@@ -239,7 +231,7 @@ TEST(ExpertsOfOne, BlocksThatDoNotRunTogetherAreAnError) {
   const ExpertsOfOneWork work(args.w1, args.w2, 2);
   const LaunchShape shape{
       .grid_x = 2,
-      .threads = kOneThreads,
+      .threads = kStreamThreads,
       .shared_bytes = ExpertsOfOneLayout(work, args.choice.num_experts_per_tok).end};
   Device& device = layer.gpu().device();
   const Result<void> one_by_one =
@@ -287,9 +279,9 @@ TEST(ExpertsOfOne, EveryWarpChoosesTheBestOfAllTheFirstOfEquals) {
       if (order[i] >= of.first_expert && order[i] < of.end_expert)
         expected.emplace_back(order[i] - of.first_expert, score);
     }
-    std::vector<uint32_t> experts(kOneWarps * kMaxPicks);
-    std::vector<float> weights(kOneWarps * kMaxPicks);
-    std::vector<uint32_t> counts(kOneWarps);
+    std::vector<uint32_t> experts(kStreamWarps * kMaxPicks);
+    std::vector<float> weights(kStreamWarps * kMaxPicks);
+    std::vector<uint32_t> counts(kStreamWarps);
     const nvidia::ChooseForOneArgs args{.choice = {.logits = logits.data(),
                                                    .bias = bias.data(),
                                                    .num_experts = count,
@@ -302,10 +294,10 @@ TEST(ExpertsOfOne, EveryWarpChoosesTheBestOfAllTheFirstOfEquals) {
                                         .counts = counts.data()};
     const Result<void> launched = device->launch(
         device->kernel("choose_for_one").value(),
-        {.threads = kOneThreads, .shared_bytes = sizeof(nvidia::OneTokenChoice::Candidates)}, &args,
-        sizeof args);
+        {.threads = kStreamThreads, .shared_bytes = sizeof(nvidia::OneTokenChoice::Candidates)},
+        &args, sizeof args);
     ASSERT_TRUE(launched) << launched.error().message;
-    for (uint32_t warp = 0; warp < kOneWarps; ++warp) {
+    for (uint32_t warp = 0; warp < kStreamWarps; ++warp) {
       ASSERT_EQ(counts[warp], expected.size());
       for (size_t i = 0; i < expected.size(); ++i) {
         ASSERT_EQ(experts[warp * kMaxPicks + i], expected[i].first) << count << ", pick " << i;

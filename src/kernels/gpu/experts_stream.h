@@ -15,9 +15,7 @@
 
 namespace tetrad::gpu {
 
-inline constexpr uint32_t kStreamThreads = 384;
-inline constexpr uint32_t kStreamWarps = kStreamThreads / 32;
-static_assert(kStreamThreads >= kChoiceThreads);
+static_assert(kStreamThreads >= kChoiceThreads && kStreamThreads == 384);  // as the kernels have it
 
 /// Fewer tokens are faster by decode_experts.h, of which two blocks fit a multiprocessor: on an
 /// H200 two tokens by 13 %, four by 3 %, and five are slower by 2 %.
@@ -29,12 +27,11 @@ inline constexpr uint32_t kMaxStreamedPairs = 2048;
 
 /// Where what lies in a block's shared memory, in bytes.
 struct ExpertsStreamLayout {
-  static constexpr uint32_t kArrivalBytes = 256;
   static constexpr uint32_t kMaxPasses = kMaxExperts + kMaxStreamedPairs / kPassTokens;
 
   uint32_t arrivals = kWideTableBytes;
   uint32_t chunks = arrivals + kArrivalBytes;
-  uint32_t passes = chunks + kStreamWarps * kChunksAhead * kChunkBytes;
+  uint32_t passes = chunks + kStreamChunkBytes;
   uint32_t passes_of_warps = passes + kMaxPasses * sizeof(ActiveExpert);
   uint32_t few_pairs = passes_of_warps + 16 * 4;
   uint32_t pairs = few_pairs + kMaxFewPairs * 4;
@@ -45,8 +42,7 @@ struct ExpertsStreamLayout {
   TETRAD_DEVICE constexpr explicit ExpertsStreamLayout(uint32_t cols)
       : row_bytes(cols * 2 + 64), end(x + kPassTokens * row_bytes) {}
 };
-static_assert(kStreamWarps * kChunksAhead * 8 <= ExpertsStreamLayout::kArrivalBytes);
-static_assert(sizeof(ChoiceMemory) <= kStreamWarps * kChunksAhead * kChunkBytes);
+static_assert(sizeof(ChoiceMemory) <= kStreamChunkBytes);
 
 namespace TETRAD_MACHINE {
 
@@ -118,7 +114,6 @@ class StripWalk {
   }
 
  private:
-  static constexpr uint32_t kSegmentBytes = kSegmentTiles * kCodeTileBytes;
   TETRAD_DEVICE void find() {
     segment_ = nullptr;
     if (unit_ >= end_) return;
@@ -158,45 +153,57 @@ TETRAD_DEVICE void multiply_strip(WeightStream<StripWalk>& stream, uint32_t num_
   TETRAD_NO_UNROLL
   for (uint32_t segment = 0; segment < num_segments; ++segment) {
     float sums[Fragment::kD] = {};
-    TETRAD_NO_UNROLL
-    for (uint32_t chunk = 0; chunk < kChunksOfSegment; ++chunk) {
-      const uint32_t first = segment * kSegmentColumns + chunk * kChunkTiles * kTileColumns;
-      multiply_chunk(stream.wait(), tokens.x + first, tokens.is_there, table, b, sums);
-      stream.release();
-    }
+    multiply_segment(stream, tokens.x + segment * kSegmentColumns, tokens.is_there, table, b, sums);
     TETRAD_UNROLL
     for (uint32_t i = 0; i < Fragment::kD; ++i)
       total[i] = segment == 0 ? sums[i] : total[i] + sums[i];
   }
 }
 
+/// What a block has before it may look at what launches before it wrote.
+struct StreamingBlock {
+  ExpertsStreamLayout at;
+  WeightStream<StripWalk> stream;
+
+  TETRAD_DEVICE StreamingBlock(uint32_t cols, const int8_t (&codebook)[16])
+      : at(cols), stream(shared_memory() + at.chunks, shared_memory() + at.arrivals) {
+    fill_level_table<kWideRowWords>(table(), codebook, kStreamThreads);
+  }
+  TETRAD_DEVICE static uint32_t* table() { return reinterpret_cast<uint32_t*>(shared_memory()); }
+  template <class T>
+  TETRAD_DEVICE static T* memory(uint32_t offset) {
+    return reinterpret_cast<T*>(shared_memory() + offset);
+  }
+};
+
 /// By all blocks: `row_of` says where a pair's halves are, in activation_offset order; `finish`
 /// gets a tile's sums of w (and of the other matrix, if there is one) for the pairs of a pass.
 template <class RowOf, class Finish>
 TETRAD_DEVICE void stream_experts(const PackedMatrix& w, const char* second, uint64_t expert_stride,
-                                  const ExpertPasses& passes, const uint32_t* sorted_pairs,
-                                  const ExpertsStreamLayout& at, WeightStream<StripWalk>& stream,
+                                  const ExpertLists& lists, StreamingBlock& block,
                                   const RowOf& row_of, const Finish& finish) {
-  char* memory = shared_memory();
-  const auto* table = reinterpret_cast<const uint32_t*>(memory);
-  auto* pairs = reinterpret_cast<uint32_t*>(memory + at.pairs);
-  char* rows = memory + at.x;
+  const ExpertsStreamLayout& at = block.at;
+  const ExpertPasses passes(lists, block.memory<ActiveExpert>(at.passes),
+                            block.memory<uint32_t>(at.passes_of_warps));
+  auto* pairs = block.memory<uint32_t>(at.pairs);
+  char* rows = block.memory<char>(at.x);
   const uint32_t row_tiles = w.rows / kTileRows;
   const uint32_t num_segments = w.cols / kSegmentColumns;
   const uint32_t num_units = passes.count * row_tiles;
-  const auto begin_of = [&](uint32_t block) TETRAD_INLINE {
-    return static_cast<uint32_t>(static_cast<uint64_t>(num_units) * block / grid_x());
+  const auto begin_of = [&](uint32_t x) TETRAD_INLINE {
+    return static_cast<uint32_t>(static_cast<uint64_t>(num_units) * x / grid_x());
   };
+  const uint32_t begin = begin_of(block_x());
   const uint32_t end = begin_of(block_x() + 1);
-  uint32_t unit = begin_of(block_x()) + warp();
-  stream.start(StripWalk(w, second, expert_stride, passes, begin_of(block_x()), end));
+  block.stream.start(StripWalk(w, second, expert_stride, passes, begin, end));
 
   uint32_t b[4] = {};
-  for (uint32_t first = begin_of(block_x()); first < end;) {
+  uint32_t unit = begin + warp();
+  for (uint32_t first = begin; first < end;) {
     const ActiveExpert pass = passes.passes[first / row_tiles];
     const uint32_t end_of_pass = smaller_of((first / row_tiles + 1) * row_tiles, end);
     if (thread_index() < pass.num_pairs)
-      pairs[thread_index()] = sorted_pairs[pass.first_pair + thread_index()];
+      pairs[thread_index()] = lists.sorted_pairs[pass.first_pair + thread_index()];
     sync_block();
     for (uint32_t token = 0; token < pass.num_pairs; ++token) {
       const auto* from = reinterpret_cast<const Words4*>(row_of(pairs[token]));
@@ -208,8 +215,9 @@ TETRAD_DEVICE void stream_experts(const PackedMatrix& w, const char* second, uin
     const PassTokens tokens(rows, at.row_bytes, pass.num_pairs);
     for (; unit < end_of_pass; unit += kStreamWarps) {
       float sums[2][Fragment::kD] = {};
-      multiply_strip(stream, num_segments, tokens, table, b, sums[0]);
-      if (second != nullptr) multiply_strip(stream, num_segments, tokens, table, b, sums[1]);
+      multiply_strip(block.stream, num_segments, tokens, block.table(), b, sums[0]);
+      if (second != nullptr)
+        multiply_strip(block.stream, num_segments, tokens, block.table(), b, sums[1]);
       const uint32_t first_row = unit % row_tiles * kTileRows;
       TETRAD_UNROLL
       for (uint32_t i = 0; i < Fragment::kD; ++i) {
@@ -223,17 +231,8 @@ TETRAD_DEVICE void stream_experts(const PackedMatrix& w, const char* second, uin
   }
 }
 
-TETRAD_DEVICE WeightStream<StripWalk> stream_of_warp(const ExpertsStreamLayout& at) {
-  return {shared_memory() + at.chunks + warp() * kChunksAhead * kChunkBytes,
-          reinterpret_cast<uint64_t*>(shared_memory() + at.arrivals) + warp() * kChunksAhead};
-}
-
 TETRAD_LONE_KERNEL(experts_up_stream, ExpertsUpArgs, 384) {
-  const ExpertsStreamLayout at(args.w1.cols);
-  char* memory = shared_memory();
-  WeightStream<StripWalk> stream = stream_of_warp(at);
-  fill_level_table<kWideRowWords>(reinterpret_cast<uint32_t*>(memory), args.codebook,
-                                  kStreamThreads);
+  StreamingBlock block(args.w1.cols, args.codebook);
   const bool is_few = args.choice.num_tokens <= kFewTokens;
   const float bias = is_few ? bias_of_thread(args.choice) : 0;
   wait_for_launches_before();
@@ -241,16 +240,14 @@ TETRAD_LONE_KERNEL(experts_up_stream, ExpertsUpArgs, 384) {
   ExpertLists lists = args.lists;
   if (is_few) {
     // What is chosen stands where the weights come: only the passes are kept.
-    auto& choice = *reinterpret_cast<ChoiceMemory*>(memory + at.chunks);
+    auto& choice = *block.memory<ChoiceMemory>(block.at.chunks);
     lists = choose_few<kFewTokens>(args.choice, bias, choice, args.lists, block_x() == 0);
-    auto* pairs = reinterpret_cast<uint32_t*>(memory + at.few_pairs);
+    auto* pairs = block.memory<uint32_t>(block.at.few_pairs);
     if (thread_index() < kMaxFewPairs) pairs[thread_index()] = choice.pairs[thread_index()];
     lists.sorted_pairs = pairs;
   }
-  const ExpertPasses passes(lists, reinterpret_cast<ActiveExpert*>(memory + at.passes),
-                            reinterpret_cast<uint32_t*>(memory + at.passes_of_warps));
   stream_experts(
-      args.w1, args.w3.tiles, args.expert_stride, passes, lists.sorted_pairs, at, stream,
+      args.w1, args.w3.tiles, args.expert_stride, lists, block,
       [&](uint32_t pair) TETRAD_INLINE {
         return args.x +
                static_cast<uint64_t>(pair / args.choice.num_experts_per_tok) * args.x_stride;
@@ -264,17 +261,11 @@ TETRAD_LONE_KERNEL(experts_up_stream, ExpertsUpArgs, 384) {
 
 /// What the experts gave each pair, for combine_experts.
 TETRAD_LONE_KERNEL(experts_down_stream, ExpertsDownArgs, 384) {
-  const ExpertsStreamLayout at(args.w2.cols);
-  char* memory = shared_memory();
-  WeightStream<StripWalk> stream = stream_of_warp(at);
-  fill_level_table<kWideRowWords>(reinterpret_cast<uint32_t*>(memory), args.codebook,
-                                  kStreamThreads);
+  StreamingBlock block(args.w2.cols, args.codebook);
   wait_for_launches_before();
   let_next_launch_begin();
-  const ExpertPasses passes(args.lists, reinterpret_cast<ActiveExpert*>(memory + at.passes),
-                            reinterpret_cast<uint32_t*>(memory + at.passes_of_warps));
   stream_experts(
-      args.w2, nullptr, args.expert_stride, passes, args.lists.sorted_pairs, at, stream,
+      args.w2, nullptr, args.expert_stride, args.lists, block,
       [&](uint32_t pair)
           TETRAD_INLINE { return args.hidden + static_cast<uint64_t>(pair) * args.hidden_stride; },
       [&](uint32_t pair, uint32_t row, float product, float) TETRAD_INLINE {

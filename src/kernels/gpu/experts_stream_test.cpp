@@ -6,13 +6,13 @@
 #include <gtest/gtest.h>
 
 #include <algorithm>
-#include <bit>
 
 #include "kernels/gpu/gpu_test_util.h"
 
 namespace tetrad::gpu {
 namespace {
 
+using testing_gpu::bits_of;
 using testing_gpu::Emulation;
 using testing_gpu::kEmulations;
 using testing_gpu::random_floats;
@@ -112,11 +112,9 @@ class StreamLayer {
     std::ranges::copy(kIq4NlCodebook, down.codebook);
     gpu_.kernels().experts_down(down);
     gpu_.check();
-    Visited visited{.expert_ids = gpu_.read(choice.expert_ids, pairs),
-                    .weights = gpu_.read(choice.weights, pairs)};
-    for (const float value : gpu_.read(down.residual, count * case_.hidden))
-      visited.residual.push_back(std::bit_cast<uint32_t>(value));
-    return visited;
+    return {.residual = bits_of(gpu_.read(down.residual, count * case_.hidden)),
+            .expert_ids = gpu_.read(choice.expert_ids, pairs),
+            .weights = gpu_.read(choice.weights, pairs)};
   }
 
   Emulation& gpu() { return gpu_; }
@@ -137,11 +135,8 @@ class StreamLayer {
     return std::min(case_.end_expert, case_.num_experts) - case_.first_expert;
   }
   PackedMatrix pack(uint32_t rows, uint32_t cols, uint32_t seed) {
-    const uint64_t bytes = packed_bytes(TileFormat::codes, rows, cols);
-    const DeviceAddress all = gpu_.allocate(bytes * case_.num_experts);
-    for (uint32_t e = 0; e < case_.num_experts; ++e)
-      testing_gpu::pack(gpu_, RandomCodes(rows, cols, seed + e), all + e * bytes);
-    return {.tiles = reinterpret_cast<const char*>(all), .rows = rows, .cols = cols, .scale = 2};
+    return testing_gpu::pack_experts(gpu_, case_.num_experts,
+                                     [&](uint32_t e) { return RandomCodes(rows, cols, seed + e); });
   }
 
   StreamCase case_;

@@ -57,6 +57,11 @@ uint32_t GpuKernels::chunk_tokens(uint32_t cols, uint32_t num_tokens, uint32_t m
   return tokens;
 }
 
+/// What weights that come by themselves must be (weight_stream.h).
+static bool is_codes_in_whole_segments(const PackedMatrix& weight) {
+  return weight.format == TileFormat::codes && weight.cols % kSegmentColumns == 0;
+}
+
 uint32_t GpuKernels::least_streamed_tokens() const {
   return is_gfx12_ ? ~0u : kLeastStreamedTokens;
 }
@@ -65,8 +70,8 @@ bool GpuKernels::takes_streamed(const PackedMatrix& weight, uint32_t num_tokens,
                                 uint32_t num_experts_per_tok) const {
   return num_tokens >= least_streamed_tokens() &&
          num_tokens * num_experts_per_tok <= kMaxStreamedPairs &&
-         weight.format == TileFormat::codes && weight.cols % kSegmentColumns == 0 &&
-         weight.rows % kTileRows == 0 && ExpertsStreamLayout(weight.cols).end <= shared_bytes_;
+         is_codes_in_whole_segments(weight) && weight.rows % kTileRows == 0 &&
+         ExpertsStreamLayout(weight.cols).end <= shared_bytes_;
 }
 
 bool GpuKernels::streams_experts(const PackedMatrix& w1, const PackedMatrix& w2,
@@ -149,7 +154,7 @@ void GpuKernels::experts_down(ExpertsDownArgs args, ExpertCount experts) {
 bool GpuKernels::takes_experts_of_one(const ExpertsOfOneArgs& args) const {
   if (is_gfx12_ || num_multiprocessors_ < 2 || args.choice.num_tokens != 1) return false;
   for (const PackedMatrix& matrix : {args.w1, args.w3, args.w2}) {
-    if (matrix.format != TileFormat::codes || matrix.cols % kSegmentColumns != 0) return false;
+    if (!is_codes_in_whole_segments(matrix)) return false;
   }
   if (args.w3.rows != args.w1.rows || args.w2.cols != args.w1.rows || args.w2.rows != args.w1.cols)
     return false;
@@ -161,7 +166,7 @@ void GpuKernels::experts_of_one(const ExpertsOfOneArgs& args, ExpertCount expert
   const ExpertsOfOneWork work(args.w1, args.w2, num_multiprocessors_);
   launch(kernels_.experts_of_one,
          {.grid_x = num_multiprocessors_,
-          .threads = kOneThreads,
+          .threads = kStreamThreads,
           .shared_bytes = ExpertsOfOneLayout(work, args.choice.num_experts_per_tok).end,
           .blocks_meet = true},
          args, experts);

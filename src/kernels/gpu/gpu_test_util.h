@@ -6,6 +6,7 @@
 #include <gtest/gtest.h>
 
 #include <algorithm>
+#include <bit>
 #include <cmath>
 #include <memory>
 #include <random>
@@ -144,6 +145,27 @@ inline void pack(Emulation& gpu, const RandomCodes& random, DeviceAddress to) {
                             .tiles = reinterpret_cast<char*>(to),
                             .rows = random.rows,
                             .cols = random.cols});
+}
+
+/// The matrices of so many experts, one after the other: `of_expert` makes each.
+template <class OfExpert>
+PackedMatrix pack_experts(Emulation& gpu, uint32_t num_experts, const OfExpert& of_expert) {
+  const RandomCodes first = of_expert(0);
+  const uint64_t bytes = packed_bytes(TileFormat::codes, first.rows, first.cols);
+  const DeviceAddress all = gpu.allocate(bytes * num_experts);
+  for (uint32_t e = 0; e < num_experts; ++e)
+    pack(gpu, of_expert(e), all + e * bytes);
+  return {.tiles = reinterpret_cast<const char*>(all),
+          .rows = first.rows,
+          .cols = first.cols,
+          .scale = 2};
+}
+
+/// Equal NaNs are equal, and zeros of two signs are not.
+inline std::vector<uint32_t> bits_of(const std::vector<float>& values) {
+  std::vector<uint32_t> bits(values.size());
+  std::ranges::transform(values, bits.begin(), [](float x) { return std::bit_cast<uint32_t>(x); });
+  return bits;
 }
 
 /// weight * x / sqrt(mean(x^2) + 1e-6) of row t.

@@ -22,6 +22,15 @@ inline constexpr uint32_t kChunksOfSegment = kSegmentTiles / kChunkTiles;
 static_assert(kSegmentTiles % kChunkTiles == 0);
 /// Chunks a warp has room for.
 inline constexpr uint32_t kChunksAhead = 2;
+inline constexpr uint32_t kSegmentBytes = kSegmentTiles * kCodeTileBytes;
+
+/// A block of the kernels whose weights come so.
+inline constexpr uint32_t kStreamThreads = 384;
+inline constexpr uint32_t kStreamWarps = kStreamThreads / 32;
+/// Shared memory for what its warps have on their way: the chunks of all, and where they arrive.
+inline constexpr uint32_t kStreamChunkBytes = kStreamWarps * kChunksAhead * kChunkBytes;
+inline constexpr uint32_t kArrivalBytes = 256;
+static_assert(kStreamWarps * kChunksAhead * 8 <= kArrivalBytes);
 
 /// Where column k of one token stands, so that lane c of the first four of a warp, which alone
 /// have the columns of a fragment's first token, finds its part of 32 columns in 16 bytes.
@@ -41,12 +50,13 @@ TETRAD_DEVICE uint32_t wide_level_pair(const uint32_t* table, uint32_t codes, ui
 template <class Walk>
 class WeightStream {
  public:
-  /// `chunks`: kChunksAhead of them, and as many `arrivals`. By all lanes, as all else here.
-  TETRAD_DEVICE WeightStream(char* chunks, uint64_t* arrivals)
-      : chunks_(chunks), arrivals_(arrivals) {
+  /// `chunks` and `arrivals`: of all warps of the block. By all lanes, as all else here.
+  TETRAD_DEVICE WeightStream(char* chunks, char* arrivals)
+      : chunks_(chunks + warp() * kChunksAhead * kChunkBytes),
+        arrivals_(reinterpret_cast<uint64_t*>(arrivals) + warp() * kChunksAhead) {
     if (lane() == 0) {
       for (uint32_t i = 0; i < kChunksAhead; ++i)
-        init_arrivals(arrivals + i);
+        init_arrivals(arrivals_ + i);
     }
     sync_warp();
   }
@@ -151,6 +161,18 @@ TETRAD_DEVICE void multiply_chunk(const char* chunk, const uint16_t* x, bool is_
         Fragment::multiply_add(sums, a, of_group);
       }
     }
+  }
+}
+
+/// sums += W x of the stream's next segment; `x` as for a chunk.
+template <class Walk>
+TETRAD_DEVICE void multiply_segment(WeightStream<Walk>& stream, const uint16_t* x, bool is_there,
+                                    const uint32_t* table, uint32_t (&b)[4],
+                                    float (&sums)[Fragment::kD]) {
+  TETRAD_NO_UNROLL
+  for (uint32_t chunk = 0; chunk < kChunksOfSegment; ++chunk) {
+    multiply_chunk(stream.wait(), x + chunk * kChunkTiles * kTileColumns, is_there, table, b, sums);
+    stream.release();
   }
 }
 
