@@ -147,6 +147,7 @@ inline uint32_t floats_to_e4m3(float low, float high) {
 }
 
 inline void load_once(uint32_t (&to)[4], const void* from) {
+  emulated_thread().check_whole_16(from);
   std::memcpy(to, from, 16);
 }
 inline void prefetch_l2(const void*) {}
@@ -154,6 +155,8 @@ inline void prefetch_l2(const void*) {}
 inline void keep_order() {}
 
 inline void copy_16_async(void* shared, const void* global) {
+  emulated_thread().check_whole_16(shared);
+  emulated_thread().check_whole_16(global);
   std::memcpy(shared, global, 16);
 }
 inline void end_copy_group() {}
@@ -171,7 +174,9 @@ inline void wait_for_arrival(uint64_t* arrivals, uint32_t parity) {
 }
 inline void leave_to_copies() {}
 inline void load_shared_16_if(bool wanted, uint32_t (&to)[4], const void* from) {
-  if (wanted) std::memcpy(to, from, 16);
+  if (!wanted) return;
+  emulated_thread().check_whole_16(from);
+  std::memcpy(to, from, 16);
 }
 inline uint32_t byte_above(uint32_t word, uint32_t byte, uint32_t low) {
   return (word >> 8 * byte & 0xFFu) << 8 | low;
@@ -212,6 +217,7 @@ inline void store_release_system(uint32_t* to, uint32_t value) {
   __atomic_store_n(to, value, __ATOMIC_RELEASE);
 }
 inline void load_system_16(uint32_t (&to)[4], const void* from) {
+  emulated_thread().check_whole_16(from);
   std::memcpy(to, from, 16);
 }
 inline void store_system_8_twice(void* to, uint64_t first, uint64_t second) {

@@ -236,6 +236,12 @@ void EmulatedThread::look_again() {
   state.give_way();
 }
 
+void EmulatedThread::refuse_address(const void* at) const {
+  EmulatedBlock::State& state = *threads->state_;
+  if (state.error.empty())
+    state.error = fmt::format("16 bytes are read or written at {}, which is no multiple of 16", at);
+}
+
 void EmulatedThread::begin_copy(void* to, const void* from, size_t bytes, uint64_t* arrivals) {
   EmulatedBlock::State& state = *threads->state_;
   const auto is_aligned = [](const void* at) { return reinterpret_cast<uintptr_t>(at) % 16 == 0; };

@@ -31,10 +31,17 @@ struct EmulatedThread {
   void wait_for_warp(const char* operation, void* mine, Together together);
   /// After a look at what another block is to write, in vain: others get their turns.
   void look_again();
+  /// That an access of 16 bytes is at a multiple of 16.
+  void check_whole_16(const void* at) const {
+    if (reinterpret_cast<uintptr_t>(at) % 16 != 0) refuse_address(at);
+  }
   /// A copy that is under way until someone waits for it: until then the bytes are none that
   /// anybody may use. *arrivals counts those that have arrived.
   void begin_copy(void* to, const void* from, size_t bytes, uint64_t* arrivals);
   void wait_for_copy(uint64_t* arrivals, uint32_t parity);
+
+ private:
+  void refuse_address(const void* at) const;
 };
 
 /// Of the fiber that runs.
