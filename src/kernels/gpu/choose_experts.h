@@ -133,30 +133,63 @@ TETRAD_DEVICE uint32_t choice_key(float score, float bias) {
 /// Experts that a lane of a warp has of all: kExpertsOfLane from lane() * kExpertsOfLane on.
 inline constexpr uint32_t kExpertsOfLane = kMaxExperts / 32;
 
+/// The largest first, of equals the first one; `places`: a hexadecimal digit for each, the lowest
+/// the first key's, of where it stood.
+TETRAD_DEVICE void sort_keys(uint32_t (&keys)[kExpertsOfLane], uint32_t& places) {
+  static_assert(kExpertsOfLane == 8);
+  uint32_t at[kExpertsOfLane];
+  TETRAD_UNROLL
+  for (uint32_t i = 0; i < kExpertsOfLane; ++i)
+    at[i] = i;
+  const auto sort_neighbours = [&](uint32_t first) TETRAD_INLINE {
+    TETRAD_UNROLL
+    for (uint32_t i = 0; i + 1 < kExpertsOfLane; ++i) {
+      if (i % 2 != first) continue;
+      const uint32_t key[2] = {keys[i], keys[i + 1]};
+      const uint32_t place[2] = {at[i], at[i + 1]};
+      const bool swaps = key[0] < key[1];
+      keys[i] = swaps ? key[1] : key[0];
+      keys[i + 1] = swaps ? key[0] : key[1];
+      at[i] = swaps ? place[1] : place[0];
+      at[i + 1] = swaps ? place[0] : place[1];
+    }
+  };
+  // Neighbours alone change places, so that equals never do. As a loop, since code comes from
+  // memory, too (decode_product.h).
+  TETRAD_NO_UNROLL
+  for (uint32_t pass = 0; pass < kExpertsOfLane / 2; ++pass) {
+    sort_neighbours(0);
+    sort_neighbours(1);
+  }
+  places = 0;
+  TETRAD_UNROLL
+  for (uint32_t i = 0; i < kExpertsOfLane; ++i)
+    places |= at[i] << 4 * i;
+}
+
 /// By a warp: the expert with the (lane() + 1)th largest key, in the lanes below `count`. `keys`:
-/// of the lane's experts, used up.
+/// of the lane's experts, used up. Each lane's are sorted first: what then follows one pick after
+/// the other is short.
 TETRAD_DEVICE uint32_t pick_largest(uint32_t (&keys)[kExpertsOfLane], uint32_t count) {
+  uint32_t places;
+  sort_keys(keys, places);
   uint32_t picked = 0;
   TETRAD_NO_UNROLL
   for (uint32_t place = 0; place < count; ++place) {
-    uint32_t best_here = keys[0];
-    TETRAD_UNROLL
-    for (uint32_t i = 1; i < kExpertsOfLane; ++i)
-      best_here = keys[i] > best_here ? keys[i] : best_here;
-    const uint32_t best = warp_max(best_here);
+    const uint32_t best = warp_max(keys[0]);
     // Of equals the first: of the lowest lane's the lowest.
-    const uint32_t owner = place_of_first_bit(ballot(best_here == best));
-    uint32_t at = 0;
-    bool is_taken = lane() != owner;
+    const uint32_t owner = place_of_first_bit(ballot(keys[0] == best));
+    const uint32_t expert = shuffle(lane() * kExpertsOfLane + places % 16, owner);
+    picked = lane() == place ? expert : picked;
+    const bool is_owner = lane() == owner;
     TETRAD_UNROLL
     for (uint32_t i = 0; i < kExpertsOfLane; ++i) {
-      const bool takes = !is_taken && keys[i] == best;
-      at = takes ? i : at;
-      keys[i] = takes ? 0 : keys[i];
-      is_taken = is_taken || takes;
+      // Numbers, not places: an array with a place that is not known is no registers.
+      const uint32_t mine = keys[i];
+      const uint32_t next = i + 1 < kExpertsOfLane ? keys[i + 1] : 0;
+      keys[i] = is_owner ? next : mine;
     }
-    const uint32_t expert = owner * kExpertsOfLane + shuffle(at, owner);
-    picked = lane() == place ? expert : picked;
+    places = is_owner ? places >> 4 : places;
   }
   return picked;
 }
