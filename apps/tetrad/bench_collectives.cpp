@@ -118,6 +118,7 @@ int run_threads(const BenchCollectivesFlags& flags, int num_gpus) {
   auto ends = parallel::make_in_process_ranks(flags.ranks);
   std::vector<int> statuses(ends.size());
   std::vector<std::thread> threads;
+  threads.reserve(ends.size());
   for (size_t rank = 0; rank < ends.size(); ++rank) {
     threads.emplace_back([&, rank] {
       const auto end = std::move(ends[rank]);

@@ -105,11 +105,12 @@ Result<std::unique_ptr<CpuBenchRanks>> CpuBenchRanks::create(
   auto ends = parallel::make_in_process_ranks(size, kThreadsDeadline);
   const RankEnd first(std::move(ends.front()));
   ends.erase(ends.begin());
-  auto others = std::make_unique<RankThreads>(std::move(ends), [whole, options](RankEnd end) {
-    const PinnedThread pinned(
-        share_of_processors(options.threads, end->size(), end->rank()).processors);
-    if (auto mine = make_rank_among(whole, options, end)) follow(*mine, *end);
-  });
+  auto others =
+      std::make_unique<RankThreads>(std::move(ends), [whole, options](const RankEnd& end) {
+        const PinnedThread pinned(
+            share_of_processors(options.threads, end->size(), end->rank()).processors);
+        if (auto mine = make_rank_among(whole, options, end)) follow(*mine, *end);
+      });
   // The threads that it starts stay where they are; this one goes on anywhere.
   const PinnedThread pinned(share_of_processors(options.threads, size, 0).processors);
   TETRAD_ASSIGN(CpuBenchRank rank, make_rank_among(whole, options, first));

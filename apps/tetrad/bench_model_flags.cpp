@@ -19,6 +19,7 @@ constexpr int64_t kMostPositions = 204800;  // of synthetic_config()
 
 std::vector<std::string> shape_keys() {
   std::vector<std::string> keys;
+  keys.reserve(std::size(kSyntheticShapeFields));
   for (const SyntheticShapeField& field : kSyntheticShapeFields)
     keys.emplace_back(field.key);
   return keys;

@@ -28,6 +28,7 @@ BenchSpread spread_of(const std::vector<double>& values) {
 /// `limits` has a value before each of `speeds` and one behind the last.
 LimitShare share_of(const std::vector<double>& speeds, const std::vector<double>& limits) {
   std::vector<double> shares;
+  shares.reserve(speeds.size());
   for (size_t i = 0; i < speeds.size(); ++i)
     shares.push_back(speeds[i] / ((limits[i] + limits[i + 1]) / 2));
   return {.limit = median_of(limits), .share = median_of(std::move(shares))};

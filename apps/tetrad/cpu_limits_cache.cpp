@@ -41,8 +41,9 @@ std::string cache_key(std::string_view cpu, int threads) {
 template <class Value>
 Result<Value> required(Result<std::optional<Value>> value, std::string_view name) {
   if (!value) return tl::unexpected<Error>(std::move(value.error()));
-  if (!*value) return fail(ErrorCode::corrupt_data, "{} is missing", name);
-  return std::move(**value);
+  std::optional<Value>& there = *value;
+  if (!there) return fail(ErrorCode::corrupt_data, "{} is missing", name);
+  return *std::move(there);
 }
 
 Result<int64_t> required_count(const JsonFields& fields, std::string_view key, int64_t most) {
@@ -142,7 +143,7 @@ Result<std::filesystem::path> cpu_limits_cache_path() {
 }
 
 Result<std::filesystem::path> store_cpu_limits(const CpuLimits& limits) {
-  TETRAD_ASSIGN(const std::filesystem::path path, cpu_limits_cache_path());
+  TETRAD_ASSIGN(std::filesystem::path path, cpu_limits_cache_path());
   std::error_code failure;
   std::filesystem::create_directories(path.parent_path(), failure);
   if (failure) {

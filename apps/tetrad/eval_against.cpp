@@ -142,6 +142,7 @@ Result<EvalReport> compare(const EvalFlags& flags) {
                 encode_texts(flags, models.tokenizer(), model.config().vocab_size));
   TETRAD_TRY(check_tokenizers(flags, models, texts));
   std::vector<std::vector<int32_t>> ids;
+  ids.reserve(texts.size());
   for (const EvalText& text : texts)
     ids.push_back(text.ids);
 

@@ -11,6 +11,7 @@ namespace tetrad {
 /// but are kept for take(), and a read() they find waiting fails with EINTR. One at a time.
 class Interrupts {
  public:
+  // NOLINTNEXTLINE(google-explicit-constructor): without arguments it is a default constructor, too
   explicit Interrupts(std::initializer_list<int> signals = {SIGINT});
   ~Interrupts();
   Interrupts(const Interrupts&) = delete;

@@ -145,11 +145,11 @@ RankPlace place_of_process(const ModelFlags& flags, const RankSession& session) 
 }
 
 Result<void> follow_with_share(const ModelFlags& flags,
-                               const std::shared_ptr<const Checkpoint>& checkpoint, RankEnd ranks,
-                               const RankPlace& place) {
+                               const std::shared_ptr<const Checkpoint>& checkpoint,
+                               const RankEnd& ranks, const RankPlace& place) {
   TETRAD_ASSIGN(const RankShare share, load_share(flags, checkpoint, ranks, place));
   const PinnedThread pinned(place.processors.processors);
-  return follow_rank_0(*share.model, std::move(ranks), share.key);
+  return follow_rank_0(*share.model, ranks, share.key);
 }
 
 /// The end of rank 0, once the others are under way.

@@ -11,9 +11,10 @@ namespace tetrad {
 /// An option whose values have names, the first the default: "'int4' is not one of mxfp4_16, bf16".
 template <class Value>
 CLI::Option* add_named_option(CLI::App& verb, const std::string& flag, Value& target,
-                              const std::string& description, std::vector<Value> values,
+                              const std::string& description, const std::vector<Value>& values,
                               std::string_view (*name_of)(Value)) {
   std::vector<std::string> names;
+  names.reserve(values.size());
   for (const Value value : values)
     names.emplace_back(name_of(value));
   const std::string all = fmt::format("{}", fmt::join(names, ", "));

@@ -4,6 +4,7 @@
 #include <unistd.h>
 
 #include <algorithm>
+#include <cmath>
 #include <cstdio>
 
 #include "base/percent.h"
@@ -25,7 +26,7 @@ double weights_a_second(const QuantizeProgress& progress, double seconds) {
 }  // namespace
 
 std::string rough_duration(double seconds) {
-  const auto whole = static_cast<int64_t>(seconds + 0.5);
+  const int64_t whole = std::llround(seconds);
   if (whole < 100) return fmt::format("{} s", whole);
   const int64_t minutes = (whole + 30) / 60;
   if (minutes < 100) return fmt::format("{} min", minutes);

@@ -136,15 +136,16 @@ Result<void> refuse_gpt_oss_experts(const TensorMap& tensors, std::string_view m
 Result<ExpertSlices> ExpertSlices::cut(const ModulePlace& place, int64_t num_experts,
                                        int64_t rows) {
   ExpertSlices slices;
+  const int64_t expert = place.expert.value_or(num_experts);
   slices.views_.reserve(place.tensors.size());
   for (const auto& [suffix, view] : place.tensors) {
     const std::string name = place.tensor_name(suffix);
-    if (view->shape.empty() || view->shape[0] != num_experts || *place.expert >= num_experts) {
+    if (view->shape.empty() || view->shape[0] != num_experts || expert >= num_experts) {
       return fail(ErrorCode::corrupt_data,
                   "{} has shape [{}] and not one part for each of {} experts", name,
                   fmt::join(view->shape, ", "), num_experts);
     }
-    TensorView own = part_of(*view, *place.expert, num_experts);
+    TensorView own = part_of(*view, expert, num_experts);
     own.shape.erase(own.shape.begin());
     if (place.half) {
       TETRAD_ASSIGN(own, half_of(own, *place.half, rows, name));

@@ -120,9 +120,8 @@ Result<WeightMatrix> weight_matrix_of(const ModuleTensors& tensors, int64_t rows
   if (!weight) return module.unsupported("no tensor with the weight itself");
   const auto& [name, view] = *weight;
   const DType dtype = view->dtype;
-  if (name == "weight" && dense_format_of(dtype)) {
-    return dense_matrix(module, *weight, *dense_format_of(dtype));
-  }
+  if (const auto format = dense_format_of(dtype); name == "weight" && format)
+    return dense_matrix(module, *weight, *format);
   if (name == "weight" && dtype == DType::f8_e4m3) return fp8_matrix(module, *weight);
   // An expert that a quantizer protected (mxfp4_16 spec, section 2.1).
   if (name == "weight_fp16" && dtype == DType::f16) {

@@ -2,6 +2,7 @@
 
 #include <algorithm>
 #include <limits>
+#include <memory>
 #include <span>
 
 #include "grammar/token_matcher.h"
@@ -31,7 +32,7 @@ class AnswerState final : public ConstraintState {
 
   Result<const TokenSet*> allowed(int64_t num_tokens_left) override {
     if (broken_) return tl::unexpected<Error>(*broken_);
-    if (!reserve_) reserve_ = std::min(kBodyReserve, num_tokens_left / 4);
+    if (reserve_ < 0) reserve_ = std::min(kBodyReserve, num_tokens_left / 4);
     switch (phase_) {
       case Phase::thinking:
         return allowed_thoughts(num_tokens_left);
@@ -82,12 +83,12 @@ class AnswerState final : public ConstraintState {
 
   void begin_answer() {
     phase_ = rules().body ? Phase::body : Phase::free;
-    if (rules().body) matcher_.emplace(rules().body, shared_->tokenizer);
+    if (rules().body) matcher_ = std::make_unique<TokenMatcher>(rules().body, shared_->tokenizer);
   }
 
   void begin_calls() {
     phase_ = rules().calls ? Phase::calls : Phase::free;
-    if (rules().calls) matcher_.emplace(rules().calls, shared_->tokenizer);
+    if (rules().calls) matcher_ = std::make_unique<TokenMatcher>(rules().calls, shared_->tokenizer);
   }
 
   const TokenSet* allowed_thoughts(int64_t num_tokens_left) {
@@ -96,7 +97,7 @@ class AnswerState final : public ConstraintState {
     if (rules().body) {
       // </think>, the body and the end of the answer.
       const int64_t least = rules().body->grammar().least(rules().body->grammar().root) + 2;
-      ends = ends || num_tokens_left <= std::max(least, *reserve_);
+      ends = ends || num_tokens_left <= std::max(least, reserve_);
     }
     const TokenId think_end = rules().tags.think_end;
     if (ends && think_end != AnswerTags::kNoToken) return only(std::span(&think_end, 1));
@@ -125,10 +126,10 @@ class AnswerState final : public ConstraintState {
 
   const std::shared_ptr<const SharedRules> shared_;
   Phase phase_ = Phase::free;
-  std::optional<TokenMatcher> matcher_;
+  std::unique_ptr<TokenMatcher> matcher_;  // of body and calls
   std::optional<Error> broken_;
   int64_t num_thoughts_ = 0;
-  std::optional<int64_t> reserve_;  // of the answer's tokens, for what follows the thinking
+  int64_t reserve_ = -1;  // of the answer's tokens, for what follows the thinking; not known before
   TokenSet only_;
 };
 

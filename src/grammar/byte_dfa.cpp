@@ -99,7 +99,7 @@ std::vector<int32_t> bytes_to_acceptance(const ByteTable& table,
 }  // namespace
 
 ByteDfa::ByteDfa(const std::array<uint8_t, 256>& class_of, size_t num_classes,
-                 std::vector<State> next, std::vector<int32_t> labels)
+                 const std::vector<State>& next, std::vector<int32_t> labels)
     : class_of_(class_of), num_classes_(num_classes) {
   if (labels.empty()) return;
   const ByteTable table{next, labels.size(), num_classes};

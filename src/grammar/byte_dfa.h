@@ -20,8 +20,8 @@ class ByteDfa {
   /// `next`: [num_states][num_classes], kDead where there is no way; `labels`: [num_states].
   /// States that are not live, or not reachable from state 0, are removed; the others are
   /// renumbered, and state 0 stays the start.
-  ByteDfa(const std::array<uint8_t, 256>& class_of, size_t num_classes, std::vector<State> next,
-          std::vector<int32_t> labels);
+  ByteDfa(const std::array<uint8_t, 256>& class_of, size_t num_classes,
+          const std::vector<State>& next, std::vector<int32_t> labels);
 
   bool empty() const { return labels_.empty(); }
   size_t num_states() const { return labels_.size(); }

@@ -10,11 +10,11 @@ namespace {
 constexpr ByteDfa::State kNone = ByteDfa::kDead;
 
 /// 'a' is class 1, 'b' class 2, everything else class 0.
-ByteDfa dfa_of(std::vector<ByteDfa::State> next, std::vector<int32_t> labels) {
+ByteDfa dfa_of(const std::vector<ByteDfa::State>& next, std::vector<int32_t> labels) {
   std::array<uint8_t, 256> class_of{};
   class_of['a'] = 1;
   class_of['b'] = 2;
-  return ByteDfa(class_of, 3, std::move(next), std::move(labels));
+  return ByteDfa(class_of, 3, next, std::move(labels));
 }
 
 TEST(ByteDfa, KeepsWhatIsLiveAndReachable) {

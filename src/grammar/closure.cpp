@@ -55,6 +55,7 @@ void Closure::reset() {
 
 Stacks Closure::take() {
   // First in, first out: what the byte has ended comes before what begins because of it.
+  // NOLINTNEXTLINE(modernize-loop-convert): tasks make tasks
   for (size_t next = 0; next < tasks_.size(); ++next) {
     const Task task = tasks_[next];
     if (task.node == kLeave) {

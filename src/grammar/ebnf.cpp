@@ -181,14 +181,15 @@ class EbnfParser {
     skip_space();
     if (take(",")) {
       TETRAD_ASSIGN(max, take_number());
-      if (!max) max = kUnbounded;
     } else if (!min) {
       return wrong("a number is expected behind \"{{\"");
     }
     skip_space();
     if (!take("}")) return wrong("a \"}}\" is missing");
-    if (min.value_or(0) > *max) return wrong("{{{},{}}} is no range", *min, *max);
-    return builder_.repeat(node, min.value_or(0), *max);
+    const int64_t least = min.value_or(0);
+    const int64_t most = max.value_or(kUnbounded);
+    if (least > most) return wrong("{{{},{}}} is no range", least, most);
+    return builder_.repeat(node, least, most);
   }
 
   Result<std::optional<int64_t>> take_number() {

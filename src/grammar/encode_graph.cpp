@@ -43,7 +43,7 @@ ByteDfa ByteGraph::finish() const {
         next[state * num_classes + c] = edge.target;
     }
   }
-  return ByteDfa(class_of, num_classes, std::move(next), labels_);
+  return ByteDfa(class_of, num_classes, next, labels_);
 }
 
 void append_byte_edge(std::vector<ByteEdge>& edges, ByteEdge edge) {

@@ -30,8 +30,11 @@ Result<char32_t> unicode_escape(PatternCursor& cursor, size_t start) {
   if (cursor.take("{")) {
     char32_t value = 0;
     int digits = 0;
-    for (; hex_digit(cursor.peek()) && value <= kLastCodePoint; ++digits)
-      value = value * 16 + *cursor.take_hex(1);
+    for (; value <= kLastCodePoint; ++digits) {
+      const std::optional<char32_t> digit = cursor.take_hex(1);
+      if (!digit) break;
+      value = value * 16 + *digit;
+    }
     if (digits == 0 || value > kLastCodePoint || !cursor.take("}")) {
       return bad_pattern(start, "\\u{…} takes the hexadecimal digits of one code point");
     }
