@@ -8,6 +8,7 @@
 #include <array>
 #include <memory>
 #include <string_view>
+#include <utility>
 
 #include "gpu/emulated_device.h"
 #include "gpu/fragment.h"
@@ -80,9 +81,24 @@ TETRAD_KERNEL(pass_on, BarrierArgs, 64) {
   }
 }
 
-constexpr EmulatedKernel kKernels[] = {TETRAD_EMULATED_KERNEL(relay, RelayArgs)
-                                           TETRAD_EMULATED_KERNEL(copy_words, CopyArgs)
-                                               TETRAD_EMULATED_KERNEL(pass_on, BarrierArgs)};
+struct PieceArgs {
+  const char* from = nullptr;  // 32 bytes, of which the 16 at from + offset are copied
+  uint32_t offset = 0;
+  uint32_t shared_offset = 0;
+  uint32_t* out = nullptr;
+};
+TETRAD_KERNEL(copy_piece, PieceArgs, 32) {
+  if (thread_index() != 0) return;
+  char* to = shared_memory() + args.shared_offset;
+  copy_16_async(to, args.from + args.offset);
+  end_copy_group();
+  wait_for_copy_groups<0>();
+  *args.out = *reinterpret_cast<uint32_t*>(to);
+}
+
+constexpr EmulatedKernel kKernels[] = {
+    TETRAD_EMULATED_KERNEL(relay, RelayArgs) TETRAD_EMULATED_KERNEL(copy_words, CopyArgs)
+        TETRAD_EMULATED_KERNEL(pass_on, BarrierArgs) TETRAD_EMULATED_KERNEL(copy_piece, PieceArgs)};
 
 template <class Args>
 Result<void> launch(std::string_view name, const Args& args, const LaunchShape& shape,
@@ -122,6 +138,23 @@ TEST(EmulatedBlocks, ThatMeetAreARow) {
       launch("relay", RelayArgs{}, {.grid_y = 2, .threads = 32, .blocks_meet = true});
   ASSERT_FALSE(result);
   EXPECT_THAT(result.error().message, HasSubstr("a row"));
+}
+
+TEST(EmulatedBlocks, AccessSixteenBytesAtMultiplesOfSixteen) {
+  alignas(16) std::array<uint32_t, 8> words = {1, 2, 3, 4, 5, 6, 7, 8};
+  uint32_t out = 0;
+  const LaunchShape shape{.threads = 32, .shared_bytes = 64};
+  PieceArgs args{.from = reinterpret_cast<const char*>(words.data()), .offset = 16, .out = &out};
+  const auto right = launch("copy_piece", args, shape);
+  ASSERT_TRUE(right) << right.error().message;
+  EXPECT_EQ(out, 5u);
+  for (const auto& [offset, shared_offset] : {std::pair{8u, 0u}, std::pair{0u, 4u}}) {
+    args.offset = offset;
+    args.shared_offset = shared_offset;
+    const auto wrong = launch("copy_piece", args, shape);
+    ASSERT_FALSE(wrong);
+    EXPECT_THAT(wrong.error().message, HasSubstr("which is no multiple of 16"));
+  }
 }
 
 class EmulatedBarriers : public testing::TestWithParam<ThreadOrder> {
