@@ -156,17 +156,37 @@ TETRAD_DEVICE Words4* slot(char* part, uint32_t index, uint32_t groups) {
   return reinterpret_cast<Words4*>(part) + static_cast<uint64_t>(index) * groups;
 }
 
+/// Groups that a thread has under way at a time: one alone would be waited for.
+inline constexpr uint32_t kGroupsAtOnce = 4;
+
+/// of(n, i, is_there) for n < kGroupsAtOnce: i is first + n * kExchangeThreads, where that is below
+/// `size`; else the first once more, which is not there.
+template <class Of>
+TETRAD_DEVICE void for_groups_at_once(uint32_t first, uint32_t size, const Of& of) {
+  TETRAD_UNROLL
+  for (uint32_t n = 0; n < kGroupsAtOnce; ++n) {
+    const uint32_t i = first + n * kExchangeThreads;
+    of(n, i < size ? i : first, i < size);
+  }
+}
+
 /// Writes this rank's groups, load(i) for i < size, to where the others read them.
 template <class Load>
 TETRAD_DEVICE void tell_all(const BlockExchange& block, uint32_t size, const Load& load) {
   const RankExchange& ranks = block.ranks;
-  for (uint32_t i = thread_index(); i < size; i += kExchangeThreads) {
-    const Words4 group = __builtin_bit_cast(Words4, load(i));
+  for (uint32_t first = thread_index(); first < size; first += kGroupsAtOnce * kExchangeThreads) {
+    Words4 groups[kGroupsAtOnce];
+    for_groups_at_once(first, size, [&](uint32_t n, uint32_t i, bool) TETRAD_INLINE {
+      groups[n] = __builtin_bit_cast(Words4, load(i));
+    });
     TETRAD_UNROLL
     for (uint32_t r = 0; r < kMaxRanks; ++r) {
       const bool is_reader = r < ranks.num_ranks && r != ranks.rank;
-      if (ranks.is_read_remotely != 0 ? r == ranks.rank : is_reader)
-        slot(block.part_of(ranks.memory[r]), ranks.rank, size)[i] = group;
+      if (ranks.is_read_remotely != 0 ? r != ranks.rank : !is_reader) continue;
+      Words4* to = slot(block.part_of(ranks.memory[r]), ranks.rank, size);
+      for_groups_at_once(first, size, [&](uint32_t n, uint32_t i, bool is_there) TETRAD_INLINE {
+        if (is_there) to[i] = groups[n];
+      });
     }
   }
 }
@@ -177,31 +197,62 @@ TETRAD_DEVICE const Words4* told_by(const BlockExchange& block, uint32_t r, uint
   return slot(block.part_of(memory), r, groups);
 }
 
-/// The sum of a group over the ranks, in their order, this rank's part being `mine`. from[r]: what
-/// rank r brought.
-TETRAD_DEVICE FourFloats sum_in_order(const RankExchange& ranks, const FourFloats& mine,
-                                      const Words4* const (&from)[kMaxRanks]) {
-  FourFloats parts[kMaxRanks];
+/// The sums of kCount groups over the ranks, in their order, this rank's parts being `mine`, which
+/// become the sums. from(r, n): what rank r brought.
+template <uint32_t kCount, class From>
+TETRAD_DEVICE void add_in_order(const RankExchange& ranks, FourFloats (&mine)[kCount],
+                                const From& from) {
+  FourFloats parts[kMaxRanks][kCount];
   // All loads are on their way before the first is waited for.
   TETRAD_UNROLL
   for (uint32_t r = 0; r < kMaxRanks; ++r) {
-    parts[r] = mine;
-    if (r >= ranks.num_ranks || r == ranks.rank) continue;
-    uint32_t words[4];
-    load_system_16(words, from[r]);
     TETRAD_UNROLL
-    for (uint32_t i = 0; i < 4; ++i)
-      parts[r].value[i] = __builtin_bit_cast(float, words[i]);
+    for (uint32_t n = 0; n < kCount; ++n)
+      parts[r][n] = mine[n];
+    if (r >= ranks.num_ranks || r == ranks.rank) continue;
+    TETRAD_UNROLL
+    for (uint32_t n = 0; n < kCount; ++n) {
+      uint32_t words[4];
+      load_system_16(words, from(r, n));
+      TETRAD_UNROLL
+      for (uint32_t i = 0; i < 4; ++i)
+        parts[r][n].value[i] = __builtin_bit_cast(float, words[i]);
+    }
   }
-  FourFloats sum = parts[0];
+  TETRAD_UNROLL
+  for (uint32_t n = 0; n < kCount; ++n)
+    mine[n] = parts[0][n];
   TETRAD_UNROLL
   for (uint32_t r = 1; r < kMaxRanks; ++r) {
     if (r >= ranks.num_ranks) break;
     TETRAD_UNROLL
-    for (uint32_t i = 0; i < 4; ++i)
-      sum.value[i] += parts[r].value[i];
+    for (uint32_t n = 0; n < kCount; ++n) {
+      TETRAD_UNROLL
+      for (uint32_t i = 0; i < 4; ++i)
+        mine[n].value[i] += parts[r][n].value[i];
+    }
   }
-  return sum;
+}
+
+/// Tells all this rank's groups and adds up all ranks'. load(i) and store(i, group): of this rank's
+/// values, i < size.
+template <class Load, class Store>
+TETRAD_DEVICE void sum_by_one_shot(BlockExchange& block, uint32_t size, const Load& load,
+                                   const Store& store) {
+  tell_all(block, size, load);
+  if (!block.meet(0)) return;
+  for (uint32_t first = thread_index(); first < size; first += kGroupsAtOnce * kExchangeThreads) {
+    FourFloats sums[kGroupsAtOnce];
+    for_groups_at_once(first, size,
+                       [&](uint32_t n, uint32_t i, bool) TETRAD_INLINE { sums[n] = load(i); });
+    add_in_order(block.ranks, sums, [&](uint32_t r, uint32_t n) TETRAD_INLINE {
+      const uint32_t i = first + n * kExchangeThreads;
+      return told_by(block, r, size) + (i < size ? i : first);
+    });
+    for_groups_at_once(first, size, [&](uint32_t n, uint32_t i, bool is_there) TETRAD_INLINE {
+      if (is_there) store(i, sums[n]);
+    });
+  }
 }
 
 /// Each rank tells all its values to all.
@@ -212,18 +263,22 @@ TETRAD_KERNEL(all_reduce_one_shot, AllReduceArgs, kExchangeThreads) {
   if (!block.is_whole()) return;
   const GroupRange mine = groups_of_block((args.count + 3) / 4);
   const uint32_t size = mine.end - mine.begin;
-  tell_all(block, size, [&](uint32_t i) TETRAD_INLINE {
-    return load_group(args.values, mine.begin + i, args.count);
-  });
-  if (!block.meet(0)) return;
-  for (uint32_t i = thread_index(); i < size; i += kExchangeThreads) {
-    const Words4* from[kMaxRanks];
-    TETRAD_UNROLL
-    for (uint32_t r = 0; r < kMaxRanks; ++r)
-      from[r] = told_by(block, r, size) + i;
-    const FourFloats own = load_group(args.values, mine.begin + i, args.count);
-    store_group(args.values, mine.begin + i, args.count, sum_in_order(args.exchange, own, from));
+  float* values = args.values + 4 * static_cast<uint64_t>(mine.begin);
+  const bool is_whole =
+      reinterpret_cast<uint64_t>(values) % 16 == 0 && 4 * uint64_t{mine.end} <= args.count;
+  if (is_whole) {
+    auto* groups = reinterpret_cast<Words4*>(values);
+    return sum_by_one_shot(
+        block, size,
+        [&](uint32_t i) TETRAD_INLINE { return __builtin_bit_cast(FourFloats, groups[i]); },
+        [&](uint32_t i, const FourFloats& sum)
+            TETRAD_INLINE { groups[i] = __builtin_bit_cast(Words4, sum); });
   }
+  sum_by_one_shot(
+      block, size,
+      [&](uint32_t i) TETRAD_INLINE { return load_group(args.values, mine.begin + i, args.count); },
+      [&](uint32_t i, const FourFloats& sum)
+          TETRAD_INLINE { store_group(args.values, mine.begin + i, args.count, sum); });
 }
 
 /// Each rank adds up its share of the values and tells the others the sums: the same bits, and less
@@ -261,8 +316,9 @@ TETRAD_KERNEL(all_reduce_two_shot, AllReduceArgs, kExchangeThreads) {
       from[r] = (ranks.is_read_remotely != 0 ? slot(part(r), ranks.rank, room)
                                              : slot(own_part, r, room)) +
                 at;
-    const FourFloats own = load_group(args.values, i, args.count);
-    const FourFloats sum = sum_in_order(ranks, own, from);
+    FourFloats sums[1] = {load_group(args.values, i, args.count)};
+    add_in_order(ranks, sums, [&](uint32_t r, uint32_t) TETRAD_INLINE { return from[r]; });
+    const FourFloats sum = sums[0];
     store_group(args.values, i, args.count, sum);
     TETRAD_UNROLL
     for (uint32_t r = 0; r < kMaxRanks; ++r) {
