@@ -229,7 +229,8 @@ TEST(ExchangeOfFew, SumsSquares) {
     EXPECT_TRUE(rank.device.fill(squares, 0, 8 * kTokens));
     EXPECT_EQ(communicator->try_all_reduce_qk_squares(args, kTokens).value(), true);
     EXPECT_EQ(rank.read(squares, 2 * kTokens), wanted);
-    EXPECT_EQ(communicator->try_all_reduce_qk_squares(args, 513).value(), false);
+    constexpr uint32_t kMostTokens = gpu::kExchangeBlocks * gpu::kSquaresBlockTokens;
+    EXPECT_EQ(communicator->try_all_reduce_qk_squares(args, kMostTokens + 1).value(), false);
     EXPECT_TRUE(communicator->wait());
   });
 }

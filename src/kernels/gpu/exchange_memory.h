@@ -10,8 +10,8 @@ namespace tetrad::gpu {
 inline constexpr uint32_t kMaxRanks = 8;
 inline constexpr uint32_t kExchangeThreads = 256;
 /// Blocks of a launch at most, and what one of them has of a rank's memory for one epoch.
-inline constexpr uint32_t kExchangeBlocks = 64;
-inline constexpr uint32_t kExchangeBlockBytes = 256 << 10;
+inline constexpr uint32_t kExchangeBlocks = 128;
+inline constexpr uint32_t kExchangeBlockBytes = 128 << 10;
 /// Flags of a block: for each of two meetings a word for each rank. A line of the cache.
 inline constexpr uint32_t kExchangeFlags = 32;
 inline constexpr uint64_t kExchangeDataBytes = uint64_t{2} * kExchangeBlocks * kExchangeBlockBytes;
