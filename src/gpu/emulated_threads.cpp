@@ -244,8 +244,7 @@ void EmulatedThread::refuse_address(const void* at) const {
 
 void EmulatedThread::begin_copy(void* to, const void* from, size_t bytes, uint64_t* arrivals) {
   EmulatedBlock::State& state = *threads->state_;
-  const auto is_aligned = [](const void* at) { return reinterpret_cast<uintptr_t>(at) % 16 == 0; };
-  if (state.error.empty() && (!is_aligned(to) || !is_aligned(from) || bytes % 16 != 0))
+  if (state.error.empty() && (!is_whole_16(to) || !is_whole_16(from) || bytes % 16 != 0))
     state.error = fmt::format("a copy of {} bytes is not of whole 16 bytes", bytes);
   if (state.error.empty() &&
       std::ranges::find(state.copies, arrivals, &PendingCopy::arrivals) != state.copies.end())

@@ -33,7 +33,7 @@ struct EmulatedThread {
   void look_again();
   /// That an access of 16 bytes is at a multiple of 16.
   void check_whole_16(const void* at) const {
-    if (reinterpret_cast<uintptr_t>(at) % 16 != 0) refuse_address(at);
+    if (!is_whole_16(at)) refuse_address(at);
   }
   /// A copy that is under way until someone waits for it: until then the bytes are none that
   /// anybody may use. *arrivals counts those that have arrived.
@@ -41,6 +41,7 @@ struct EmulatedThread {
   void wait_for_copy(uint64_t* arrivals, uint32_t parity);
 
  private:
+  static bool is_whole_16(const void* at) { return reinterpret_cast<uintptr_t>(at) % 16 == 0; }
   void refuse_address(const void* at) const;
 };
 
