@@ -159,15 +159,17 @@ TETRAD_DEVICE Words4* slot(char* part, uint32_t index, uint32_t groups) {
 /// Groups that a thread has under way at a time: one alone would be waited for.
 inline constexpr uint32_t kGroupsAtOnce = 4;
 
-/// of(n, i, is_there) for n < kGroupsAtOnce: i is first + n * kExchangeThreads, where that is below
-/// `size`; else the first once more, which is not there.
+/// The nth of these from `first` on, where that is below `size`; else the first once more.
+TETRAD_DEVICE uint32_t group_at_once(uint32_t first, uint32_t n, uint32_t size) {
+  const uint32_t i = first + n * kExchangeThreads;
+  return i < size ? i : first;
+}
+/// of(n, i, is_there) for n < kGroupsAtOnce: i is group_at_once(), and whether that is the nth.
 template <class Of>
 TETRAD_DEVICE void for_groups_at_once(uint32_t first, uint32_t size, const Of& of) {
   TETRAD_UNROLL
-  for (uint32_t n = 0; n < kGroupsAtOnce; ++n) {
-    const uint32_t i = first + n * kExchangeThreads;
-    of(n, i < size ? i : first, i < size);
-  }
+  for (uint32_t n = 0; n < kGroupsAtOnce; ++n)
+    of(n, group_at_once(first, n, size), first + n * kExchangeThreads < size);
 }
 
 /// Writes this rank's groups, load(i) for i < size, to where the others read them.
@@ -246,8 +248,7 @@ TETRAD_DEVICE void sum_by_one_shot(BlockExchange& block, uint32_t size, const Lo
     for_groups_at_once(first, size,
                        [&](uint32_t n, uint32_t i, bool) TETRAD_INLINE { sums[n] = load(i); });
     add_in_order(block.ranks, sums, [&](uint32_t r, uint32_t n) TETRAD_INLINE {
-      const uint32_t i = first + n * kExchangeThreads;
-      return told_by(block, r, size) + (i < size ? i : first);
+      return told_by(block, r, size) + group_at_once(first, n, size);
     });
     for_groups_at_once(first, size, [&](uint32_t n, uint32_t i, bool is_there) TETRAD_INLINE {
       if (is_there) store(i, sums[n]);
