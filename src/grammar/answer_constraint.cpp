@@ -32,7 +32,7 @@ class AnswerState final : public ConstraintState {
 
   Result<const TokenSet*> allowed(int64_t num_tokens_left) override {
     if (broken_) return tl::unexpected<Error>(*broken_);
-    if (reserve_ < 0) reserve_ = std::min(kBodyReserve, num_tokens_left / 4);
+    if (!reserve_) reserve_ = std::min(kBodyReserve, num_tokens_left / 4);
     switch (phase_) {
       case Phase::thinking:
         return allowed_thoughts(num_tokens_left);
@@ -97,7 +97,7 @@ class AnswerState final : public ConstraintState {
     if (rules().body) {
       // </think>, the body and the end of the answer.
       const int64_t least = rules().body->grammar().least(rules().body->grammar().root) + 2;
-      ends = ends || num_tokens_left <= std::max(least, reserve_);
+      ends = ends || num_tokens_left <= std::max(least, reserve_.value_or(0));
     }
     const TokenId think_end = rules().tags.think_end;
     if (ends && think_end != AnswerTags::kNoToken) return only(std::span(&think_end, 1));
@@ -129,7 +129,7 @@ class AnswerState final : public ConstraintState {
   std::unique_ptr<TokenMatcher> matcher_;  // of body and calls
   std::optional<Error> broken_;
   int64_t num_thoughts_ = 0;
-  int64_t reserve_ = -1;  // of the answer's tokens, for what follows the thinking; not known before
+  std::optional<int64_t> reserve_;  // of the answer's tokens, for what follows the thinking
   TokenSet only_;
 };
 
