@@ -133,17 +133,20 @@ struct DownWalk {
 class OneWalk {
  public:
   OneWalk() = default;
-  TETRAD_DEVICE OneWalk(const ExpertsOfOneArgs& args, const PicksOfOne& picks,
-                        const ExpertsOfOneWork& work)
-      : args_(&args), picks_(&picks), work_(&work) {
+  TETRAD_DEVICE OneWalk(const ExpertsOfOneArgs& args, const ExpertsOfOneWork& work)
+      : args_(&args), work_(&work) {
     pair_ = block_x() / 2;
     odd_picks_ = block_x() % 2;
     if (pair_ < work.num_pairs && pair_ < work.down_tiles)
       num_units_ = (work.down_tiles - pair_ + work.num_pairs - 1) / work.num_pairs;
-    num_slots_ = num_units_ == 0 ? 0 : (picks.count + 1 - odd_picks_) / 2;
     up.tile = block_x();
     up.go_on(work, warp());
     if (num_units_ > 0) down.go_on(work, num_units_, warp());
+  }
+  /// Before all else: the experts whose weights it goes through.
+  TETRAD_DEVICE void take(const PicksOfOne& picks) {
+    picks_ = &picks;
+    num_slots_ = num_units_ == 0 ? 0 : (picks.count + 1 - odd_picks_) / 2;
   }
   TETRAD_DEVICE bool is_up() const { return up.pick < picks_->count; }
   TETRAD_DEVICE bool is_done() const { return !is_up() && down.slot >= num_slots_; }
@@ -213,21 +216,24 @@ class HiddenAhead {
     from_ = args_.hidden + (pick * args_.w1.rows + segment * kSegmentColumns) / 2 + lane() * 4;
     TETRAD_UNROLL
     for (uint32_t i = 0; i < kPieces; ++i)
-      load_fresh_16(pieces_[i].word, from_ + i * 128);
+      look_at(i, pieces_[i]);
   }
   /// When they are there, to shared memory.
   TETRAD_DEVICE void store(uint16_t* to) {
+    wait_for_pieces(pieces_, [&](uint32_t i, Words4& piece) TETRAD_INLINE { look_at(i, piece); });
     TETRAD_UNROLL
-    for (uint32_t i = 0; i < kPieces; ++i) {
-      wait_for_words(pieces_[i], from_ + i * 128);
+    for (uint32_t i = 0; i < kPieces; ++i)
       reinterpret_cast<Words4*>(to)[i * 32 + lane()] = pieces_[i];
-    }
     sync_warp();
   }
 
  private:
   static constexpr uint32_t kPieces = kSegmentColumns / 256;
   static_assert(kSegmentColumns % 256 == 0);
+  TETRAD_DEVICE void look_at(uint32_t i, Words4& piece) const {
+    load_fresh_16(piece.word, from_ + i * 128);
+  }
+
   const ExpertsOfOneArgs& args_;
   const uint32_t* from_ = nullptr;
   Words4 pieces_[kPieces];
@@ -273,22 +279,23 @@ TETRAD_DEVICE void add_picks_of_one(const ExpertsOfOneArgs& args, const ExpertsO
     const uint32_t unit = i / kTileRows;
     const uint32_t row = walk.tile_of(unit) * kTileRows + i % kTileRows;
     const float before = args.add == 0 ? 0 : args.residual[row];
-    // A look at all before any is waited for.
-    uint32_t told[kMaxPicks / 2] = {};
+    uint32_t told[kMaxPicks / 2];
     const auto place_of = [&](uint32_t slot) TETRAD_INLINE {
       return reinterpret_cast<uint32_t*>(args.products + slot * rows + row);
     };
+    const auto look = [&](uint32_t slot) TETRAD_INLINE {
+      return 2 * slot + 1 < num_picks ? load_fresh(place_of(slot)) : 0;
+    };
     TETRAD_UNROLL
-    for (uint32_t slot = 0; slot < kMaxPicks / 2; ++slot) {
-      if (2 * slot + 1 < num_picks) told[slot] = load_fresh(place_of(slot));
-    }
+    for (uint32_t slot = 0; slot < kMaxPicks / 2; ++slot)
+      told[slot] = look(slot);
+    wait_for_words(told, look);
     float sum = 0;
     TETRAD_UNROLL
     for (uint32_t slot = 0; slot < kMaxPicks / 2; ++slot) {
       if (2 * slot < num_picks)
         sum = fused_multiply_add(weights[2 * slot], product(slot, unit, i % kTileRows), sum);
       if (2 * slot + 1 >= num_picks) continue;
-      wait_for_word(told[slot], place_of(slot));
       *place_of(slot) = kNotYet;
       sum = fused_multiply_add(weights[2 * slot + 1], __builtin_bit_cast(float, told[slot]), sum);
     }
@@ -313,6 +320,7 @@ TETRAD_KERNEL(experts_of_one, ExpertsOfOneArgs, 384) {
        i += kStreamThreads)
     finished[i] = 0;
   OneTokenChoice chooser(args.choice);
+  OneWalk walk(args, work);
   wait_for_launches_before();
   let_next_launch_begin();
 
@@ -322,13 +330,13 @@ TETRAD_KERNEL(experts_of_one, ExpertsOfOneArgs, 384) {
   const Words4 first = pieces[thread_index() < num_pieces ? thread_index() : 0];
   const PicksOfOne picks = chooser.choose(
       args.choice, *reinterpret_cast<OneTokenChoice::Candidates*>(memory + at.hidden));
+  walk.take(picks);
   if (thread_index() < kMaxPicks) weights[thread_index()] = picks.weight_of_lane;
   auto* row = reinterpret_cast<uint32_t*>(x);
   if (thread_index() < num_pieces) store_piece(row, thread_index(), first);
   for (uint32_t i = kStreamThreads + thread_index(); i < num_pieces; i += kStreamThreads)
     store_piece(row, i, pieces[i]);
 
-  OneWalk walk(args, picks, work);
   stream.start(walk);
   HiddenAhead ahead(args);
   const auto look_ahead = [&] {

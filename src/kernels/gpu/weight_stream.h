@@ -57,17 +57,17 @@ class WeightStream {
     if (lane() == 0) {
       for (uint32_t i = 0; i < kChunksAhead; ++i)
         init_arrivals(arrivals_ + i);
+      leave_to_copies();
     }
     sync_warp();
   }
-  /// By all warps of the block: the first chunks of all are asked for before any second one. What
-  /// the threads did in `chunks` before is done with.
+  /// By all warps of the block, which meet in it: the first chunks of all are asked for before any
+  /// second one. What the threads had in `chunks` before must have been left to copies.
   TETRAD_DEVICE void start(const Walk& walk) {
     walk_ = walk;
     next_ = walk_.segment();
-    leave_to_copies();
     for (uint32_t i = 0; i < kChunksAhead; ++i) {
-      sync_block();
+      if (i > 0) sync_block();
       ask(i);
     }
   }
