@@ -192,11 +192,20 @@ class OneWalk {
   uint32_t num_slots_ = 0;
 };
 
-/// The sum over a row's segments, in their order.
+/// The sum over a row's segments, in their order: some are loaded at a time, in little code.
 TETRAD_DEVICE float sum_of_parts(const float* parts, uint32_t num_segments) {
-  float sum = parts[0];
-  for (uint32_t s = 1; s < num_segments; ++s)
-    sum += parts[s * kTileRows];
+  constexpr uint32_t kAtOnce = 4;
+  float sum = -0.0f;  // which changes no first one
+  TETRAD_NO_UNROLL
+  for (uint32_t first = 0; first < num_segments; first += kAtOnce) {
+    float some[kAtOnce];
+    TETRAD_UNROLL
+    for (uint32_t i = 0; i < kAtOnce; ++i)
+      some[i] = parts[smaller_of(first + i, num_segments - 1) * kTileRows];
+    TETRAD_UNROLL
+    for (uint32_t i = 0; i < kAtOnce; ++i)
+      sum = first + i < num_segments ? sum + some[i] : sum;
+  }
   return sum;
 }
 
@@ -267,6 +276,7 @@ TETRAD_DEVICE void add_picks_of_one(const ExpertsOfOneArgs& args, const ExpertsO
   };
   if (!walk.takes_even_picks()) {
     const uint32_t of_slot = walk.num_units() * kTileRows;
+    TETRAD_NO_UNROLL
     for (uint32_t i = thread_index(); i < walk.num_slots() * of_slot; i += kStreamThreads) {
       const uint32_t slot = i / of_slot;
       const uint32_t unit = i % of_slot / kTileRows;
@@ -275,6 +285,7 @@ TETRAD_DEVICE void add_picks_of_one(const ExpertsOfOneArgs& args, const ExpertsO
     }
     return;
   }
+  TETRAD_NO_UNROLL
   for (uint32_t i = thread_index(); i < walk.num_units() * kTileRows; i += kStreamThreads) {
     const uint32_t unit = i / kTileRows;
     const uint32_t row = walk.tile_of(unit) * kTileRows + i % kTileRows;
@@ -316,6 +327,7 @@ TETRAD_KERNEL(experts_of_one, ExpertsOfOneArgs, 384) {
   auto* finished = reinterpret_cast<uint32_t*>(memory + at.finished);
   WeightStream<OneWalk> stream(memory + at.chunks, memory + at.arrivals);
   fill_level_table<kWideRowWords>(table, args.codebook, kStreamThreads);
+  TETRAD_NO_UNROLL
   for (uint32_t i = thread_index(); i < work.strips_of_block(args.choice.num_experts_per_tok);
        i += kStreamThreads)
     finished[i] = 0;
@@ -334,6 +346,7 @@ TETRAD_KERNEL(experts_of_one, ExpertsOfOneArgs, 384) {
   if (thread_index() < kMaxPicks) weights[thread_index()] = picks.weight_of_lane;
   auto* row = reinterpret_cast<uint32_t*>(x);
   if (thread_index() < num_pieces) store_piece(row, thread_index(), first);
+  TETRAD_NO_UNROLL
   for (uint32_t i = kStreamThreads + thread_index(); i < num_pieces; i += kStreamThreads)
     store_piece(row, i, pieces[i]);
 
