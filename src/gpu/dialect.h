@@ -122,6 +122,9 @@ TETRAD_DEVICE void load_fresh_16(uint32_t (&to)[4], const void* from) {
   for (uint32_t i = 0; i < 4; ++i)
     to[i] = load_fresh(static_cast<const uint32_t*>(from) + i);
 }
+TETRAD_DEVICE void store_shared_if(bool wanted, uint32_t* to, uint32_t value) {
+  if (wanted) *to = value;
+}
 TETRAD_DEVICE uint32_t warp_max(uint32_t value) {
   for (uint32_t step = kWarpSize / 2; step > 0; step /= 2) {
     const uint32_t other = shuffle_xor(value, step);

@@ -237,6 +237,13 @@ TETRAD_DEVICE void load_shared_16_if(bool wanted, uint32_t (&to)[4], const void*
                : "r"(shared_address(from)), "r"(static_cast<uint32_t>(wanted))
                : "memory");
 }
+/// A word to shared memory by the threads that want it, without a branch.
+TETRAD_DEVICE void store_shared_if(bool wanted, uint32_t* to, uint32_t value) {
+  asm volatile("{ .reg .pred p; setp.ne.u32 p, %2, 0; @p st.shared.u32 [%0], %1; }" ::"r"(
+                   shared_address(to)),
+               "r"(value), "r"(static_cast<uint32_t>(wanted))
+               : "memory");
+}
 /// Byte `byte` of a word times 256, plus `low`, which is below 256: one instruction.
 TETRAD_DEVICE uint32_t byte_above(uint32_t word, uint32_t byte, uint32_t low) {
   return __nvvm_prmt(word, low, 0x5504u | byte << 4);

@@ -72,11 +72,6 @@ TETRAD_DEVICE uint32_t count_bits(uint32_t bits) {
   return static_cast<uint32_t>(__builtin_popcount(bits));
 }
 
-/// Of the lowest bit that is set.
-TETRAD_DEVICE uint32_t place_of_first_bit(uint32_t bits) {
-  return count_bits((bits & (0 - bits)) - 1);
-}
-
 /// Its number among those that are here.
 TETRAD_DEVICE uint32_t expert_here(const ExpertChoice& args, uint32_t expert) {
   const bool is_here = expert >= args.first_expert && expert < args.end_expert;
@@ -169,19 +164,18 @@ TETRAD_DEVICE void sort_keys(uint32_t (&keys)[kExpertsOfLane], uint32_t& places)
 
 /// By a warp: the expert with the (lane() + 1)th largest key, in the lanes below `count`. `keys`:
 /// of the lane's experts, used up. Each lane's are sorted first: what then follows one pick after
-/// the other is short.
-TETRAD_DEVICE uint32_t pick_largest(uint32_t (&keys)[kExpertsOfLane], uint32_t count) {
+/// the other is short. `picked`: shared memory for `count` words.
+TETRAD_DEVICE uint32_t pick_largest(uint32_t (&keys)[kExpertsOfLane], uint32_t count,
+                                    uint32_t* picked) {
   uint32_t places;
   sort_keys(keys, places);
-  uint32_t picked = 0;
   TETRAD_NO_UNROLL
   for (uint32_t place = 0; place < count; ++place) {
     const uint32_t best = warp_max(keys[0]);
     // Of equals the first: of the lowest lane's the lowest.
-    const uint32_t owner = place_of_first_bit(ballot(keys[0] == best));
-    const uint32_t expert = shuffle(lane() * kExpertsOfLane + places % 16, owner);
-    picked = lane() == place ? expert : picked;
-    const bool is_owner = lane() == owner;
+    const uint32_t owners = ballot(keys[0] == best);
+    const bool is_owner = (owners & (0 - owners)) == 1u << lane();
+    store_shared_if(is_owner, picked + place, lane() * kExpertsOfLane + places % 16);
     TETRAD_UNROLL
     for (uint32_t i = 0; i < kExpertsOfLane; ++i) {
       // Numbers, not places: an array with a place that is not known is no registers.
@@ -191,24 +185,23 @@ TETRAD_DEVICE uint32_t pick_largest(uint32_t (&keys)[kExpertsOfLane], uint32_t c
     }
     places = is_owner ? places >> 4 : places;
   }
-  return picked;
+  sync_warp();
+  return lane() < count ? picked[lane()] : 0;
 }
 
 /// What a lane below the number of picks has of a token.
-struct PickOfLane {
-  uint32_t expert;
+struct PickScore {
   float score;
   float sum;  // of all picks' scores, in their order
 };
-/// By a warp. `scores`: of all experts.
-TETRAD_DEVICE PickOfLane pick_experts(uint32_t (&keys)[kExpertsOfLane], const float* scores,
-                                      uint32_t num_picks) {
-  const uint32_t expert = pick_largest(keys, num_picks);
+/// By a warp, of the lane's `expert`. `scores`: of all experts.
+TETRAD_DEVICE PickScore score_of_pick(uint32_t expert, const float* scores, uint32_t num_picks) {
   const float score = lane() < num_picks ? scores[expert] : 0;
   float sum = 0;
+  TETRAD_NO_UNROLL
   for (uint32_t place = 0; place < num_picks; ++place)
     sum += shuffle(score, place);
-  return {expert, score, sum};
+  return {score, sum};
 }
 
 /// The experts of tokens first_token … + num_tokens, at most kMaxTokens, into memory.keys and with
@@ -243,9 +236,10 @@ TETRAD_DEVICE void choose_experts(const ExpertChoice& args, float bias, uint32_t
     const uint32_t at = lane() * kExpertsOfLane + i;
     keys[i] = at < args.num_experts ? choice_key(memory.scores[token][at], memory.bias[at]) : 0;
   }
-  const PickOfLane mine = pick_experts(keys, memory.scores[token], top_k);
+  const uint32_t picked = pick_largest(keys, top_k, memory.keys + token * top_k);
+  const PickScore mine = score_of_pick(picked, memory.scores[token], top_k);
   if (lane() >= top_k) return;
-  const uint32_t here = expert_here(args, mine.expert);
+  const uint32_t here = expert_here(args, picked);
   const uint32_t pair = token * top_k + lane();
   memory.keys[pair] = here << 8 | pair;
   if (!writes) return;

@@ -1,79 +1,80 @@
 #pragma once
 
-// The experts of one token, chosen by every warp of a block for itself: nobody waits for another,
-// and each warp has the picks in registers. The same picks, weights and order as choose_experts().
+// The experts of one token, chosen by one warp of a block for all. By every warp for itself it
+// takes half as long again: they share the units that compare. The same picks, weights and order as
+// choose_experts().
 
 #include "kernels/gpu/choose_experts.h"
 
 namespace tetrad::gpu {
-namespace TETRAD_MACHINE {
 
-/// The picks that this rank has, in their order: lane i has the ith.
+/// The picks that this rank has, in their order, in shared memory.
 struct PicksOfOne {
-  uint32_t expert_of_lane = 0;
-  float weight_of_lane = 0;
-  uint32_t count = 0;
-
-  TETRAD_DEVICE uint32_t expert(uint32_t pick) const { return shuffle(expert_of_lane, pick); }
+  uint32_t expert[kMaxPicks];
+  float weight[kMaxPicks];
+  uint32_t count;
 };
+
+/// What choosing needs in shared memory.
+struct ChoiceOfOneMemory {
+  uint32_t keys[kMaxExperts];  // order the experts; 0: nobody
+  float scores[kMaxExperts];
+  uint32_t largest[kMaxPicks];
+  PicksOfOne picks;
+};
+
+namespace TETRAD_MACHINE {
 
 class OneTokenChoice {
  public:
-  /// Of all experts, in shared memory.
-  struct Candidates {
-    uint32_t keys[kMaxExperts];  // order them; 0: nobody
-    float scores[kMaxExperts];
-  };
-
   /// What must be known before the logits are there.
   TETRAD_DEVICE explicit OneTokenChoice(const ExpertChoice& args) : bias_(bias_of_thread(args)) {}
 
-  /// By all threads of a block of kMaxExperts or more. `all` may be used again after the next
-  /// sync_block().
-  TETRAD_DEVICE PicksOfOne choose(const ExpertChoice& args, Candidates& all) const {
+  /// By all threads of a block of kMaxExperts or more: memory.picks but for the weights.
+  TETRAD_DEVICE void choose(const ExpertChoice& args, ChoiceOfOneMemory& memory) {
     const uint32_t expert = thread_index();
     if (expert < kMaxExperts) {
       const bool is_expert = expert < args.num_experts;
       const float score = is_expert ? expert_score(load_fresh(args.logits + expert)) : 0;
-      all.keys[expert] = is_expert ? choice_key(score, bias_) : 0;
-      all.scores[expert] = score;
+      memory.keys[expert] = is_expert ? choice_key(score, bias_) : 0;
+      memory.scores[expert] = score;
     }
     sync_block();
-    return pick(args, all);
+    if (warp() == 0) pick(args, memory);
+    sync_block();
+  }
+  /// By the warp that chose: the weights, which nobody needs at first.
+  TETRAD_DEVICE void weigh(const ExpertChoice& args, ChoiceOfOneMemory& memory) const {
+    const PickScore mine = score_of_pick(expert_, memory.scores, args.num_experts_per_tok);
+    if (is_here_) memory.picks.weight[place_] = divide(mine.score, mine.sum);
   }
 
  private:
-  TETRAD_DEVICE static PicksOfOne pick(const ExpertChoice& args, const Candidates& all) {
+  TETRAD_DEVICE void pick(const ExpertChoice& args, ChoiceOfOneMemory& memory) {
     uint32_t mine[kExpertsOfLane];
     TETRAD_UNROLL
     for (uint32_t i = 0; i < kExpertsOfLane; i += 4) {
-      const Words4 four = *reinterpret_cast<const Words4*>(all.keys + lane() * kExpertsOfLane + i);
+      const Words4 four =
+          *reinterpret_cast<const Words4*>(memory.keys + lane() * kExpertsOfLane + i);
       TETRAD_UNROLL
       for (uint32_t j = 0; j < 4; ++j)
         mine[i + j] = four.word[j];
     }
-    const PickOfLane picked = pick_experts(mine, all.scores, args.num_experts_per_tok);
+    expert_ = pick_largest(mine, args.num_experts_per_tok, memory.largest);
     // Those of other ranks leave no gaps.
-    const bool is_pick = lane() < args.num_experts_per_tok;
-    const uint32_t here = is_pick ? expert_here(args, picked.expert) : kElsewhere;
-    const uint32_t all_here = ballot(here != kElsewhere);
-    const uint32_t from = place_of_set_bit(all_here, lane());
-    const float weight = divide(picked.score, picked.sum);
-    PicksOfOne picks;
-    picks.expert_of_lane = shuffle(here, from);
-    picks.weight_of_lane = shuffle(weight, from);
-    picks.count = count_bits(all_here);
-    return picks;
-  }
-
-  /// Where the nth set bit is; anywhere if there are fewer.
-  TETRAD_DEVICE static uint32_t place_of_set_bit(uint32_t bits, uint32_t n) {
-    for (uint32_t i = 0; i < n && bits != 0; ++i)
-      bits &= bits - 1;
-    return bits == 0 ? 0 : place_of_first_bit(bits);
+    const uint32_t here = expert_here(args, expert_);
+    is_here_ = lane() < args.num_experts_per_tok && here != kElsewhere;
+    const uint32_t all_here = ballot(is_here_);
+    place_ = count_bits(all_here & ((1u << lane()) - 1));
+    if (is_here_) memory.picks.expert[place_] = here;
+    if (lane() == 0) memory.picks.count = count_bits(all_here);
   }
 
   float bias_;
+  // Of the lane's pick, in the warp that chose.
+  uint32_t expert_ = 0;
+  uint32_t place_ = 0;
+  bool is_here_ = false;
 };
 
 }  // namespace TETRAD_MACHINE

@@ -31,8 +31,8 @@ struct ExpertsOfOneArgs {
   // Words of two halves that are kNotYet before: [num_experts_per_tok, intermediate_size / 2], in
   // one_token_offset order.
   uint32_t* hidden = nullptr;
-  // Floats that are kNotYet before and after: [num_experts_per_tok / 2, hidden_size], what every
-  // second pick gave.
+  // Floats that are kNotYet before and after: [num_experts_per_tok / 2, hidden_size], what a pick
+  // of the first half gave where another block adds up.
   float* products = nullptr;
   float* residual = nullptr;  // [hidden_size]
   uint32_t add = 1;           // 0: what stood in the residual is another rank's to bring
@@ -50,7 +50,7 @@ struct ExpertsOfOneWork {
   uint32_t down_tiles;   // of w2
   uint32_t down_segments;
   uint32_t num_blocks;
-  uint32_t num_pairs;  // of blocks: one takes the even picks of some tiles of w2, one the odd ones
+  uint32_t num_pairs;  // of blocks, which share some tiles of w2
 
   TETRAD_DEVICE constexpr ExpertsOfOneWork(const PackedMatrix& w1, const PackedMatrix& w2,
                                            uint32_t blocks)
@@ -66,8 +66,10 @@ struct ExpertsOfOneWork {
     return tiles_for(num_picks * up_tiles, num_blocks);
   }
   TETRAD_DEVICE constexpr uint32_t segments_of_strip() const { return 2 * up_segments; }
+  /// Each block of a pair has half of the tiles; of an odd one, half of the picks.
   TETRAD_DEVICE constexpr uint32_t down_segments_of_block(uint32_t num_picks) const {
-    return tiles_for(down_tiles, num_pairs) * tiles_for(num_picks, 2) * down_segments;
+    const uint32_t tiles = tiles_for(down_tiles, num_pairs);
+    return (tiles / 2 * num_picks + tiles % 2 * tiles_for(num_picks, 2)) * down_segments;
   }
 };
 
@@ -75,12 +77,13 @@ struct ExpertsOfOneWork {
 struct ExpertsOfOneLayout {
   uint32_t arrivals = kWideTableBytes;
   uint32_t chunks = arrivals + kArrivalBytes;
-  uint32_t hidden = chunks + kStreamChunkBytes;                    // a segment for each warp
-  uint32_t weights = hidden + kStreamWarps * kSegmentColumns * 2;  // of the picks
-  uint32_t x = weights + kMaxPicks * 4;
+  uint32_t hidden = chunks + kStreamChunkBytes;  // a segment for each warp
+  uint32_t choice = hidden + kStreamWarps * kSegmentColumns * 2;
+  uint32_t x = choice + tiles_for(sizeof(ChoiceOfOneMemory), 16) * 16;
   uint32_t up_parts = 0;    // floats [strips][segments of a strip][kTileRows]
-  uint32_t down_parts = 0;  // floats [tiles of w2 and picks][segments][kTileRows]
-  uint32_t finished = 0;    // words [strips]: segments of it that are done
+  uint32_t down_parts = 0;  // floats [picks and tiles of w2][segments][kTileRows]
+  uint32_t finished = 0;    // words [strips]: segments of it that are done; then [picks], of a tile
+                            // that another block adds up
   uint32_t end = 0;
 
   TETRAD_DEVICE constexpr ExpertsOfOneLayout(const ExpertsOfOneWork& work, uint32_t num_picks) {
@@ -88,7 +91,7 @@ struct ExpertsOfOneLayout {
     const uint32_t strips = work.strips_of_block(num_picks);
     down_parts = up_parts + strips * work.segments_of_strip() * kTileRows * 4;
     finished = down_parts + work.down_segments_of_block(num_picks) * kTileRows * 4;
-    end = finished + strips * 4;
+    end = finished + (strips + num_picks / 2) * 4;
   }
 };
 
@@ -112,20 +115,72 @@ struct UpWalk {
   }
 };
 
-/// The same of w2.
-struct DownWalk {
-  uint32_t segment = 0;
-  uint32_t unit = 0;  // of the block's tiles of rows
-  uint32_t slot = 0;  // of the block's picks: every second one
+/// What a block has of w2: whole tiles, and maybe half of one, which is some picks of it.
+class DownShare {
+ public:
+  DownShare() = default;
+  TETRAD_DEVICE explicit DownShare(const ExpertsOfOneWork& work) {
+    pair_ = block_x() / 2;
+    adds_half_ = block_x() % 2 == 1;
+    num_pairs_ = work.num_pairs;
+    if (pair_ >= num_pairs_ || pair_ >= work.down_tiles) return;
+    const uint32_t num_tiles = (work.down_tiles - pair_ + num_pairs_ - 1) / num_pairs_;
+    num_whole_ = num_tiles / 2;
+    has_half_ = num_tiles % 2;
+  }
+  TETRAD_DEVICE void take(uint32_t num_picks) {
+    num_picks_ = num_picks;
+    num_first_ = num_picks / 2;
+  }
 
-  TETRAD_DEVICE void go_on(const ExpertsOfOneWork& work, uint32_t num_units, uint32_t segments) {
+  TETRAD_DEVICE uint32_t num_picks() const { return num_picks_; }
+  /// Of the half tile, the first num_told() picks are the block's that tells, the others the
+  /// block's that adds up.
+  TETRAD_DEVICE uint32_t num_told() const { return num_first_; }
+  TETRAD_DEVICE bool is_half(uint32_t unit) const { return unit == num_whole_; }
+  TETRAD_DEVICE bool is_told(uint32_t unit) const { return is_half(unit) && !adds_half_; }
+  /// Units are the block's tiles of a pick, the whole ones first.
+  TETRAD_DEVICE uint32_t num_units(uint32_t pick) const {
+    return num_whole_ + (has_half_ != 0 && (pick >= num_first_) == adds_half_);
+  }
+  /// Of all picks before this one.
+  TETRAD_DEVICE uint32_t units_before(uint32_t pick) const {
+    const uint32_t others = adds_half_ ? num_first_ : 0;
+    const uint32_t end = adds_half_ ? num_picks_ : num_first_;
+    const uint32_t halves = smaller_of(pick, end) - smaller_of(pick, others);
+    return pick * num_whole_ + has_half_ * halves;
+  }
+  TETRAD_DEVICE uint32_t tile_of(uint32_t unit) const {
+    const uint32_t nth = is_half(unit) ? 2 * num_whole_ : 2 * unit + adds_half_;
+    return pair_ + nth * num_pairs_;
+  }
+  /// Tiles that this block adds up.
+  TETRAD_DEVICE uint32_t num_sums() const { return num_whole_ + (adds_half_ ? has_half_ : 0); }
+
+ private:
+  uint32_t pair_ = 0;
+  uint32_t num_pairs_ = 0;
+  uint32_t num_whole_ = 0;
+  uint32_t has_half_ = 0;
+  bool adds_half_ = false;
+  uint32_t num_picks_ = 0;
+  uint32_t num_first_ = 0;
+};
+
+/// A warp's way through its block's segments of w2: pick by pick, of each the block's units.
+struct DownWalk {
+  uint32_t index = 0;  // of the block's segments
+  uint32_t segment = 0;
+  uint32_t unit = 0;
+  uint32_t pick = 0;
+
+  TETRAD_DEVICE void go_on(const DownShare& share, uint32_t segments_of_unit, uint32_t segments) {
+    index += segments;
     segment += segments;
-    while (segment >= work.down_segments) {
-      segment -= work.down_segments;
-      if (++unit < num_units) continue;
-      unit = 0;
-      ++slot;
-    }
+    for (; segment >= segments_of_unit; ++unit)
+      segment -= segments_of_unit;
+    while (pick < share.num_picks() && unit >= share.num_units(pick))
+      unit -= share.num_units(pick++);
   }
 };
 
@@ -133,26 +188,22 @@ struct DownWalk {
 class OneWalk {
  public:
   OneWalk() = default;
-  TETRAD_DEVICE OneWalk(const ExpertsOfOneArgs& args, const ExpertsOfOneWork& work)
-      : args_(&args), work_(&work) {
-    pair_ = block_x() / 2;
-    odd_picks_ = block_x() % 2;
-    if (pair_ < work.num_pairs && pair_ < work.down_tiles)
-      num_units_ = (work.down_tiles - pair_ + work.num_pairs - 1) / work.num_pairs;
+  TETRAD_DEVICE OneWalk(const ExpertsOfOneArgs& args, const ExpertsOfOneWork& work,
+                        const PicksOfOne& picks)
+      : share(work), args_(&args), work_(&work), picks_(&picks) {
     up.tile = block_x();
     up.go_on(work, warp());
-    if (num_units_ > 0) down.go_on(work, num_units_, warp());
   }
-  /// Before all else: the experts whose weights it goes through.
-  TETRAD_DEVICE void take(const PicksOfOne& picks) {
-    picks_ = &picks;
-    num_slots_ = num_units_ == 0 ? 0 : (picks.count + 1 - odd_picks_) / 2;
+  /// When the picks are known, before all else.
+  TETRAD_DEVICE void begin() {
+    share.take(picks_->count);
+    down.go_on(share, work_->down_segments, warp());
   }
-  TETRAD_DEVICE bool is_up() const { return up.pick < picks_->count; }
-  TETRAD_DEVICE bool is_done() const { return !is_up() && down.slot >= num_slots_; }
+  TETRAD_DEVICE bool is_up() const { return up.pick < share.num_picks(); }
+  TETRAD_DEVICE bool is_done() const { return !is_up() && down.pick >= share.num_picks(); }
   TETRAD_DEVICE void next() {
     if (is_up()) return up.go_on(*work_, kStreamWarps);
-    down.go_on(*work_, num_units_, kStreamWarps);
+    down.go_on(share, work_->down_segments, kStreamWarps);
   }
   /// Where the segment lies; null at the end.
   TETRAD_DEVICE const char* segment() const {
@@ -160,36 +211,23 @@ class OneWalk {
       const bool is_w1 = up.part < work_->up_segments;
       const char* tiles = is_w1 ? args_->w1.tiles : args_->w3.tiles;
       const uint32_t column = is_w1 ? up.part : up.part - work_->up_segments;
-      return tiles + picks_->expert(up.pick) * args_->up_stride +
+      return tiles + picks_->expert[up.pick] * args_->up_stride +
              static_cast<uint64_t>(up.tile * work_->up_segments + column) * kSegmentBytes;
     }
     if (is_done()) return nullptr;
-    return args_->w2.tiles + picks_->expert(pick_of(down.slot)) * args_->down_stride +
-           static_cast<uint64_t>(tile_of(down.unit) * work_->down_segments + down.segment) *
+    return args_->w2.tiles + picks_->expert[down.pick] * args_->down_stride +
+           static_cast<uint64_t>(share.tile_of(down.unit) * work_->down_segments + down.segment) *
                kSegmentBytes;
   }
 
-  /// Of the block's segments of w2: [slot][unit][segment].
-  TETRAD_DEVICE uint32_t index_of_down() const {
-    return (down.slot * num_units_ + down.unit) * work_->down_segments + down.segment;
-  }
-  TETRAD_DEVICE uint32_t num_units() const { return num_units_; }
-  TETRAD_DEVICE uint32_t num_slots() const { return num_slots_; }
-  TETRAD_DEVICE bool takes_even_picks() const { return odd_picks_ == 0; }
-  TETRAD_DEVICE uint32_t tile_of(uint32_t unit) const { return pair_ + unit * work_->num_pairs; }
-  TETRAD_DEVICE uint32_t pick_of(uint32_t slot) const { return 2 * slot + odd_picks_; }
-
+  DownShare share;
   UpWalk up;
   DownWalk down;
 
  private:
   const ExpertsOfOneArgs* args_ = nullptr;
-  const PicksOfOne* picks_ = nullptr;
   const ExpertsOfOneWork* work_ = nullptr;
-  uint32_t pair_ = 0;
-  uint32_t odd_picks_ = 0;
-  uint32_t num_units_ = 0;
-  uint32_t num_slots_ = 0;
+  const PicksOfOne* picks_ = nullptr;
 };
 
 /// The sum over a row's segments, in their order: some are loaded at a time, in little code.
@@ -248,7 +286,18 @@ class HiddenAhead {
   Words4 pieces_[kPieces];
 };
 
-/// What the warp's segment was the last one of: SwiGLU of the strip's rows, for all blocks.
+/// Whether a warp was the last one to bring a segment of what has `num_segments`; `finished` counts
+/// them.
+TETRAD_DEVICE bool is_last_segment(uint32_t* finished, uint32_t num_segments) {
+  sync_warp();
+  uint32_t before = 0;
+  if (lane() == 0) before = increment_shared(finished);
+  before = shuffle(before, 0);
+  sync_warp();
+  return before + 1 == num_segments;
+}
+
+/// By the warp that brings a strip's last segment: SwiGLU of its rows, for all blocks.
 TETRAD_DEVICE void finish_strip(const ExpertsOfOneArgs& args, const ExpertsOfOneWork& work,
                                 const UpWalk& at, const float* parts) {
   const float* mine = parts + lane() % kTileRows;
@@ -263,52 +312,64 @@ TETRAD_DEVICE void finish_strip(const ExpertsOfOneArgs& args, const ExpertsOfOne
               value | next << 16);
 }
 
-/// residual (+)= the picks of this block's tiles of rows: of its own products and of those that the
-/// other block of the pair tells.
+/// What a pick gave a row of a unit; `parts`: the unit's.
+TETRAD_DEVICE float product_of_unit(const ExpertsOfOneArgs& args, const ExpertsOfOneWork& work,
+                                    const float* parts, uint32_t row) {
+  return sum_of_parts(parts + row, work.down_segments) * (args.w2.scale / kHiddenScale);
+}
+
+/// By the warp that brings the last segment of a unit that another block adds up.
+TETRAD_DEVICE void tell_products(const ExpertsOfOneArgs& args, const ExpertsOfOneWork& work,
+                                 uint32_t pick, uint32_t tile, const float* parts) {
+  if (lane() >= kTileRows) return;
+  tell_float(args.products + pick * args.w2.rows + tile * kTileRows + lane(),
+             product_of_unit(args, work, parts, lane()));
+}
+
+/// residual (+)= the picks of the tiles of rows that this block adds up: of its own products and of
+/// those that the other block of the pair told. By all threads.
 TETRAD_DEVICE void add_picks_of_one(const ExpertsOfOneArgs& args, const ExpertsOfOneWork& work,
-                                    const OneWalk& walk, uint32_t num_picks, const float* weights,
-                                    const float* parts) {
-  const uint32_t rows = args.w2.rows;
-  const auto product = [&](uint32_t slot, uint32_t unit, uint32_t row) TETRAD_INLINE {
-    const uint32_t first = (slot * walk.num_units() + unit) * work.down_segments;
-    return sum_of_parts(parts + first * kTileRows + row, work.down_segments) *
-           (args.w2.scale / kHiddenScale);
-  };
-  if (!walk.takes_even_picks()) {
-    const uint32_t of_slot = walk.num_units() * kTileRows;
-    TETRAD_NO_UNROLL
-    for (uint32_t i = thread_index(); i < walk.num_slots() * of_slot; i += kStreamThreads) {
-      const uint32_t slot = i / of_slot;
-      const uint32_t unit = i % of_slot / kTileRows;
-      tell_float(args.products + slot * rows + walk.tile_of(unit) * kTileRows + i % kTileRows,
-                 product(slot, unit, i % kTileRows));
-    }
-    return;
-  }
+                                    const DownShare& share, const float* weights, float* parts) {
+  const uint32_t floats_of_unit = work.down_segments * kTileRows;
+  sync_block();
   TETRAD_NO_UNROLL
-  for (uint32_t i = thread_index(); i < walk.num_units() * kTileRows; i += kStreamThreads) {
+  for (uint32_t i = thread_index(); i < share.units_before(share.num_picks()) * kTileRows;
+       i += kStreamThreads) {
+    float* unit = parts + i / kTileRows * floats_of_unit;
+    unit[i % kTileRows] = product_of_unit(args, work, unit, i % kTileRows);
+  }
+  sync_block();
+  TETRAD_NO_UNROLL
+  for (uint32_t i = thread_index(); i < share.num_sums() * kTileRows; i += kStreamThreads) {
     const uint32_t unit = i / kTileRows;
-    const uint32_t row = walk.tile_of(unit) * kTileRows + i % kTileRows;
+    const uint32_t row = share.tile_of(unit) * kTileRows + i % kTileRows;
     const float before = args.add == 0 ? 0 : args.residual[row];
+    const uint32_t num_told = share.is_half(unit) ? share.num_told() : 0;
+    const auto place_of = [&](uint32_t pick) TETRAD_INLINE {
+      return reinterpret_cast<uint32_t*>(args.products + pick * args.w2.rows + row);
+    };
+    const auto look = [&](uint32_t pick) TETRAD_INLINE {
+      return pick < num_told ? load_fresh(place_of(pick)) : 0;
+    };
     uint32_t told[kMaxPicks / 2];
-    const auto place_of = [&](uint32_t slot) TETRAD_INLINE {
-      return reinterpret_cast<uint32_t*>(args.products + slot * rows + row);
-    };
-    const auto look = [&](uint32_t slot) TETRAD_INLINE {
-      return 2 * slot + 1 < num_picks ? load_fresh(place_of(slot)) : 0;
-    };
     TETRAD_UNROLL
-    for (uint32_t slot = 0; slot < kMaxPicks / 2; ++slot)
-      told[slot] = look(slot);
+    for (uint32_t pick = 0; pick < kMaxPicks / 2; ++pick)
+      told[pick] = look(pick);
     wait_for_words(told, look);
+    float product[kMaxPicks];
+    TETRAD_UNROLL
+    for (uint32_t pick = 0; pick < kMaxPicks; ++pick) {
+      const bool is_own = pick >= num_told && pick < share.num_picks();
+      const uint32_t at = is_own ? share.units_before(pick) + unit : 0;
+      product[pick] = parts[at * floats_of_unit + i % kTileRows];
+      if (pick >= kMaxPicks / 2 || pick >= num_told) continue;
+      product[pick] = __builtin_bit_cast(float, told[pick]);
+      *place_of(pick) = kNotYet;
+    }
     float sum = 0;
     TETRAD_UNROLL
-    for (uint32_t slot = 0; slot < kMaxPicks / 2; ++slot) {
-      if (2 * slot < num_picks)
-        sum = fused_multiply_add(weights[2 * slot], product(slot, unit, i % kTileRows), sum);
-      if (2 * slot + 1 >= num_picks) continue;
-      *place_of(slot) = kNotYet;
-      sum = fused_multiply_add(weights[2 * slot + 1], __builtin_bit_cast(float, told[slot]), sum);
+    for (uint32_t pick = 0; pick < kMaxPicks; ++pick) {
+      if (pick < share.num_picks()) sum = fused_multiply_add(weights[pick], product[pick], sum);
     }
     args.residual[row] = args.add == 0 ? sum : before + sum;
   }
@@ -323,16 +384,17 @@ TETRAD_KERNEL(experts_of_one, ExpertsOfOneArgs, 384) {
   auto* hidden = reinterpret_cast<uint16_t*>(memory + at.hidden) + warp() * kSegmentColumns;
   auto* up_parts = reinterpret_cast<float*>(memory + at.up_parts);
   auto* down_parts = reinterpret_cast<float*>(memory + at.down_parts);
-  auto* weights = reinterpret_cast<float*>(memory + at.weights);
+  auto& choice = *reinterpret_cast<ChoiceOfOneMemory*>(memory + at.choice);
   auto* finished = reinterpret_cast<uint32_t*>(memory + at.finished);
   WeightStream<OneWalk> stream(memory + at.chunks, memory + at.arrivals);
   fill_level_table<kWideRowWords>(table, args.codebook, kStreamThreads);
+  const uint32_t num_strips = work.strips_of_block(args.choice.num_experts_per_tok);
   TETRAD_NO_UNROLL
-  for (uint32_t i = thread_index(); i < work.strips_of_block(args.choice.num_experts_per_tok);
+  for (uint32_t i = thread_index(); i < num_strips + args.choice.num_experts_per_tok / 2;
        i += kStreamThreads)
     finished[i] = 0;
   OneTokenChoice chooser(args.choice);
-  OneWalk walk(args, work);
+  OneWalk walk(args, work, choice.picks);
   wait_for_launches_before();
   let_next_launch_begin();
 
@@ -340,10 +402,8 @@ TETRAD_KERNEL(experts_of_one, ExpertsOfOneArgs, 384) {
   const uint32_t num_pieces = args.w1.cols / 8;
   const auto* pieces = reinterpret_cast<const Words4*>(args.x);
   const Words4 first = pieces[thread_index() < num_pieces ? thread_index() : 0];
-  const PicksOfOne picks = chooser.choose(
-      args.choice, *reinterpret_cast<OneTokenChoice::Candidates*>(memory + at.hidden));
-  walk.take(picks);
-  if (thread_index() < kMaxPicks) weights[thread_index()] = picks.weight_of_lane;
+  chooser.choose(args.choice, choice);
+  walk.begin();
   auto* row = reinterpret_cast<uint32_t*>(x);
   if (thread_index() < num_pieces) store_piece(row, thread_index(), first);
   TETRAD_NO_UNROLL
@@ -351,18 +411,19 @@ TETRAD_KERNEL(experts_of_one, ExpertsOfOneArgs, 384) {
     store_piece(row, i, pieces[i]);
 
   stream.start(walk);
+  if (warp() == 0) chooser.weigh(args.choice, choice);
   HiddenAhead ahead(args);
   const auto look_ahead = [&] {
-    if (!walk.is_up() && !walk.is_done())
-      ahead.look(walk.pick_of(walk.down.slot), walk.down.segment);
+    if (!walk.is_up() && !walk.is_done()) ahead.look(walk.down.pick, walk.down.segment);
   };
   look_ahead();
   uint32_t b[4] = {};
   while (!walk.is_done()) {
     const bool is_up = walk.is_up();
     const UpWalk up = walk.up;
+    const DownWalk down = walk.down;
     const uint16_t* in = hidden;
-    float* parts = down_parts + walk.index_of_down() * kTileRows;
+    float* parts = down_parts + down.index * kTileRows;
     if (is_up) {
       const uint32_t column = up.part < work.up_segments ? up.part : up.part - work.up_segments;
       in = x + column * kSegmentColumns;
@@ -375,17 +436,16 @@ TETRAD_KERNEL(experts_of_one, ExpertsOfOneArgs, 384) {
     float sums[Fragment::kD] = {};
     multiply_segment(stream, in + lane() % 4 * 8, lane() < 4, table, b, sums);
     store_token(parts, sums);
-    if (!is_up) continue;
-    sync_warp();
-    uint32_t before = 0;
-    if (lane() == 0) before = increment_shared(finished + up.strip);
-    before = shuffle(before, 0);
-    sync_warp();
-    if (before + 1 == work.segments_of_strip())
-      finish_strip(args, work, up, up_parts + up.strip * work.segments_of_strip() * kTileRows);
+    if (is_up) {
+      if (is_last_segment(finished + up.strip, work.segments_of_strip()))
+        finish_strip(args, work, up, up_parts + up.strip * work.segments_of_strip() * kTileRows);
+    } else if (walk.share.is_told(down.unit)) {
+      if (is_last_segment(finished + num_strips + down.pick, work.down_segments))
+        tell_products(args, work, down.pick, walk.share.tile_of(down.unit),
+                      down_parts + (down.index - down.segment) * kTileRows);
+    }
   }
-  sync_block();
-  add_picks_of_one(args, work, walk, picks.count, weights, down_parts);
+  add_picks_of_one(args, work, walk.share, choice.picks.weight, down_parts);
 }
 
 }  // namespace TETRAD_MACHINE

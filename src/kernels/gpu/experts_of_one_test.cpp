@@ -19,7 +19,7 @@
 namespace tetrad::gpu {
 namespace nvidia {
 
-/// What each warp of a block chooses.
+/// What each warp of a block finds chosen.
 struct ChooseForOneArgs {
   ExpertChoice choice;
   uint32_t* experts = nullptr;  // [kStreamWarps, kMaxPicks]
@@ -27,14 +27,15 @@ struct ChooseForOneArgs {
   uint32_t* counts = nullptr;   // [kStreamWarps]
 };
 TETRAD_KERNEL(choose_for_one, ChooseForOneArgs, 384) {
-  const PicksOfOne picks =
-      OneTokenChoice(args.choice)
-          .choose(args.choice, *reinterpret_cast<OneTokenChoice::Candidates*>(shared_memory()));
-  if (lane() < kMaxPicks) {
-    args.experts[warp() * kMaxPicks + lane()] = picks.expert_of_lane;
-    args.weights[warp() * kMaxPicks + lane()] = picks.weight_of_lane;
-  }
-  if (lane() == 0) args.counts[warp()] = picks.count;
+  auto& memory = *reinterpret_cast<ChoiceOfOneMemory*>(shared_memory());
+  OneTokenChoice chooser(args.choice);
+  chooser.choose(args.choice, memory);
+  const uint32_t count = memory.picks.count;
+  if (lane() < count) args.experts[warp() * kMaxPicks + lane()] = memory.picks.expert[lane()];
+  if (lane() == 0) args.counts[warp()] = count;
+  if (warp() == 0) chooser.weigh(args.choice, memory);
+  sync_block();
+  if (lane() < count) args.weights[warp() * kMaxPicks + lane()] = memory.picks.weight[lane()];
 }
 
 }  // namespace nvidia
@@ -294,8 +295,7 @@ TEST(ExpertsOfOne, EveryWarpChoosesTheBestOfAllTheFirstOfEquals) {
                                         .counts = counts.data()};
     const Result<void> launched = device->launch(
         device->kernel("choose_for_one").value(),
-        {.threads = kStreamThreads, .shared_bytes = sizeof(nvidia::OneTokenChoice::Candidates)},
-        &args, sizeof args);
+        {.threads = kStreamThreads, .shared_bytes = sizeof(ChoiceOfOneMemory)}, &args, sizeof args);
     ASSERT_TRUE(launched) << launched.error().message;
     for (uint32_t warp = 0; warp < kStreamWarps; ++warp) {
       ASSERT_EQ(counts[warp], expected.size());
