@@ -206,8 +206,9 @@ Result<void> GpuModel::allocate_activations() {
   const int64_t picks = config_.num_experts_per_tok;
   TETRAD_ASSIGN(b.told_hidden,
                 memory.filled<uint32_t>(picks * config_.intermediate_size / 2, 0xFF));
-  // Of every second pick; of one alone there is nothing to tell, and memory for it all the same.
-  TETRAD_ASSIGN(b.told_products, memory.filled<float>((picks + 1) / 2 * config_.hidden_size, 0xFF));
+  // Of half of the picks; of one alone there is nothing to tell, and memory for it all the same.
+  TETRAD_ASSIGN(b.told_products,
+                memory.filled<float>(std::max<int64_t>(1, picks / 2) * config_.hidden_size, 0xFF));
   // The experts' products, and before them those of q, k, v and of o by segments.
   int64_t products = pairs * config_.hidden_size;
   for (const GpuLayer& layer : weights_.layers) {

@@ -1,7 +1,7 @@
 #pragma once
 
 // The experts of one token, chosen by one warp of a block for all. By every warp for itself it
-// takes half as long again: they share the units that compare. The same picks, weights and order as
+// takes twice as long: they share the units that compare. The same picks, weights and order as
 // choose_experts().
 
 #include "kernels/gpu/choose_experts.h"

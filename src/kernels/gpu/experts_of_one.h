@@ -116,7 +116,8 @@ TETRAD_DEVICE void tell_products(const ExpertsOfOneArgs& args, const ExpertsOfOn
 }
 
 /// residual (+)= the picks of the tiles of rows that this block adds up: of its own products and of
-/// those that the other block of the pair told. By all threads.
+/// those that the other block of the pair told. By all threads; each unit's first part becomes its
+/// product.
 TETRAD_DEVICE void add_picks_of_one(const ExpertsOfOneArgs& args, const ExpertsOfOneWork& work,
                                     const DownShare& share, const float* weights, float* parts) {
   const uint32_t floats_of_unit = work.down_segments * kTileRows;

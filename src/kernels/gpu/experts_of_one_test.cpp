@@ -11,6 +11,7 @@
 #include <cmath>
 #include <memory>
 #include <numeric>
+#include <optional>
 
 #include "kernels/gpu/decode_experts.h"
 #include "kernels/gpu/gpu_test_util.h"
@@ -58,7 +59,16 @@ struct OneCase {
   uint32_t add = 1;
   uint32_t first_expert = 0;  // that this rank has
   uint32_t end_expert = ~0u;
-  bool has_an_infinite_scale = false;  // in each w2
+  std::optional<uint32_t> infinite_row = {};  // of each w2: with an infinite scale
+  bool tells = false;                         // whether blocks tell others what a pick gave
+
+  /// Some pair of blocks has an odd number of w2's tiles, and there are two picks to part.
+  bool has_halves() const {
+    const uint32_t tiles = hidden / kTileRows;
+    const auto pairs = static_cast<uint32_t>(num_multiprocessors / 2);
+    const bool is_odd = tiles / pairs % 2 == 1 || (tiles % pairs != 0 && tiles / pairs % 2 == 0);
+    return is_odd && top_k >= 2 && end_expert - first_expert >= 2;
+  }
 };
 
 /// One layer's router and experts on an emulated GPU.
@@ -166,7 +176,8 @@ class OneLayer {
   PackedMatrix pack(uint32_t rows, uint32_t cols, uint32_t seed) {
     return testing_gpu::pack_experts(gpu_, case_.num_experts, [&](uint32_t e) {
       RandomCodes random(rows, cols, seed + e);
-      if (case_.has_an_infinite_scale && seed == 300) random.scales[0] = 0x7C00;
+      if (case_.infinite_row && seed == 300)
+        random.scales[*case_.infinite_row * (cols / 16)] = 0x7C00;
       return random;
     });
   }
@@ -187,7 +198,10 @@ TEST_P(ExpertsOfOneTest, AreTheBitsOfTwoLaunches) {
   const std::vector<uint32_t> expected = bits_of(layer.by_two_launches());
   const bool is_zero = GetParam().add == 0 && GetParam().end_expert == GetParam().first_expert;
   EXPECT_EQ(std::ranges::count(expected, 0u), is_zero ? std::ssize(expected) : 0);
-  EXPECT_EQ(std::isfinite(std::bit_cast<float>(expected[0])), !GetParam().has_an_infinite_scale);
+  EXPECT_EQ(GetParam().has_halves(), GetParam().tells);
+  EXPECT_EQ(std::ranges::count_if(
+                expected, [](uint32_t bits) { return !std::isfinite(std::bit_cast<float>(bits)); }),
+            GetParam().infinite_row ? 1 : 0);
   EXPECT_EQ(bits_of(layer.by_one_launch()), expected);
   // And again, with what the first left behind.
   EXPECT_EQ(bits_of(layer.by_one_launch()), expected);
@@ -216,7 +230,61 @@ INSTANTIATE_TEST_SUITE_P(
                 .top_k = 1,
                 .num_multiprocessors = 60,
                 .order = ThreadOrder::shuffled},
-        OneCase{.name = "an_infinite_scale", .has_an_infinite_scale = true},
+        OneCase{.name = "an_infinite_scale", .infinite_row = 0},
+        OneCase{.name = "three_tiles_for_two_blocks",
+                .num_experts = 9,
+                .top_k = 8,
+                .num_multiprocessors = 32,
+                .order = ThreadOrder::shuffled,
+                .tells = true},
+        OneCase{.name = "nine_or_ten_and_a_lone_block",
+                .num_multiprocessors = 11,
+                .order = ThreadOrder::shuffled,
+                .tells = true},
+        OneCase{.name = "three_tiles_of_two_segments",
+                .intermediate = 1536,
+                .top_k = 4,
+                .num_multiprocessors = 32,
+                .order = ThreadOrder::shuffled,
+                .tells = true},
+        OneCase{.name = "three_tiles_descending",
+                .intermediate = 1536,
+                .top_k = 4,
+                .num_multiprocessors = 32,
+                .order = ThreadOrder::descending,
+                .tells = true},
+        OneCase{.name = "one_tile_for_two_blocks",
+                .top_k = 2,
+                .num_multiprocessors = 96,
+                .order = ThreadOrder::shuffled,
+                .tells = true},
+        OneCase{.name = "fewer_tiles_than_pairs",
+                .num_multiprocessors = 103,
+                .order = ThreadOrder::shuffled,
+                .tells = true},
+        OneCase{.name = "an_infinite_scale_of_what_is_told",
+                .num_multiprocessors = 32,
+                .order = ThreadOrder::shuffled,
+                .infinite_row = 2 * 16 * kTileRows,  // the third tile of the first of 16 pairs
+                .tells = true},
+        OneCase{.name = "three_tiles_and_some_experts_elsewhere",
+                .num_experts = 8,
+                .top_k = 6,
+                .num_multiprocessors = 32,
+                .first_expert = 2,
+                .end_expert = 6,
+                .tells = true},
+        OneCase{.name = "three_tiles_and_one_expert_here",
+                .num_experts = 6,
+                .top_k = 6,
+                .num_multiprocessors = 32,
+                .first_expert = 2,
+                .end_expert = 3},
+        OneCase{.name = "three_tiles_and_no_expert_here",
+                .num_multiprocessors = 32,
+                .add = 0,
+                .first_expert = 5,
+                .end_expert = 5},
         OneCase{.name = "of_a_rank", .add = 0},
         OneCase{.name = "some_experts_elsewhere",
                 .num_experts = 8,
@@ -250,7 +318,7 @@ struct ChoiceCase {
   uint32_t end_expert = ~0u;
 };
 
-TEST(ExpertsOfOne, EveryWarpChoosesTheBestOfAllTheFirstOfEquals) {
+TEST(ExpertsOfOne, EveryWarpFindsTheBestOfAllTheFirstOfEquals) {
   static constexpr EmulatedKernel kKernels[] = {
       {"choose_for_one", [](const void* arguments) {
          nvidia::choose_for_one(*static_cast<const nvidia::ChooseForOneArgs*>(arguments));
@@ -259,7 +327,8 @@ TEST(ExpertsOfOne, EveryWarpChoosesTheBestOfAllTheFirstOfEquals) {
        {ChoiceCase{}, ChoiceCase{.step = 0.5f}, ChoiceCase{.step = 8},
         ChoiceCase{.num_experts = 201}, ChoiceCase{.num_experts = 9, .top_k = 3},
         ChoiceCase{.num_experts = 8},
-        ChoiceCase{.step = 0.25f, .first_expert = 60, .end_expert = 190}}) {
+        ChoiceCase{.step = 0.25f, .first_expert = 60, .end_expert = 190},
+        ChoiceCase{.first_expert = 256, .end_expert = 256}}) {
     const std::unique_ptr<Device> device =
         open_emulated_device("nvidia", kKernels, ThreadOrder::shuffled);
     const uint32_t count = of.num_experts;

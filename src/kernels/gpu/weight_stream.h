@@ -57,19 +57,19 @@ class WeightStream {
     if (lane() == 0) {
       for (uint32_t i = 0; i < kChunksAhead; ++i)
         init_arrivals(arrivals_ + i);
-      leave_to_copies();
     }
     sync_warp();
   }
   /// By all warps of the block, which meet in it: the first chunks of all are asked for before any
-  /// second one. What the threads had in `chunks` before must have been left to copies.
+  /// second one, and what the threads wrote before is there after it. What the threads had in
+  /// `chunks` before must have been left to copies.
   TETRAD_DEVICE void start(const Walk& walk) {
     walk_ = walk;
     next_ = walk_.segment();
-    for (uint32_t i = 0; i < kChunksAhead; ++i) {
-      if (i > 0) sync_block();
+    ask(0);
+    sync_block();
+    for (uint32_t i = 1; i < kChunksAhead; ++i)
       ask(i);
-    }
   }
   /// The next chunk, when it is there.
   TETRAD_DEVICE const char* wait() {
