@@ -172,6 +172,16 @@ inline void copy_bulk(void* shared, const void* global, uint32_t bytes, uint64_t
 inline void wait_for_arrival(uint64_t* arrivals, uint32_t parity) {
   emulated_thread().wait_for_copy(arrivals, parity);
 }
+// Twice as many as are missing; odd when none is.
+inline void init_arrivals_of(uint64_t* arrivals, uint32_t count) {
+  *arrivals = uint64_t{2} * count;
+}
+inline bool is_last_arrival(uint64_t* arrivals) {
+  *arrivals -= 2;
+  if (*arrivals != 0) return false;
+  *arrivals = 1;
+  return true;
+}
 inline void leave_to_copies() {}
 inline void load_shared_16_if(bool wanted, uint32_t (&to)[4], const void* from) {
   if (!wanted) return;
@@ -197,9 +207,6 @@ inline uint32_t load_fresh(const uint32_t* from) {
   return *from;
 }
 inline uint32_t atomic_increment(uint32_t* counter) {
-  return (*counter)++;
-}
-inline uint32_t increment_shared(uint32_t* counter) {
   return (*counter)++;
 }
 inline void store_fresh(uint32_t* to, uint32_t value) {

@@ -225,6 +225,26 @@ TETRAD_DEVICE void wait_for_arrival(uint64_t* arrivals, uint32_t parity) {
         : "memory");
   } while (is_there == 0);
 }
+/// Where `count` threads of a block arrive, once: 8 bytes of shared memory. Made by one thread; a
+/// sync_block() must follow before others use it. compute-sanitizer's racecheck knows that
+/// what a thread wrote is ordered by its own arrival; it knows no such thing of counters, nor of
+/// what another lane of the warp wrote.
+TETRAD_DEVICE void init_arrivals_of(uint64_t* arrivals, uint32_t count) {
+  asm volatile("mbarrier.init.shared::cta.b64 [%0], %1;" ::"r"(shared_address(arrivals)), "r"(count)
+               : "memory");
+}
+/// Whether the thread is the last one; where lanes of a warp arrive together, perhaps none is.
+/// Whoever then waits for the arrival sees what all of them wrote before theirs.
+TETRAD_DEVICE bool is_last_arrival(uint64_t* arrivals) {
+  uint32_t pending;
+  asm volatile(
+      "{ .reg .b64 state; mbarrier.arrive.shared::cta.b64 state, [%1]; "
+      "mbarrier.pending_count.b64 %0, state; }"
+      : "=r"(pending)
+      : "r"(shared_address(arrivals))
+      : "memory");
+  return pending == 1;
+}
 /// What threads read and wrote in shared memory comes before the copies that are begun after the
 /// next sync_block().
 TETRAD_DEVICE void leave_to_copies() {
@@ -280,16 +300,6 @@ TETRAD_DEVICE void load_fresh_16(uint32_t (&to)[4], const void* from) {
 /// *counter += 1 for all threads of the device; the value before.
 TETRAD_DEVICE uint32_t atomic_increment(uint32_t* counter) {
   return __atomic_fetch_add(counter, 1u, __ATOMIC_ACQ_REL);
-}
-
-/// The same of a word of shared memory, for all threads of the block.
-TETRAD_DEVICE uint32_t increment_shared(uint32_t* counter) {
-  uint32_t before;
-  asm volatile("atom.acq_rel.cta.shared::cta.add.u32 %0, [%1], 1;"
-               : "=r"(before)
-               : "r"(shared_address(counter))
-               : "memory");
-  return before;
 }
 /// For threads of other blocks that look by load_fresh(), and of nothing else.
 TETRAD_DEVICE void store_fresh(uint32_t* to, uint32_t value) {

@@ -36,6 +36,9 @@ TETRAD_DEVICE float sum_of_parts(const float* parts, uint32_t num_segments) {
   return sum;
 }
 
+/// Lanes that have sums of the token.
+inline constexpr uint32_t kTokenLanes = kTileRows / Fragment::kRowsOfLane;
+
 /// The token's column of a segment's sums.
 TETRAD_DEVICE void store_token(float* parts, const float (&sums)[Fragment::kD]) {
   TETRAD_UNROLL
@@ -75,15 +78,18 @@ class HiddenAhead {
   Words4 pieces_[kPieces];
 };
 
-/// Whether a warp was the last one to bring a segment of what has `num_segments`; `finished` counts
-/// them.
-TETRAD_DEVICE bool is_last_segment(uint32_t* finished, uint32_t num_segments) {
+/// Whether the warp is the last one to bring a segment by store_token(); it sees what all brought.
+/// Every lane that stored arrives, the first one behind the others: of several at once none might
+/// find itself the last.
+TETRAD_DEVICE bool is_last_segment(uint64_t* finished) {
+  const bool has_stored = Fragment::d_token(lane(), 0) == 0;
+  if (has_stored && lane() != 0) is_last_arrival(finished);
   sync_warp();
-  uint32_t before = 0;
-  if (lane() == 0) before = increment_shared(finished);
-  before = shuffle(before, 0);
-  sync_warp();
-  return before + 1 == num_segments;
+  uint32_t is_last = 0;
+  if (lane() == 0) is_last = is_last_arrival(finished);
+  is_last = shuffle(is_last, 0);
+  if (is_last != 0) wait_for_arrival(finished, 0);
+  return is_last != 0;
 }
 
 /// By the warp that brings a strip's last segment: SwiGLU of its rows, for all blocks.
@@ -175,14 +181,15 @@ TETRAD_KERNEL(experts_of_one, ExpertsOfOneArgs, 384) {
   auto* up_parts = reinterpret_cast<float*>(memory + at.up_parts);
   auto* down_parts = reinterpret_cast<float*>(memory + at.down_parts);
   auto& choice = *reinterpret_cast<ChoiceOfOneMemory*>(memory + at.choice);
-  auto* finished = reinterpret_cast<uint32_t*>(memory + at.finished);
+  auto* finished = reinterpret_cast<uint64_t*>(memory + at.finished);
   WeightStream<OneWalk> stream(memory + at.chunks, memory + at.arrivals);
   fill_level_table<kWideRowWords>(table, args.codebook, kStreamThreads);
   const uint32_t num_strips = work.strips_of_block(args.choice.num_experts_per_tok);
   TETRAD_NO_UNROLL
   for (uint32_t i = thread_index(); i < num_strips + args.choice.num_experts_per_tok / 2;
        i += kStreamThreads)
-    finished[i] = 0;
+    init_arrivals_of(finished + i, kTokenLanes * (i < num_strips ? work.segments_of_strip()
+                                                                 : work.down_segments));
   OneTokenChoice chooser(args.choice);
   OneWalk walk(args, work, choice.picks);
   wait_for_launches_before();
@@ -227,10 +234,10 @@ TETRAD_KERNEL(experts_of_one, ExpertsOfOneArgs, 384) {
     multiply_segment(stream, in + lane() % 4 * 8, lane() < 4, table, b, sums);
     store_token(parts, sums);
     if (is_up) {
-      if (is_last_segment(finished + up.strip, work.segments_of_strip()))
+      if (is_last_segment(finished + up.strip))
         finish_strip(args, work, up, up_parts + up.strip * work.segments_of_strip() * kTileRows);
     } else if (walk.share.is_told(down.unit)) {
-      if (is_last_segment(finished + num_strips + down.pick, work.down_segments))
+      if (is_last_segment(finished + num_strips + down.pick))
         tell_products(args, work, down.pick, walk.share.tile_of(down.unit),
                       down_parts + (down.index - down.segment) * kTileRows);
     }

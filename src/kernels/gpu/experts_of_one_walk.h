@@ -72,8 +72,8 @@ struct ExpertsOfOneLayout {
   uint32_t x = choice + tiles_for(sizeof(ChoiceOfOneMemory), 16) * 16;
   uint32_t up_parts = 0;    // floats [strips][segments of a strip][kTileRows]
   uint32_t down_parts = 0;  // floats [picks and tiles of w2][segments][kTileRows]
-  uint32_t finished = 0;    // words [strips]: segments of it that are done; then [picks / 2]: the
-                            // same of a tile that another block adds up
+  uint32_t finished = 0;  // arrivals of segments' lanes: [strips], then [picks / 2], of a tile that
+                          // another block adds up
   uint32_t end = 0;
 
   TETRAD_DEVICE constexpr ExpertsOfOneLayout(const ExpertsOfOneWork& work, uint32_t num_picks) {
@@ -81,7 +81,7 @@ struct ExpertsOfOneLayout {
     const uint32_t strips = work.strips_of_block(num_picks);
     down_parts = up_parts + strips * work.segments_of_strip() * kTileRows * 4;
     finished = down_parts + work.down_segments_of_block(num_picks) * kTileRows * 4;
-    end = finished + (strips + num_picks / 2) * 4;
+    end = finished + (strips + num_picks / 2) * 8;
   }
 };
 
