@@ -59,8 +59,8 @@ struct OneCase {
   uint32_t add = 1;
   uint32_t first_expert = 0;  // that this rank has
   uint32_t end_expert = ~0u;
-  std::optional<uint32_t> infinite_row = {};  // of each w2: with an infinite scale
-  bool tells = false;                         // whether blocks tell others what a pick gave
+  std::optional<uint32_t> infinite_row;  // of each w2: with an infinite scale
+  bool tells = false;                    // whether blocks tell others what a pick gave
 
   /// Some pair of blocks has an odd number of w2's tiles, and there are two picks to part.
   bool has_halves() const {
