@@ -107,6 +107,7 @@ class TuneBench {
 
 std::vector<gpu::TuningStep> tune_steps(const TuneFlags& flags) {
   std::vector<gpu::TuningStep> steps;
+  steps.reserve(flags.batches.size() + flags.prompts.size());
   for (const int64_t batch : flags.batches)
     steps.push_back({.num_tokens = static_cast<uint32_t>(batch)});
   for (const int64_t prompt : flags.prompts)
@@ -119,6 +120,7 @@ std::vector<gpu::TuningStep> tune_steps(const TuneFlags& flags) {
 Result<std::vector<int>> plan_repeats(TuneBench& bench, const gpu::TunerOptions& options) {
   const std::vector<int64_t> counts = gpu::count_tuning_times(options);
   std::vector<int> repeats;
+  repeats.reserve(options.steps.size());
   double seconds = 0;
   for (size_t i = 0; i < options.steps.size(); ++i) {
     TETRAD_ASSIGN(const double once, bench.time({}, options.steps[i], 1));
