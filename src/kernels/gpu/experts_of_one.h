@@ -75,7 +75,7 @@ class HiddenAhead {
 
   const ExpertsOfOneArgs& args_;
   const uint32_t* from_ = nullptr;
-  Words4 pieces_[kPieces];
+  Words4 pieces_[kPieces] = {};
 };
 
 /// Whether the warp is the last one to bring a segment by store_token(); it sees what all brought.
