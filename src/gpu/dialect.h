@@ -78,6 +78,14 @@ TETRAD_DEVICE void warp_sum(float (&values)[kCount]) {
   }
 }
 
+TETRAD_DEVICE uint32_t count_bits(uint32_t bits) {
+  return static_cast<uint32_t>(__builtin_popcount(bits));
+}
+/// Of a ballot's bits, those of the lanes before this one.
+TETRAD_DEVICE uint32_t count_bits_before(uint32_t bits) {
+  return count_bits(bits & ((1u << lane()) - 1));
+}
+
 /// A key that orders as the float does: of numbers above 0 and below ~0.
 TETRAD_DEVICE uint32_t ordered_bits(float value) {
   const uint32_t bits = __builtin_bit_cast(uint32_t, value);

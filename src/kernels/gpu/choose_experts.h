@@ -68,10 +68,6 @@ TETRAD_DEVICE uint32_t smaller_of(uint32_t a, uint32_t b) {
   return a < b ? a : b;
 }
 
-TETRAD_DEVICE uint32_t count_bits(uint32_t bits) {
-  return static_cast<uint32_t>(__builtin_popcount(bits));
-}
-
 /// Its number among those that are here.
 TETRAD_DEVICE uint32_t expert_here(const ExpertChoice& args, uint32_t expert) {
   const bool is_here = expert >= args.first_expert && expert < args.end_expert;

@@ -65,7 +65,7 @@ class OneTokenChoice {
     const uint32_t here = expert_here(args, expert_);
     is_here_ = lane() < args.num_experts_per_tok && here != kElsewhere;
     const uint32_t all_here = ballot(is_here_);
-    place_ = count_bits(all_here & ((1u << lane()) - 1));
+    place_ = count_bits_before(all_here);
     if (is_here_) memory.picks.expert[place_] = here;
     if (lane() == 0) memory.picks.count = count_bits(all_here);
   }

@@ -82,7 +82,7 @@ TETRAD_DEVICE void take_pairs(const GroupByExpertArgs& args, uint32_t first, uin
     const bool there = pair < end && loaded < args.num_experts;
     const uint32_t expert = there ? loaded : 0xFFFFFFFFu;
     const uint32_t like = lanes_like(expert, bits);
-    const uint32_t before = count_bits(like & ((1u << lane()) - 1));
+    const uint32_t before = count_bits_before(like);
     const uint32_t had = there ? next[expert] : 0;
     if constexpr (kPlace) {
       if (there) args.lists.sorted_pairs[offsets[expert] + had + before] = pair;

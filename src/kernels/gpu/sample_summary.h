@@ -240,7 +240,7 @@ TETRAD_DEVICE uint32_t list_spans(const uint32_t* maxima, uint32_t count, uint32
   const uint32_t end = begin + share < count ? begin + share : count;
   uint32_t mine = 0;
   for (uint32_t i = begin; i < end; i += 32)
-    mine += static_cast<uint32_t>(__builtin_popcount(ballot(maxima[i + lane()] >= bound)));
+    mine += count_bits(ballot(maxima[i + lane()] >= bound));
   if (lane() == 0) memory->of_warp[0][warp()] = mine;
   sync_block();
   uint32_t before = 0;
@@ -254,10 +254,8 @@ TETRAD_DEVICE uint32_t list_spans(const uint32_t* maxima, uint32_t count, uint32
   for (uint32_t i = begin; i < end; i += 32) {
     const bool is_listed = maxima[i + lane()] >= bound;
     const uint32_t listed = ballot(is_listed);
-    const uint32_t below = listed & ((1u << lane()) - 1);
-    if (is_listed)
-      memory->spans[before + static_cast<uint32_t>(__builtin_popcount(below))] = i + lane();
-    before += static_cast<uint32_t>(__builtin_popcount(listed));
+    if (is_listed) memory->spans[before + count_bits_before(listed)] = i + lane();
+    before += count_bits(listed);
   }
   sync_block();
   return all;
@@ -310,9 +308,9 @@ TETRAD_DEVICE uint32_t list_candidates(const float* logits, uint32_t vocab_size,
   }
   TETRAD_UNROLL
   for (uint32_t r = 0; r < kRounds; ++r) {
-    const int count = __builtin_popcount(ballot(value[r][0] >= bound)) +
-                      __builtin_popcount(ballot(value[r][1] >= bound));
-    if (lane() == 0) memory->counts[r * kSummaryWarps + warp()] = static_cast<uint32_t>(count);
+    const uint32_t count =
+        count_bits(ballot(value[r][0] >= bound)) + count_bits(ballot(value[r][1] >= bound));
+    if (lane() == 0) memory->counts[r * kSummaryWarps + warp()] = count;
   }
   sync_block();
   uint32_t all = 0;
@@ -329,11 +327,9 @@ TETRAD_DEVICE uint32_t list_candidates(const float* logits, uint32_t vocab_size,
     for (uint32_t half = 0; half < 2; ++half) {
       const bool is_candidate = value[r][half] >= bound;
       const uint32_t candidates = ballot(is_candidate);
-      const uint32_t below = candidates & ((1u << lane()) - 1);
       if (is_candidate)
-        to[place + static_cast<uint32_t>(__builtin_popcount(below))] = {value[r][half],
-                                                                        first + 32 * half};
-      place += static_cast<uint32_t>(__builtin_popcount(candidates));
+        to[place + count_bits_before(candidates)] = {value[r][half], first + 32 * half};
+      place += count_bits(candidates);
     }
   }
   return all;
