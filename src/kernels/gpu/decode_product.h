@@ -12,6 +12,7 @@
 #include "kernels/gpu/packed_matrix.h"
 #include "kernels/gpu/rms_norm.h"
 #include "kernels/gpu/square_sums.h"
+#include "kernels/gpu/sum_of_parts.h"
 
 namespace tetrad::gpu {
 
@@ -206,22 +207,7 @@ struct DecodeShared {
         ((of.job_tile * kDecodeWarps + of.first_warp + more) * kTileRows + of.row % kTileRows) *
             Fragment::kTokens +
         of.token;
-    float sum = *at;
-    // Some at a time: each load alone would be waited for.
-    constexpr uint32_t kAtOnce = 4;
-    TETRAD_NO_UNROLL
-    for (uint32_t done = 1; done < count; done += kAtOnce) {
-      float parts[kAtOnce];
-      TETRAD_UNROLL
-      for (uint32_t i = 0; i < kAtOnce; ++i) {
-        const uint32_t s = done + i < count ? done + i : 0;
-        parts[i] = at[s * kTileRows * Fragment::kTokens];
-      }
-      TETRAD_UNROLL
-      for (uint32_t i = 0; i < kAtOnce; ++i)
-        sum = done + i < count ? sum + parts[i] : sum;
-    }
-    return sum;
+    return sum_of_parts(at, count, kTileRows * Fragment::kTokens);
   }
 
   /// Columns of x from `cols` to the next multiple of 64, which meet weights that are zero: they

@@ -10,6 +10,7 @@
 // Bits are those of decode_experts.h.
 
 #include "kernels/gpu/experts_of_one_walk.h"
+#include "kernels/gpu/sum_of_parts.h"
 #include "kernels/gpu/swiglu.h"
 #include "kernels/gpu/told_words.h"
 
@@ -18,23 +19,6 @@ namespace tetrad::gpu {
 static_assert(kStreamThreads >= kChoiceThreads);
 
 namespace TETRAD_MACHINE {
-
-/// The sum over a row's segments, in their order: some are loaded at a time, in little code.
-TETRAD_DEVICE float sum_of_parts(const float* parts, uint32_t num_segments) {
-  constexpr uint32_t kAtOnce = 4;
-  float sum = -0.0f;  // which changes no first one
-  TETRAD_NO_UNROLL
-  for (uint32_t first = 0; first < num_segments; first += kAtOnce) {
-    float some[kAtOnce];
-    TETRAD_UNROLL
-    for (uint32_t i = 0; i < kAtOnce; ++i)
-      some[i] = parts[smaller_of(first + i, num_segments - 1) * kTileRows];
-    TETRAD_UNROLL
-    for (uint32_t i = 0; i < kAtOnce; ++i)
-      sum = first + i < num_segments ? sum + some[i] : sum;
-  }
-  return sum;
-}
 
 /// Lanes that have sums of the token.
 inline constexpr uint32_t kTokenLanes = kTileRows / Fragment::kRowsOfLane;
@@ -55,11 +39,11 @@ class HiddenAhead {
     from_ = args_.hidden + (pick * args_.w1.rows + segment * kSegmentColumns) / 2 + lane() * 4;
     TETRAD_UNROLL
     for (uint32_t i = 0; i < kPieces; ++i)
-      look_at(i, pieces_[i]);
+      pieces_[i] = look_at(i);
   }
   /// When they are there, to shared memory.
   TETRAD_DEVICE void store(uint16_t* to) {
-    wait_for_pieces(pieces_, [&](uint32_t i, Words4& piece) TETRAD_INLINE { look_at(i, piece); });
+    wait_for_told(pieces_, [&](uint32_t i) TETRAD_INLINE { return look_at(i); });
     TETRAD_UNROLL
     for (uint32_t i = 0; i < kPieces; ++i)
       reinterpret_cast<Words4*>(to)[i * 32 + lane()] = pieces_[i];
@@ -69,8 +53,10 @@ class HiddenAhead {
  private:
   static constexpr uint32_t kPieces = kSegmentColumns / 256;
   static_assert(kSegmentColumns % 256 == 0);
-  TETRAD_DEVICE void look_at(uint32_t i, Words4& piece) const {
+  TETRAD_DEVICE Words4 look_at(uint32_t i) const {
+    Words4 piece;
     load_fresh_16(piece.word, from_ + i * 128);
+    return piece;
   }
 
   const ExpertsOfOneArgs& args_;
@@ -96,9 +82,9 @@ TETRAD_DEVICE bool is_last_segment(uint64_t* finished) {
 TETRAD_DEVICE void finish_strip(const ExpertsOfOneArgs& args, const ExpertsOfOneWork& work,
                                 const UpWalk& at, const float* parts) {
   const float* mine = parts + lane() % kTileRows;
-  const float gate = sum_of_parts(mine, work.up_segments) * args.w1.scale;
-  const float up =
-      sum_of_parts(mine + work.up_segments * kTileRows, work.up_segments) * args.w3.scale;
+  const float gate = sum_of_parts(mine, work.up_segments, kTileRows) * args.w1.scale;
+  const float up = sum_of_parts(mine + work.up_segments * kTileRows, work.up_segments, kTileRows) *
+                   args.w3.scale;
   const uint32_t value = swiglu_to_half(gate, up);
   const uint32_t next = shuffle_xor(value, 1);
   if (lane() >= kTileRows || lane() % 2 != 0) return;
@@ -110,7 +96,7 @@ TETRAD_DEVICE void finish_strip(const ExpertsOfOneArgs& args, const ExpertsOfOne
 /// What a pick gave a row of a unit; `parts`: the unit's.
 TETRAD_DEVICE float product_of_unit(const ExpertsOfOneArgs& args, const ExpertsOfOneWork& work,
                                     const float* parts, uint32_t row) {
-  return sum_of_parts(parts + row, work.down_segments) * (args.w2.scale / kHiddenScale);
+  return sum_of_parts(parts + row, work.down_segments, kTileRows) * (args.w2.scale / kHiddenScale);
 }
 
 /// By the warp that brings the last segment of a unit that another block adds up.
@@ -151,7 +137,7 @@ TETRAD_DEVICE void add_picks_of_one(const ExpertsOfOneArgs& args, const ExpertsO
     TETRAD_UNROLL
     for (uint32_t pick = 0; pick < kMaxPicks / 2; ++pick)
       told[pick] = look(pick);
-    wait_for_words(told, look);
+    wait_for_told(told, look);
     float product[kMaxPicks];
     TETRAD_UNROLL
     for (uint32_t pick = 0; pick < kMaxPicks; ++pick) {
@@ -222,8 +208,7 @@ TETRAD_KERNEL(experts_of_one, ExpertsOfOneArgs, 384) {
     const uint16_t* in = hidden;
     float* parts = down_parts + down.index * kTileRows;
     if (is_up) {
-      const uint32_t column = up.part < work.up_segments ? up.part : up.part - work.up_segments;
-      in = x + column * kSegmentColumns;
+      in = x + up.column(work) * kSegmentColumns;
       parts = up_parts + (up.strip * work.segments_of_strip() + up.part) * kTileRows;
     } else {
       ahead.store(hidden);

@@ -94,6 +94,11 @@ struct UpWalk {
   uint32_t tile = 0;   // of rows
   uint32_t pick = 0;
 
+  TETRAD_DEVICE bool is_w1(const ExpertsOfOneWork& work) const { return part < work.up_segments; }
+  /// The segment's, in its matrix.
+  TETRAD_DEVICE uint32_t column(const ExpertsOfOneWork& work) const {
+    return is_w1(work) ? part : part - work.up_segments;
+  }
   TETRAD_DEVICE void go_on(const ExpertsOfOneWork& work, uint32_t parts) {
     part += parts;
     for (; part >= work.segments_of_strip(); ++strip) {
@@ -118,25 +123,22 @@ class DownShare {
     num_whole_ = num_tiles / 2;
     has_half_ = num_tiles % 2;
   }
-  TETRAD_DEVICE void take(uint32_t num_picks) {
-    num_picks_ = num_picks;
-    num_first_ = num_picks / 2;
-  }
+  TETRAD_DEVICE void take(uint32_t num_picks) { num_picks_ = num_picks; }
 
   TETRAD_DEVICE uint32_t num_picks() const { return num_picks_; }
   /// Of the half tile, the first num_told() picks are the block's that tells, the others the
   /// block's that adds up.
-  TETRAD_DEVICE uint32_t num_told() const { return num_first_; }
+  TETRAD_DEVICE uint32_t num_told() const { return num_picks_ / 2; }
   TETRAD_DEVICE bool is_half(uint32_t unit) const { return unit == num_whole_; }
   TETRAD_DEVICE bool is_told(uint32_t unit) const { return is_half(unit) && !adds_half_; }
   /// Units are the block's tiles of a pick, the whole ones first.
   TETRAD_DEVICE uint32_t num_units(uint32_t pick) const {
-    return num_whole_ + (has_half_ != 0 && (pick >= num_first_) == adds_half_);
+    return num_whole_ + (has_half_ != 0 && (pick >= num_told()) == adds_half_);
   }
   /// Of all picks before this one.
   TETRAD_DEVICE uint32_t units_before(uint32_t pick) const {
-    const uint32_t others = adds_half_ ? num_first_ : 0;
-    const uint32_t end = adds_half_ ? num_picks_ : num_first_;
+    const uint32_t others = adds_half_ ? num_told() : 0;
+    const uint32_t end = adds_half_ ? num_picks_ : num_told();
     const uint32_t halves = smaller_of(pick, end) - smaller_of(pick, others);
     return pick * num_whole_ + has_half_ * halves;
   }
@@ -154,7 +156,6 @@ class DownShare {
   uint32_t has_half_ = 0;
   bool adds_half_ = false;
   uint32_t num_picks_ = 0;
-  uint32_t num_first_ = 0;
 };
 
 /// A warp's way through its block's segments of w2: pick by pick, of each the block's units.
@@ -198,11 +199,10 @@ class OneWalk {
   /// Where the segment lies; null at the end.
   TETRAD_DEVICE const char* segment() const {
     if (is_up()) {
-      const bool is_w1 = up.part < work_->up_segments;
-      const char* tiles = is_w1 ? args_->w1.tiles : args_->w3.tiles;
-      const uint32_t column = is_w1 ? up.part : up.part - work_->up_segments;
+      const char* tiles = up.is_w1(*work_) ? args_->w1.tiles : args_->w3.tiles;
       return tiles + picks_->expert[up.pick] * args_->up_stride +
-             static_cast<uint64_t>(up.tile * work_->up_segments + column) * kSegmentBytes;
+             static_cast<uint64_t>(up.tile * work_->up_segments + up.column(*work_)) *
+                 kSegmentBytes;
     }
     if (is_done()) return nullptr;
     return args_->w2.tiles + picks_->expert[down.pick] * args_->down_stride +

@@ -195,6 +195,7 @@ TETRAD_DEVICE void stream_experts(const PackedMatrix& w, const char* second, uin
   };
   const uint32_t begin = begin_of(block_x());
   const uint32_t end = begin_of(block_x() + 1);
+  // Few tokens' experts were chosen where the weights come.
   leave_to_copies();
   sync_block();
   block.stream.start(StripWalk(w, second, expert_stride, passes, begin, end));

@@ -17,38 +17,31 @@ namespace TETRAD_MACHINE {
 TETRAD_DEVICE void tell_float(float* to, float value) {
   store_fresh(reinterpret_cast<uint32_t*>(to), __builtin_bit_cast(uint32_t, value));
 }
-/// Waits for all the words that `words` are a first look at; look(i) loads the ith. All are looked
-/// at again together: one after the other each would take a way to memory and back of its own.
-template <uint32_t kCount, class Look>
-TETRAD_DEVICE void wait_for_words(uint32_t (&words)[kCount], const Look& look) {
-  for (uint32_t looks = 0;;) {
-    bool are_there = true;
-    TETRAD_UNROLL
-    for (const uint32_t word : words)
-      are_there = are_there && word != kNotYet;
-    if (are_there) return;
-    look_again(looks);
-    TETRAD_UNROLL
-    for (uint32_t i = 0; i < kCount; ++i)
-      words[i] = look(i);
-  }
+TETRAD_DEVICE bool is_told(uint32_t word) {
+  return word != kNotYet;
 }
-/// The same of pieces of 16 bytes; look(i, piece) loads the ith.
-template <uint32_t kCount, class Look>
-TETRAD_DEVICE void wait_for_pieces(Words4 (&pieces)[kCount], const Look& look) {
+TETRAD_DEVICE bool is_told(const Words4& words) {
+  bool are_told = true;
+  TETRAD_UNROLL
+  for (const uint32_t word : words.word)
+    are_told = are_told && is_told(word);
+  return are_told;
+}
+/// Waits for all that `told` is a first look at, words or pieces of 16 bytes; look(i) loads the
+/// ith. All are looked at again together: one after the other each would take a way to memory and
+/// back of its own.
+template <class T, uint32_t kCount, class Look>
+TETRAD_DEVICE void wait_for_told(T (&told)[kCount], const Look& look) {
   for (uint32_t looks = 0;;) {
-    bool are_there = true;
+    bool are_told = true;
     TETRAD_UNROLL
-    for (const Words4& piece : pieces) {
-      TETRAD_UNROLL
-      for (const uint32_t word : piece.word)
-        are_there = are_there && word != kNotYet;
-    }
-    if (are_there) return;
+    for (const T& one : told)
+      are_told = are_told && is_told(one);
+    if (are_told) return;
     look_again(looks);
     TETRAD_UNROLL
     for (uint32_t i = 0; i < kCount; ++i)
-      look(i, pieces[i]);
+      told[i] = look(i);
   }
 }
 
