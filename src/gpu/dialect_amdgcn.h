@@ -75,6 +75,9 @@ TETRAD_DEVICE float square_root(float x) {
 TETRAD_DEVICE float divide(float a, float b) {
   return a / b;
 }
+TETRAD_DEVICE float divide_nearly(float a, float b) {
+  return divide(a, b);
+}
 TETRAD_DEVICE float power_of_two(float x) {
   return __builtin_amdgcn_exp2f(x);
 }

@@ -105,6 +105,9 @@ inline float square_root(float x) {
 inline float divide(float a, float b) {
   return a / b;
 }
+inline float divide_nearly(float a, float b) {
+  return divide(a, b);
+}
 inline float power_of_two(float x) {
   return std::exp2(x);
 }
@@ -172,15 +175,14 @@ inline void copy_bulk(void* shared, const void* global, uint32_t bytes, uint64_t
 inline void wait_for_arrival(uint64_t* arrivals, uint32_t parity) {
   emulated_thread().wait_for_copy(arrivals, parity);
 }
-// Twice as many as are missing; odd when none is.
 inline void init_arrivals_of(uint64_t* arrivals, uint32_t count) {
-  *arrivals = uint64_t{2} * count;
+  *arrivals = EmulatedThread::arrivals_of(count);
 }
 inline bool is_last_arrival(uint64_t* arrivals) {
-  *arrivals -= 2;
-  if (*arrivals != 0) return false;
-  *arrivals = 1;
-  return true;
+  return emulated_thread().arrive(arrivals);
+}
+inline void arrive(uint64_t* arrivals) {
+  emulated_thread().arrive(arrivals);
 }
 inline void leave_to_copies() {}
 inline void load_shared_16_if(bool wanted, uint32_t (&to)[4], const void* from) {

@@ -112,6 +112,12 @@ TETRAD_DEVICE float square_root(float x) {
 TETRAD_DEVICE float divide(float a, float b) {
   return __nvvm_div_rn_f(a, b);
 }
+/// a / b, nearly: within 2 units in the last place.
+TETRAD_DEVICE float divide_nearly(float a, float b) {
+  float quotient;
+  asm("div.full.f32 %0, %1, %2;" : "=f"(quotient) : "f"(a), "f"(b));
+  return quotient;
+}
 /// 2^x, nearly: within 2 units in the last place.
 TETRAD_DEVICE float power_of_two(float x) {
   return __nvvm_ex2_approx_f(x);
@@ -225,12 +231,18 @@ TETRAD_DEVICE void wait_for_arrival(uint64_t* arrivals, uint32_t parity) {
         : "memory");
   } while (is_there == 0);
 }
-/// Where `count` threads of a block arrive, once: 8 bytes of shared memory. Made by one thread; a
-/// sync_block() must follow before others use it. compute-sanitizer's racecheck knows that
-/// what a thread wrote is ordered by its own arrival; it knows no such thing of counters, nor of
-/// what another lane of the warp wrote.
+/// Where `count` threads of a block arrive, time after time: 8 bytes of shared memory. Made by one
+/// thread; a sync_block() must follow before others use it. compute-sanitizer's racecheck knows
+/// that what a thread wrote is ordered by its own arrival; it knows no such thing of counters, nor
+/// of what another lane of the warp wrote.
 TETRAD_DEVICE void init_arrivals_of(uint64_t* arrivals, uint32_t count) {
   asm volatile("mbarrier.init.shared::cta.b64 [%0], %1;" ::"r"(shared_address(arrivals)), "r"(count)
+               : "memory");
+}
+/// By one of those threads. When all have come the next time begins: wait_for_arrival() of an even
+/// (0) or an odd (1) one.
+TETRAD_DEVICE void arrive(uint64_t* arrivals) {
+  asm volatile("mbarrier.arrive.shared::cta.b64 _, [%0];" ::"r"(shared_address(arrivals))
                : "memory");
 }
 /// Whether the thread is the last one; where lanes of a warp arrive together, perhaps none is.

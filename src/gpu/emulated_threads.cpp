@@ -150,6 +150,7 @@ struct EmulatedBlock::State {
   context::fiber scheduler;  // of the fiber that runs: whom to go back to
   SanitizedSwitch outside;
   std::string error;
+  bool has_arrived = false;  // a thread somewhere, in this round: those who look may find it
 
   /// From a fiber back to run().
   void give_way() {
@@ -267,6 +268,15 @@ void EmulatedThread::wait_for_copy(uint64_t* arrivals, uint32_t parity) {
   }
 }
 
+bool EmulatedThread::arrive(uint64_t* arrivals) {
+  threads->state_->has_arrived = true;
+  *arrivals -= 2;
+  if (static_cast<uint32_t>(*arrivals) > 1) return false;
+  const uint64_t is_odd = *arrivals & 1;
+  *arrivals = arrivals_of(static_cast<uint32_t>(*arrivals >> 32)) | (is_odd ^ 1);
+  return true;
+}
+
 std::string EmulatedBlock::run(Kernel kernel, const void* arguments, const Position& position,
                                uint32_t num_threads, char* shared_memory, ThreadOrder order) {
   std::string error = start(kernel, arguments, position, num_threads, shared_memory, order);
@@ -330,6 +340,7 @@ std::string EmulatedBlock::start(Kernel kernel, const void* arguments, const Pos
 bool EmulatedBlock::advance() {
   State& state = *state_;
   bool moved = false;
+  state.has_arrived = false;
   for (const uint32_t i : state.turns) {
     Fiber& fiber = state.fibers[i];
     if (fiber.turn != Turn::ready && fiber.turn != Turn::looks_again) continue;
@@ -348,7 +359,7 @@ bool EmulatedBlock::advance() {
     if (!state.error.empty()) break;
   }
   running_thread = nullptr;
-  return moved && !is_done() && state.error.empty();
+  return (moved || state.has_arrived) && !is_done() && state.error.empty();
 }
 
 bool EmulatedBlock::is_done() const {

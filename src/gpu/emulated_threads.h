@@ -39,6 +39,13 @@ struct EmulatedThread {
   /// anybody may use. *arrivals counts those that have arrived.
   void begin_copy(void* to, const void* from, size_t bytes, uint64_t* arrivals);
   void wait_for_copy(uint64_t* arrivals, uint32_t parity);
+  /// Where `count` threads arrive, time after time: the count, then twice as many as are missing,
+  /// odd after an odd number of times.
+  static constexpr uint64_t arrivals_of(uint32_t count) {
+    return uint64_t{count} << 32 | uint64_t{2} * count;
+  }
+  /// Whether this thread was the last one.
+  bool arrive(uint64_t* arrivals);
 
  private:
   static bool is_whole_16(const void* at) { return reinterpret_cast<uintptr_t>(at) % 16 == 0; }

@@ -103,13 +103,19 @@ TETRAD_DEVICE void wait_for_sums(float (&sums)[kRowTiles][kTokenTiles][4]) {
 #define TETRAD_SUMS_16(to, n) TETRAD_SUMS_8(to, n), TETRAD_SUMS_8(to, n + 8)
 #define TETRAD_ADD(sum) "+f"(sum)
 #define TETRAD_SET(sum) "=f"(sum)
-// `adds`: 1, or 0 where what was in the sums does not count.
-#define TETRAD_MULTIPLY_TILES(tiles, tokens, to, adds)                                             \
+// `adds`: 1, or 0 where what was in the sums does not count; a predicate p.
+#define TETRAD_PRODUCT(tiles, tokens, adds)                                           \
+  "wgmma.mma_async.sync.aligned.m64n" #tokens "k16.f32.f16.f16 {" TETRAD_TEXT_##tiles \
+      "}, {%[a0], %[a1], %[a2], %[a3]}, %[b], " #adds ", 1, 1, 0;"
+#define TETRAD_FACTORS [a0] "r"(a[0]), [a1] "r"(a[1]), [a2] "r"(a[2]), [a3] "r"(a[3]), [b] "l"(b)
+#define TETRAD_MULTIPLY_TILES(tiles, tokens, to, adds) \
+  if constexpr (kTokenTiles == tiles)                  \
+  asm volatile(TETRAD_PRODUCT(tiles, tokens, adds) : TETRAD_SUMS_##tiles(to, 0) : TETRAD_FACTORS)
+#define TETRAD_MULTIPLY_TILES_IF(tiles, tokens)                                                    \
   if constexpr (kTokenTiles == tiles)                                                              \
-  asm volatile("wgmma.mma_async.sync.aligned.m64n" #tokens "k16.f32.f16.f16 {" TETRAD_TEXT_##tiles \
-               "}, {%[a0], %[a1], %[a2], %[a3]}, %[b], " #adds ", 1, 1, 0;"                        \
-               : TETRAD_SUMS_##tiles(to, 0)                                                        \
-               : [a0] "r"(a[0]), [a1] "r"(a[1]), [a2] "r"(a[2]), [a3] "r"(a[3]), [b] "l"(b))
+  asm volatile("{ .reg .pred p; setp.ne.u32 p, %[adds], 0; " TETRAD_PRODUCT(tiles, tokens, p) " }" \
+               : TETRAD_SUMS_##tiles(TETRAD_ADD, 0)                                                \
+               : TETRAD_FACTORS, [adds] "r"(adds))
 
 /// sums += A B by one instruction. Two of half the tokens would take A twice, which for 32 tokens
 /// takes as long as for 64.
@@ -133,7 +139,21 @@ TETRAD_DEVICE void set_tiles(float (&sums)[kTokenTiles][4], const uint32_t (&a)[
   static_assert(kTokenTiles == 8 || kTokenTiles == 16);
 }
 
+/// sums += A B, or where `adds` is 0 sums = A B.
+template <uint32_t kTokenTiles>
+TETRAD_DEVICE void multiply_tiles_if(float (&sums)[kTokenTiles][4], const uint32_t (&a)[4],
+                                     uint64_t b, uint32_t adds) {
+  TETRAD_MULTIPLY_TILES_IF(4, 32);
+  TETRAD_MULTIPLY_TILES_IF(8, 64);
+  TETRAD_MULTIPLY_TILES_IF(10, 80);
+  TETRAD_MULTIPLY_TILES_IF(12, 96);
+  static_assert(kTokenTiles == 4 || kTokenTiles == 8 || kTokenTiles == 10 || kTokenTiles == 12);
+}
+
+#undef TETRAD_MULTIPLY_TILES_IF
 #undef TETRAD_MULTIPLY_TILES
+#undef TETRAD_FACTORS
+#undef TETRAD_PRODUCT
 #undef TETRAD_ADD
 #undef TETRAD_SET
 #undef TETRAD_SUMS_1
@@ -174,6 +194,12 @@ TETRAD_DEVICE void set_staged(float (&sums)[kTokenTiles][4], const uint32_t (&a)
                               const char* stage, uint32_t group) {
   set_tiles(sums, a, staged_columns(stage, group));
 }
+/// The one or, where `adds` is 0, the other.
+template <uint32_t kTokenTiles>
+TETRAD_DEVICE void multiply_staged_if(float (&sums)[kTokenTiles][4], const uint32_t (&a)[4],
+                                      const char* stage, uint32_t group, uint32_t adds) {
+  multiply_tiles_if(sums, a, staged_columns(stage, group), adds);
+}
 
 #else
 
@@ -209,6 +235,13 @@ TETRAD_DEVICE void set_staged(float (&sums)[kTokenTiles][Fragment::kD],
     for (float& sum : of_tile)
       sum = 0;
   }
+  multiply_staged(sums, a, stage, group);
+}
+template <uint32_t kTokenTiles>
+TETRAD_DEVICE void multiply_staged_if(float (&sums)[kTokenTiles][Fragment::kD],
+                                      const uint32_t (&a)[Fragment::kA], const char* stage,
+                                      uint32_t group, uint32_t adds) {
+  if (adds == 0) return set_staged(sums, a, stage, group);
   multiply_staged(sums, a, stage, group);
 }
 

@@ -86,7 +86,8 @@ TETRAD_DEVICE void gemm(const GemmArgs& args) {
     fill_level_table(shared.table, args.codebook, kGemmThreads);
   const uint32_t first = block_y() * args.token_tile;
   const uint32_t left = args.num_tokens - first;
-  auto work = work_on<Tile, 1>(args.weight, left < args.token_tile ? left : args.token_tile);
+  auto work =
+      work_on<Tile, 1>(args.weight, block_x(), left < args.token_tile ? left : args.token_tile);
   work.tiles[0] = args.weight.tiles;
   work.waits_for_x = true;
   if (thread_index() < shared.kTokens)

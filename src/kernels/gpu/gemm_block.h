@@ -2,26 +2,10 @@
 
 // Products for many tokens: out[t] = W x[t], bit for bit what decode_product.h computes. A block of
 // 8 warps takes 256 rows of W and a tile of tokens. Activations come through shared memory, 64
-// columns a stage, some stages ahead, and so do the weights where there is room; a warp unpacks
-// those of its rows once for all tokens.
-//
-// What a step of 64 columns costs an H200's multiprocessor, in cycles, for T tokens: products by
-// wgmma 8 T (16 of 64 x T x 16), and shared memory, which moves 128 bytes a cycle,
-//
-//   levels by the table          256 (16 row tiles x 4 groups x 4 registers)
-//   tokens read by the products  4 T (16 times 32 T bytes)
-//   tokens written               T
-//   weights both ways            160 (10 KiB)
-//   totals                       4 T / 3 (16 T both ways, once in 12 steps)
-//
-// For 64 tokens that is 512 of products and 820 of shared memory; measured were 1,370, and 670 +
-// 10.4 T for other tiles: unpacking and products hardly overlap, in whatever order they were asked
-// for (docs/performance.md). By mma.sync the products take 12.4 T and read tokens twice as often.
-//
-// Levels by byte permutes instead of the table (6 for the bytes of 4 codes, 2 to widen, 2
-// subtractions, against 4 instructions and 2 loads) would be 60 more instructions a tile of rows,
-// 2 cycles each of the integer unit that a quarter of the multiprocessor has: 480 cycles, where the
-// loads take 256. The table it is.
+// columns a stage, some stages ahead; a warp unpacks the weights of its rows once for all tokens.
+// Of codes so are the products of machines without wgmma, of up to 32 tokens, and of a segment of
+// the columns: others are gemm_fed.h's. What a step of 64 columns costs an H200's multiprocessor
+// for T tokens is 12.4 T cycles of products by mma.sync, or 8 T by wgmma.
 
 #include "gpu/warpgroup.h"
 #include "kernels/gpu/gemm_weights.h"
@@ -35,21 +19,15 @@ struct WarpTile {
   using Layout = GemmLayout<Fragment>;
   static constexpr uint32_t kRowTiles = kGemmRowTiles / kGemmWarps;
   static constexpr uint32_t kTokenTiles = kTokens / Fragment::kTokens;
-  /// Four warps' products together, where the machine has them. They go on after their step, and
-  /// read the stage before the one that is waited for.
-  static constexpr bool kStaged = kHasWarpgroups && kSize == GemmSize::large;
+  /// Four warps' products together, where the machine has them and gemm_fed.h does not: of weights
+  /// that need not be unpacked. They go on after their step, and read the stage before the one that
+  /// is waited for.
+  static constexpr bool kStaged = kHasWarpgroups && kSize == GemmSize::large && Tile::kIsOperand;
   static constexpr uint32_t kStagesAhead = kStaged ? Layout::kStages - 2 : Layout::kStages - 1;
   static constexpr uint32_t kTotalsBytes = Layout::totals_bytes(kSize, kTokens);
-  /// Whether weights come through shared memory, too.
-  static constexpr uint32_t kWeightsBytes = Layout::kStages * kGemmRowTiles * Tile::kBytes;
-  static constexpr bool kWeightsFit =
-      kStaged && kTotalsBytes + kWeightsBytes + StageCopier<kTokens>::kBytes <=
-                     GemmShared<Tile, kSize>::kLoopBytes;
-  static_assert(!kWeightsFit || !Tile::kIsOperand);
   // What multiply_staged() asks for of every stage.
   static_assert(!kStaged ||
-                (kLevelTableBytes % 1024 == 0 && kTotalsBytes % 1024 == 0 &&
-                 kWeightsBytes % 1024 == 0 && StageCopier<kTokens>::kStageBytes % 1024 == 0));
+                (kTotalsBytes % 1024 == 0 && StageCopier<kTokens>::kStageBytes % 1024 == 0));
   /// Whether registers have room for one column tile of weights alone. gfx12 has totals there, too,
   /// but of a segment there are none.
   static constexpr bool kOnlyOneFits = kTokens > 64 || (kTokens == 64 && Fragment::kTokens == 16 &&
@@ -60,9 +38,7 @@ struct WarpTile {
   static_assert(kSegmentTiles % kAhead == 0);
 
   using Rows = WarpRows<Tile, kRowTiles, kParts>;
-  using Weights =
-      typename Chosen<kWeightsFit, WeightsInStages<Tile, kRowTiles, kParts>,
-                      WeightsInRegisters<Tile, kRowTiles, kParts, kAhead, kPrefetch>>::Type;
+  using Weights = WeightsInRegisters<Tile, kRowTiles, kParts, kAhead, kPrefetch>;
 };
 
 /// sums += two groups of columns of the warp's row tiles times those of its tokens; with kStaged
@@ -117,14 +93,12 @@ TETRAD_DEVICE void multiply_tokens(const GemmShared<Tile, kSize>& shared,
   using Warp = WarpTile<Tile, kTokens, kSize, kParts>;
   constexpr uint32_t kStages = GemmLayout<Fragment>::kStages;
   constexpr uint32_t kStagesAhead = Warp::kStagesAhead;
-  char* weights_memory = shared.loop_memory + Warp::kTotalsBytes;
-  const StageCopier<kTokens> copier(x, x_stride,
-                                    weights_memory + (Warp::kWeightsFit ? Warp::kWeightsBytes : 0),
+  const StageCopier<kTokens> copier(x, x_stride, shared.loop_memory + Warp::kTotalsBytes,
                                     shared.tokens, divisor);
   const uint32_t column_tiles = work.column_tiles;
   const typename Warp::Rows rows(work);
-  typename Warp::Weights weights(rows, weights_memory);
-  weights.start(kStagesAhead);
+  typename Warp::Weights weights(rows);
+  weights.start();
   // A segment is over before a few steps ahead of its loads would have hidden the memory's latency.
   if constexpr (kSize == GemmSize::segment) rows.prefetch();
   if (work.waits_for_x) {
@@ -168,15 +142,14 @@ TETRAD_DEVICE void multiply_tokens(const GemmShared<Tile, kSize>& shared,
           const uint32_t sum = stage + kStagesAhead;
           const uint32_t free_stage = sum < kStages ? sum : sum - kStages;
           copier.copy(column_tile + kStagesAhead, free_stage);
-          weights.copy(column_tile + kStagesAhead, free_stage);
         }
         end_copy_group();
-        const auto& tiles = weights.tiles_of(turn, column_tile, stage);
+        const auto& tiles = weights.tiles_of(turn, column_tile);
         if constexpr (Warp::kStaged) wait_for_products();
         multiply_pair<0, Warp::kStaged>(tiles, shared.table, copier.stage(stage), sums);
         multiply_pair<1, Warp::kStaged>(tiles, shared.table, copier.stage(stage), sums);
         // The tile's registers are those that products read: they may not be loaded before.
-        if constexpr (Warp::kStaged && Tile::kIsOperand) wait_for_products();
+        if constexpr (Warp::kStaged) wait_for_products();
         weights.end_of(turn, column_tile);
         stage = stage == kStages - 1 ? 0 : stage + 1;
       }

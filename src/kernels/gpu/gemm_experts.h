@@ -45,15 +45,15 @@ struct ExpertsDownGemmArgs {
 
 namespace TETRAD_MACHINE {
 
-/// Tokens of one expert, of block_y().
+/// Tokens of one expert: the index-th tile of the list.
 struct ExpertTile {
   uint32_t expert = 0;
   uint32_t first_pair = 0;  // in sorted_pairs
   uint32_t num_pairs = 0;   // 0: there is no such tile
 
-  TETRAD_DEVICE ExpertTile(const ExpertLists& lists, const TokenTiles& tiles) {
-    if (block_y() >= *tiles.num_tiles) return;
-    const uint32_t tile = tiles.tiles[block_y()];
+  TETRAD_DEVICE ExpertTile(const ExpertLists& lists, const TokenTiles& tiles, uint32_t index) {
+    if (index >= *tiles.num_tiles) return;
+    const uint32_t tile = tiles.tiles[index];
     expert = tile >> 16;
     first_pair = lists.expert_offsets[expert] + (tile & 0xFFFFu) * tiles.token_tile;
     const uint32_t left = lists.expert_offsets[expert + 1] - first_pair;
@@ -77,17 +77,28 @@ struct StoreHidden {
     const uint32_t padded_rows = tiles_for(num_rows, kTileColumns) * kTileColumns;
     TETRAD_UNROLL
     for (uint32_t n = 0; n < kTokenTiles; ++n) {
+      const uint32_t token = n * Fragment::kTokens + Fragment::b_token(lane());
+      uint16_t* to = hidden + static_cast<uint64_t>(pairs[token]) * stride;
       TETRAD_UNROLL
-      for (uint32_t i = 0; i < Fragment::kD; ++i) {
-        const uint32_t token = n * Fragment::kTokens + Fragment::d_token(lane(), i);
-        uint16_t* to = hidden + static_cast<uint64_t>(pairs[token]) * stride;
+      for (uint32_t r = 0; r < kRowTiles / 2; ++r) {
+        const uint32_t first_row = (first_row_tile + r) * kTileRows;
+        // Turned round, so that a lane has consecutive rows of one token.
+        uint32_t of_rows[Fragment::kD / 2];
         TETRAD_UNROLL
-        for (uint32_t r = 0; r < kRowTiles / 2; ++r) {
-          const uint32_t row = (first_row_tile + r) * kTileRows + Fragment::d_row(lane(), i);
+        for (uint32_t i = 0; i < Fragment::kD; ++i) {
+          const uint32_t row = first_row + Fragment::d_row(lane(), i);
           const uint16_t value =
               swiglu_to_half(sums[r][n][i] * gate_scale, sums[r + kRowTiles / 2][n][i] * up_scale);
+          const uint32_t there = row < num_rows ? value : 0;
+          of_rows[i / 2] = i % 2 == 0 ? there : of_rows[i / 2] | there << 16;
+        }
+        uint32_t of_token[Fragment::kB];
+        Fragment::as_b(of_token, of_rows);
+        TETRAD_UNROLL
+        for (uint32_t j = 0; j < Fragment::kB; ++j) {
+          const uint32_t row = first_row + Fragment::row_of_k(lane(), 2 * j);
           if (token < num_pairs && row < padded_rows)
-            to[activation_offset<Fragment>(row)] = row < num_rows ? value : uint16_t{0};
+            *reinterpret_cast<uint32_t*>(to + activation_offset<Fragment>(row)) = of_token[j];
         }
       }
     }
@@ -98,7 +109,7 @@ template <class Tile, GemmSize kSize>
 TETRAD_DEVICE void experts_up_gemm(const ExpertsUpGemmArgs& args) {
   wait_for_launches_before();
   let_next_launch_begin();
-  const ExpertTile tile(args.lists, args.tiles);
+  const ExpertTile tile(args.lists, args.tiles, block_y());
   if (tile.num_pairs == 0) return;
   const GemmShared<Tile, kSize> shared;
   if constexpr (Tile::kBytes == kCodeTileBytes)
@@ -106,7 +117,7 @@ TETRAD_DEVICE void experts_up_gemm(const ExpertsUpGemmArgs& args) {
   if (thread_index() < shared.kTokens)
     shared.tokens[thread_index()] =
         args.lists.sorted_pairs[tile.first_pair + shared.token_of_thread(tile.num_pairs)];
-  auto work = work_on<Tile, 2>(args.w1, tile.num_pairs);
+  auto work = work_on<Tile, 2>(args.w1, block_x(), tile.num_pairs);
   work.tiles[0] = args.w1.tiles + tile.expert * args.expert_stride;
   work.tiles[1] = args.w3.tiles + tile.expert * args.expert_stride;
   multiply_block(shared, work, args.x, args.x_stride, args.num_experts_per_tok,
@@ -118,7 +129,7 @@ template <class Tile, GemmSize kSize>
 TETRAD_DEVICE void experts_down_gemm(const ExpertsDownGemmArgs& args) {
   wait_for_launches_before();
   let_next_launch_begin();
-  const ExpertTile tile(args.lists, args.tiles);
+  const ExpertTile tile(args.lists, args.tiles, block_y());
   if (tile.num_pairs == 0) return;
   const GemmShared<Tile, kSize> shared;
   if constexpr (Tile::kBytes == kCodeTileBytes)
@@ -126,7 +137,7 @@ TETRAD_DEVICE void experts_down_gemm(const ExpertsDownGemmArgs& args) {
   if (thread_index() < shared.kTokens)
     shared.tokens[thread_index()] =
         args.lists.sorted_pairs[tile.first_pair + shared.token_of_thread(tile.num_pairs)];
-  auto work = work_on<Tile, 1>(args.w2, tile.num_pairs);
+  auto work = work_on<Tile, 1>(args.w2, block_x(), tile.num_pairs);
   work.tiles[0] = args.w2.tiles + tile.expert * args.expert_stride;
   multiply_block(shared, work, args.hidden, args.hidden_stride, 1,
                  StoreFloats{args.products, args.products_stride, args.w2.rows,

@@ -6,7 +6,7 @@
 #include <algorithm>
 #include <numeric>
 
-#include "kernels/gpu/gemm_experts.h"
+#include "kernels/gpu/gemm_fed.h"
 #include "kernels/gpu/gpu_test_util.h"
 #include "kernels/gpu/pack_weights.h"
 
@@ -126,7 +126,14 @@ struct GemmRun {
   GemmSize size = GemmSize::large;
   uint32_t token_tile = 0;
   bool is_halves = false;  // where it is not the weights that say so
+  bool is_fed = false;     // gemm_fed.h
 };
+
+/// Of fewer blocks than there are items.
+template <class Shape>
+LaunchShape fed_shape() {
+  return {.grid_x = 2, .threads = Shape::kThreads, .shared_bytes = Shape::kSharedBytes};
+}
 
 /// Every kernel for a matrix, with tiles for which it has different loops.
 std::vector<GemmRun> gemm_runs(const Emulation& gpu, TileFormat format) {
@@ -136,6 +143,8 @@ std::vector<GemmRun> gemm_runs(const Emulation& gpu, TileFormat format) {
   if (runs.back().token_tile == 128) {
     runs.push_back({GemmSize::large, 80});
     runs.push_back({GemmSize::large, 96});
+    for (const uint32_t tile : {20u, 32u, 64u, 80u, 96u})
+      runs.push_back({.token_tile = tile, .is_fed = true});
   }
   return runs;
 }
@@ -156,10 +165,13 @@ std::vector<float> run_gemm(Emulation& gpu, const GemmWeights& w, const GemmRun&
   set_gemm_codebook(args);
   std::string name = w.format == TileFormat::codes ? "gemm_codes" : "gemm_halves";
   if (run.size == GemmSize::small) name += "_small";
-  gpu.launch(name,
-             gemm_shape(gpu, w.format, run.size, tiles_for(w.rows, kGemmRows),
-                        tiles_for(num_tokens, run.token_tile)),
-             args);
+  if (run.is_fed)
+    gpu.launch("gemm_codes_fed", fed_shape<DenseFedShape>(), args);
+  else
+    gpu.launch(name,
+               gemm_shape(gpu, w.format, run.size, tiles_for(w.rows, kGemmRows),
+                          tiles_for(num_tokens, run.token_tile)),
+               args);
   return gpu.read(args.out, num_tokens * w.rows);
 }
 
@@ -173,7 +185,7 @@ struct GemmShapeCase {
 
 TEST_P(GemmTest, CodesGiveTheSumsInTheirOrder) {
   for (const GemmShapeCase c :
-       {GemmShapeCase{40, 384, 1}, {300, 128, 3}, {16, 48, 66}, {16, 1600, 17}}) {
+       {GemmShapeCase{40, 384, 1}, {300, 128, 3}, {16, 48, 66}, {16, 1600, 17}, {8, 1600, 65}}) {
     Emulation gpu(GetParam());
     const GemmWeights w = gemm_codes_of(gpu, c.rows, c.cols, 1);
     const std::vector<float> x = random_floats(c.num_tokens * c.cols, 1.0f, 2);
@@ -216,7 +228,9 @@ TEST_P(GemmTest, TheOrderOfThreadsDoesNotChangeBits) {
   for (const GemmRun& run : {GemmRun{GemmSize::large, 128},
                              {GemmSize::large, 96},
                              {GemmSize::large, 64, true},
-                             {GemmSize::small, 32}}) {
+                             {GemmSize::small, 32},
+                             {.token_tile = 80, .is_fed = true}}) {
+    if (run.is_fed && GetParam().is_gfx12) continue;
     std::vector<float> expected;
     for (const ThreadOrder order :
          {ThreadOrder::ascending, ThreadOrder::descending, ThreadOrder::shuffled}) {
@@ -227,7 +241,8 @@ TEST_P(GemmTest, TheOrderOfThreadsDoesNotChangeBits) {
       const uint32_t tile = std::min(run.token_tile, gemm_tokens_of(gpu, w.format, run.size));
       const uint32_t tokens = tile - 3;
       const std::vector<float> x = random_floats(tokens * w.cols, 1.0f, 9);
-      const std::vector<float> out = run_gemm(gpu, w, {run.size, tile}, x, tokens);
+      const std::vector<float> out =
+          run_gemm(gpu, w, {run.size, tile, false, run.is_fed}, x, tokens);
       if (expected.empty()) expected = sums_in_order(w, x, tokens);
       EXPECT_EQ(out, expected);
     }
@@ -404,6 +419,7 @@ struct ExpertGemmCase {
   GemmSize size;
   uint32_t token_tile;
   uint32_t num_tokens;
+  bool is_fed = false;
 };
 
 /// The products of a layer's experts, each as if it were a product alone.
@@ -414,8 +430,11 @@ TEST_P(GemmTest, ExpertsHaveTheBitsOfTheirProductsAlone) {
   const uint32_t intermediate = 144;
   for (const ExpertGemmCase c : {ExpertGemmCase{TileFormat::codes, GemmSize::large, 128, 140},
                                  {TileFormat::codes, GemmSize::large, 64, 70},
+                                 {TileFormat::codes, GemmSize::large, 80, 150, true},
+                                 {TileFormat::codes, GemmSize::large, 48, 60, true},
                                  {TileFormat::codes, GemmSize::small, 32, 41},
                                  {TileFormat::halves, GemmSize::large, 48, 60}}) {
+    if (c.is_fed && GetParam().is_gfx12) continue;
     Emulation gpu(GetParam(), ThreadOrder::shuffled);
     const uint32_t token_tile = std::min(c.token_tile, gemm_tokens_of(gpu, c.format, c.size));
     const uint32_t num_pairs = c.num_tokens * top_k;
@@ -434,7 +453,11 @@ TEST_P(GemmTest, ExpertsHaveTheBitsOfTheirProductsAlone) {
     const GemmExperts downs(gpu, c.format, num_experts, hidden_size, intermediate, 300);
     const std::vector<float> x = random_floats(c.num_tokens * hidden_size, 1.0f, 12);
     const std::string name = std::string(c.format == TileFormat::codes ? "codes" : "halves") +
-                             (c.size == GemmSize::small ? "_small" : "");
+                             (c.size == GemmSize::small ? "_small" : "") + (c.is_fed ? "_fed" : "");
+    const auto shape = [&](uint32_t grid_x) {
+      return c.is_fed ? fed_shape<ExpertsFedShape>()
+                      : gemm_shape(gpu, c.format, c.size, grid_x, grouped.max_tiles);
+    };
 
     ExpertsUpGemmArgs up{
         .w1 = gates.first(),
@@ -448,10 +471,7 @@ TEST_P(GemmTest, ExpertsHaveTheBitsOfTheirProductsAlone) {
         .hidden = reinterpret_cast<uint16_t*>(gpu.allocate(num_pairs * hidden_stride * 2)),
         .hidden_stride = hidden_stride};
     set_gemm_codebook(up);
-    gpu.launch(
-        "experts_up_gemm_" + name,
-        gemm_shape(gpu, c.format, c.size, tiles_for(intermediate, kGemmUpRows), grouped.max_tiles),
-        up);
+    gpu.launch("experts_up_gemm_" + name, shape(tiles_for(intermediate, kGemmUpRows)), up);
     const std::vector<uint16_t> hidden = gpu.read(up.hidden, num_pairs * hidden_stride);
     ExpertsDownGemmArgs down{
         .w2 = downs.first(),
@@ -463,10 +483,7 @@ TEST_P(GemmTest, ExpertsHaveTheBitsOfTheirProductsAlone) {
         .products = reinterpret_cast<float*>(gpu.allocate(num_pairs * hidden_size * 4)),
         .products_stride = hidden_size};
     set_gemm_codebook(down);
-    gpu.launch(
-        "experts_down_gemm_" + name,
-        gemm_shape(gpu, c.format, c.size, tiles_for(hidden_size, kGemmRows), grouped.max_tiles),
-        down);
+    gpu.launch("experts_down_gemm_" + name, shape(tiles_for(hidden_size, kGemmRows)), down);
     const std::vector<float> products = gpu.read(down.products, num_pairs * hidden_size);
 
     for (uint32_t pair = 0; pair < num_pairs; ++pair) {

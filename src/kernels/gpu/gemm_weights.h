@@ -1,21 +1,12 @@
 #pragma once
 
 // How the tiles of weights of a warp of gemm_block.h get from global memory to its registers, in
-// which they are unpacked: some steps ahead, by way of shared memory where there is room for it.
+// which they are unpacked: some steps ahead.
 
 #include "kernels/gpu/gemm_shared.h"
 
 namespace tetrad::gpu {
 namespace TETRAD_MACHINE {
-
-template <bool kFirst, class First, class Second>
-struct Chosen {
-  using Type = First;
-};
-template <class First, class Second>
-struct Chosen<false, First, Second> {
-  using Type = Second;
-};
 
 /// What a block computes: rows of kParts equal-sized matrices times the same tokens.
 template <uint32_t kParts>
@@ -31,14 +22,15 @@ struct GemmWork {
   bool waits_for_x = false;
 };
 
-/// All but the tiles: a block row of matrices like this one, all of its columns.
+/// All but the tiles: the row_block-th block of rows of matrices like this one, all of its columns.
 template <class Tile, uint32_t kParts>
-TETRAD_DEVICE GemmWork<kParts> work_on(const PackedMatrix& matrix, uint32_t num_tokens) {
+TETRAD_DEVICE GemmWork<kParts> work_on(const PackedMatrix& matrix, uint32_t row_block,
+                                       uint32_t num_tokens) {
   const uint32_t column_tiles = tiles_for(matrix.cols, kTileColumns);
   return {.column_tiles = column_tiles,
           .row_bytes = column_tiles * Tile::kBytes,
           .row_tiles = tiles_for(matrix.rows, kTileRows),
-          .first_row_tile = block_x() * (kGemmRowTiles / kParts),
+          .first_row_tile = row_block * (kGemmRowTiles / kParts),
           .num_tokens = num_tokens};
 }
 
@@ -99,7 +91,7 @@ struct WeightsInRegisters {
   const char* line = nullptr;
   uint32_t prefetch_end = 0;
 
-  TETRAD_DEVICE WeightsInRegisters(const Rows& of, char*) : rows(of) {
+  TETRAD_DEVICE explicit WeightsInRegisters(const Rows& of) : rows(of) {
     if constexpr (kPrefetch != 0) {
       const uint32_t row_tile = rows.first_row_tile + lane() / kLines % Rows::kTilesOfPart;
       const char* matrix = rows.tiles[0];
@@ -111,7 +103,7 @@ struct WeightsInRegisters {
     }
   }
   /// Asks for the first tiles.
-  TETRAD_DEVICE void start(uint32_t) {
+  TETRAD_DEVICE void start() {
     if constexpr (kPrefetch != 0) {
       TETRAD_UNROLL
       for (uint32_t i = kAhead; i < kPrefetch; ++i) {
@@ -126,9 +118,8 @@ struct WeightsInRegisters {
       }
     }
   }
-  TETRAD_DEVICE void copy(uint32_t, uint32_t) const {}
   /// The tiles of a step: `turn` counts steps, modulo kAtOnce.
-  TETRAD_DEVICE const Tile (&tiles_of(uint32_t turn, uint32_t column_tile, uint32_t))[kRowTiles] {
+  TETRAD_DEVICE const Tile (&tiles_of(uint32_t turn, uint32_t column_tile))[kRowTiles] {
     if constexpr (kPrefetch != 0) {
       if (column_tile + kPrefetch < prefetch_end)
         prefetch_l2(line + (column_tile + kPrefetch) * Tile::kBytes);
@@ -142,48 +133,6 @@ struct WeightsInRegisters {
     for (uint32_t r = 0; r < kRowTiles; ++r)
       ahead[turn][r].load(rows.at(r, column_tile + kAhead));
   }
-};
-
-/// In shared memory, in as many stages as the activations have, each warp's for itself. A load to
-/// registers that is on its way for long would be waited for with those of levels: there are few
-/// marks by which an instruction can tell which of its warp's loads it needs.
-template <class Tile, uint32_t kRowTiles, uint32_t kParts>
-struct WeightsInStages {
-  using Rows = WarpRows<Tile, kRowTiles, kParts>;
-  static constexpr uint32_t kAtOnce = 1;
-  static constexpr uint32_t kPieces = Tile::kBytes / 16;
-  const Rows& rows;
-  char* stages;  // [kStages][kGemmRowTiles] tiles, from this warp's first on
-  Tile tiles[kRowTiles];
-
-  TETRAD_DEVICE WeightsInStages(const Rows& of, char* memory)
-      : rows(of), stages(memory + warp() * kRowTiles * Tile::kBytes) {}
-  TETRAD_DEVICE void start(uint32_t stages_ahead) const {
-    TETRAD_UNROLL
-    for (uint32_t i = 0; i < stages_ahead; ++i) {
-      if (i < rows.column_tiles) copy(i, i);
-    }
-  }
-  TETRAD_DEVICE void copy(uint32_t column_tile, uint32_t stage) const {
-    TETRAD_UNROLL
-    for (uint32_t r = 0; r < kRowTiles; ++r) {
-      const char* from = rows.at(r, column_tile);
-      char* to = stages + (stage * kGemmRowTiles + r) * Tile::kBytes;
-      TETRAD_UNROLL
-      for (uint32_t first = 0; first < kPieces; first += kWarpSize) {
-        const uint32_t piece = first + lane();
-        if (first + kWarpSize <= kPieces || piece < kPieces)
-          copy_16_async(to + piece * 16, from + piece * 16);
-      }
-    }
-  }
-  TETRAD_DEVICE const Tile (&tiles_of(uint32_t, uint32_t, uint32_t stage))[kRowTiles] {
-    TETRAD_UNROLL
-    for (uint32_t r = 0; r < kRowTiles; ++r)
-      tiles[r].load_staged(stages + (stage * kGemmRowTiles + r) * Tile::kBytes);
-    return tiles;
-  }
-  TETRAD_DEVICE void end_of(uint32_t, uint32_t) const {}
 };
 
 }  // namespace TETRAD_MACHINE

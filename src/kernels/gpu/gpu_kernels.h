@@ -3,6 +3,7 @@
 // The kernels as the host sees them: each with its arguments, launched in the shape it needs. What
 // goes wrong is kept, and said by status(): a forward pass asks once, at its end.
 
+#include <algorithm>
 #include <cstdint>
 #include <string_view>
 #include <utility>
@@ -145,12 +146,27 @@ class GpuKernels {
   /// One product of the experts for many tokens, in its sizes and formats.
   struct ExpertGemm {
     Kernel codes;
+    Kernel codes_fed;
     Kernel codes_small;
     Kernel halves;
   };
   template <class Args>
   void launch_experts_gemm(const ExpertGemm& of, const PackedMatrix& weight, uint32_t rows_of_block,
                            const Args& args, uint32_t num_pairs, ExpertCount experts);
+  /// By blocks that stay, of which each multiprocessor has one, or of fewer items fewer.
+  template <class Shape, class Args, class... Known>
+  void launch_fed(Kernel kernel, uint32_t num_items, const Args& args, const Known&... known) {
+    launch(kernel,
+           {.grid_x = std::min(num_items, num_multiprocessors_),
+            .threads = Shape::kThreads,
+            .shared_bytes = Shape::kSharedBytes},
+           args, known...);
+  }
+  /// Whether gemm_fed.h has such products on this machine.
+  bool is_fed(TileFormat format, GemmSize size) const;
+  /// Tokens for which a block has a loop of its own.
+  std::vector<uint32_t> gemm_tiles(TileFormat format, GemmSize size) const;
+  void add_squares(const GemmArgs& args, float* sums);
   uint32_t gemm_shared(TileFormat format, GemmSize size) const;
   uint32_t gemm_tokens(TileFormat format, GemmSize size) const;
   /// So many blocks a multiprocessor, but not more than there is work for.

@@ -14,15 +14,26 @@ uint32_t GpuKernels::gemm_tokens(TileFormat format, GemmSize size) const {
   return by_fragment([&]<class F>() { return gpu::gemm_tokens<F>(format, size); });
 }
 
+bool GpuKernels::is_fed(TileFormat format, GemmSize size) const {
+  return has_warpgroups_ && format == TileFormat::codes && size == GemmSize::large;
+}
+
+std::vector<uint32_t> GpuKernels::gemm_tiles(TileFormat format, GemmSize size) const {
+  if (is_fed(format, size)) return {32, 64, DenseFedShape::kTokens};
+  if (size == GemmSize::segment) return {16, 32, 48, 64};
+  std::vector<uint32_t> tiles;
+  for (const uint32_t tile : {16u, 32u, 64u, 80u, 96u, 128u}) {
+    if (tile <= gemm_tokens(format, size)) tiles.push_back(tile);
+  }
+  return tiles;
+}
+
 uint32_t GpuKernels::dense_token_tile(TileFormat format, GemmSize size, uint32_t blocks_of_tile,
                                       uint32_t num_tokens) const {
   const uint32_t at_once = num_multiprocessors_ * (size == GemmSize::small ? 2 : 1);
   uint32_t best = 16;
   uint64_t least = ~uint64_t{0};
-  // What a block has a loop of its own for.
-  for (const uint32_t tile : {16u, 32u, 48u, 64u, 80u, 96u, 128u}) {
-    if (tile > gemm_tokens(format, size)) break;
-    if (tile == 48 && size != GemmSize::segment) continue;
+  for (const uint32_t tile : gemm_tiles(format, size)) {
     const uint64_t rounds = tiles_for(blocks_of_tile * tiles_for(num_tokens, tile), at_once);
     const uint64_t time = rounds * (tile + tuning_.gemm_block_tokens);
     if (time <= least) {
@@ -43,6 +54,11 @@ void GpuKernels::gemm(GemmArgs args, float* square_sums) {
   const bool are_few =
       row_blocks * tiles_for(args.num_tokens, args.token_tile) < num_multiprocessors_;
   if (are_few && takes_segments(args)) return gemm_by_segments(args, square_sums);
+  if (is_fed(args.weight.format, size)) {
+    launch_fed<DenseFedShape>(kernels_.gemm_codes_fed,
+                              row_blocks * tiles_for(args.num_tokens, args.token_tile), args);
+    return add_squares(args, square_sums);
+  }
   const Kernel small = is_codes ? kernels_.gemm_codes_small : kernels_.gemm_halves_small;
   const Kernel large = is_codes ? kernels_.gemm_codes : kernels_.gemm_halves;
   launch(size == GemmSize::small ? small : large,
@@ -51,9 +67,12 @@ void GpuKernels::gemm(GemmArgs args, float* square_sums) {
           .threads = kGemmThreads,
           .shared_bytes = gemm_shared(args.weight.format, size)},
          args);
-  if (square_sums != nullptr)
-    this->square_sums({.x = args.out, .cols = args.weight.rows, .sums = square_sums},
-                      args.num_tokens);
+  add_squares(args, square_sums);
+}
+
+void GpuKernels::add_squares(const GemmArgs& args, float* sums) {
+  if (sums == nullptr) return;
+  square_sums({.x = args.out, .cols = args.weight.rows, .sums = sums}, args.num_tokens);
 }
 
 bool GpuKernels::takes_segments(const GemmArgs& args) {
@@ -97,7 +116,9 @@ uint32_t GpuKernels::gemm_token_tile(TileFormat format, uint32_t num_pairs,
                                      uint32_t num_experts) const {
   const bool is_small =
       format == TileFormat::codes && num_pairs <= tuning_.small_experts_gemm_pairs * num_experts;
-  const uint32_t most = gemm_tokens(format, is_small ? GemmSize::small : GemmSize::large);
+  const GemmSize size = is_small ? GemmSize::small : GemmSize::large;
+  if (is_fed(format, size)) return ExpertsFedShape::kTokens;
+  const uint32_t most = gemm_tokens(format, size);
   return num_pairs <= tuning_.narrow_experts_gemm_pairs * num_experts ? std::min(most, 64u) : most;
 }
 
@@ -110,6 +131,12 @@ void GpuKernels::launch_experts_gemm(const ExpertGemm& of, const PackedMatrix& w
       is_codes && args.tiles.token_tile <= gemm_tokens(weight.format, GemmSize::small)
           ? GemmSize::small
           : GemmSize::large;
+  if (is_fed(weight.format, size))
+    return launch_fed<ExpertsFedShape>(
+        of.codes_fed,
+        tiles_for(weight.rows, rows_of_block) *
+            max_token_tiles(num_pairs, experts.here, args.tiles.token_tile),
+        args, num_pairs, experts);
   launch(!is_codes                 ? of.halves
          : size == GemmSize::small ? of.codes_small
                                    : of.codes,
@@ -123,6 +150,7 @@ void GpuKernels::launch_experts_gemm(const ExpertGemm& of, const PackedMatrix& w
 void GpuKernels::experts_up_gemm(const ExpertsUpGemmArgs& args, uint32_t num_pairs,
                                  ExpertCount experts) {
   launch_experts_gemm({.codes = kernels_.experts_up_gemm_codes,
+                       .codes_fed = kernels_.experts_up_gemm_codes_fed,
                        .codes_small = kernels_.experts_up_gemm_codes_small,
                        .halves = kernels_.experts_up_gemm_halves},
                       args.w1, kGemmUpRows, args, num_pairs, experts);
@@ -131,6 +159,7 @@ void GpuKernels::experts_up_gemm(const ExpertsUpGemmArgs& args, uint32_t num_pai
 void GpuKernels::experts_down_gemm(const ExpertsDownGemmArgs& args, uint32_t num_pairs,
                                    ExpertCount experts) {
   launch_experts_gemm({.codes = kernels_.experts_down_gemm_codes,
+                       .codes_fed = kernels_.experts_down_gemm_codes_fed,
                        .codes_small = kernels_.experts_down_gemm_codes_small,
                        .halves = kernels_.experts_down_gemm_halves},
                       args.w2, kGemmRows, args, num_pairs, experts);

@@ -8,6 +8,7 @@
 #if !defined(__AMDGCN__) && !defined(TETRAD_EMULATE_GFX12)
 #include "kernels/gpu/experts_of_one.h"
 #include "kernels/gpu/experts_stream.h"
+#include "kernels/gpu/gemm_fed.h"
 #endif
 #include "kernels/gpu/gemm.h"
 #include "kernels/gpu/gemm_experts.h"
@@ -94,7 +95,10 @@
   X(experts_up_stream, ExpertsUpArgs) \
   X(experts_down_stream, ExpertsDownArgs)
 // Those that only code for sm_90a has, since nothing but wgmma could do their products.
-#define TETRAD_WARPGROUP_KERNELS(X)        \
-  X(attend_prefill_rows_64, AttentionArgs) \
-  X(attend_prefill_rows_128, AttentionArgs)
+#define TETRAD_WARPGROUP_KERNELS(X)               \
+  X(attend_prefill_rows_64, AttentionArgs)        \
+  X(attend_prefill_rows_128, AttentionArgs)       \
+  X(gemm_codes_fed, GemmArgs)                     \
+  X(experts_up_gemm_codes_fed, ExpertsUpGemmArgs) \
+  X(experts_down_gemm_codes_fed, ExpertsDownGemmArgs)
 // clang-format on

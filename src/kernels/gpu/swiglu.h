@@ -14,7 +14,8 @@ namespace TETRAD_MACHINE {
 
 /// silu(gate) * up * kHiddenScale, saturated.
 TETRAD_DEVICE uint16_t swiglu_to_half(float gate, float up) {
-  const float silu = divide(gate, 1.0f + power_of_two(gate * -1.44269504f));
+  // What is below a float's normal numbers adds nothing to 1.
+  const float silu = divide_nearly(gate, 1.0f + power_of_two_for_half(gate * -1.44269504f));
   return float_to_half(silu * up * kHiddenScale);
 }
 

@@ -5,15 +5,9 @@
 // rate, also while its warps wait for something else. For a token alone (experts_of_one.h) and for
 // a few (experts_stream.h), on machines that have such copies (NVIDIA's).
 
-#include "kernels/gpu/packed_matrix.h"
+#include "kernels/gpu/wide_level_table.h"
 
 namespace tetrad::gpu {
-
-/// The table with rows of twice the bytes: one permutation of bytes makes an address of a byte of
-/// codes, where a shift and a mask take as long as reading the weights from memory does. For blocks
-/// that have a multiprocessor to themselves.
-inline constexpr uint32_t kWideRowWords = 64;
-inline constexpr uint32_t kWideTableBytes = 256 * kWideRowWords * 4;
 
 /// Tiles of one copy: half a segment.
 inline constexpr uint32_t kChunkTiles = 6;
@@ -39,11 +33,6 @@ TETRAD_DEVICE constexpr uint32_t one_token_offset(uint32_t k) {
 }
 
 namespace TETRAD_MACHINE {
-
-TETRAD_DEVICE uint32_t wide_level_pair(const uint32_t* table, uint32_t codes, uint32_t byte) {
-  const uint32_t offset = byte_above(codes, byte, lane() * 4);
-  return *reinterpret_cast<const uint32_t*>(reinterpret_cast<const char*>(table) + offset);
-}
 
 /// One warp's segments, one after the other in the order in which `Walk` goes over them:
 /// walk.segment() is where the next one lies, null at the end, and walk.next() goes on.

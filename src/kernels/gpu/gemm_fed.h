@@ -1,0 +1,332 @@
+#pragma once
+
+// Products of codes for many tokens where the machine multiplies by four warps together
+// (warpgroup.h), bit for bit those of gemm_block.h. A block stays on its multiprocessor and takes
+// one item after the other, which four of its warps feed (gemm_feed.h); two groups of four warps
+// multiply, each 128 of an item's 256 rows, and wait for nobody but those who feed.
+//
+// What a step of 64 columns costs an H200's multiprocessor, in cycles, for T tokens (8 T are the
+// products): about 1,120 for 64, of which products alone take 620 with all that goes on beside
+// them but levels, and 1,500 for 96. Levels, 96 of a step's 155 instructions a warp, add their time
+// to the products' in whatever order they are asked for: by four warps while the other four
+// multiply, in turns, or a half step ahead, as here (docs/performance.md). By byte permutes instead
+// of the table they take 150 more.
+
+#include "kernels/gpu/gemm_experts.h"
+#include "kernels/gpu/gemm_feed.h"
+
+namespace tetrad::gpu {
+namespace TETRAD_MACHINE {
+
+#if TETRAD_HAS_WARPGROUPS
+
+/// One of the warps that multiply: two row tiles of all of an item's tokens, and of those the
+/// levels of the next half step, which are looked up while products are computed.
+template <class Shape, uint32_t kParts>
+class FedWarp {
+ public:
+  /// Waits for the block's first step.
+  TETRAD_DEVICE FedWarp() {
+    Memory::wait_until_full(place_);
+    load_tiles();
+    look_up<0>();
+  }
+
+  /// All of an item; `store` gets the sums. Then the next one's first step is there.
+  template <uint32_t kTokens, class Store>
+  TETRAD_DEVICE void multiply(uint32_t column_tiles, const Store& store) {
+    constexpr bool kInRegisters = kTokens <= Shape::kRegisterTokens;
+    using Sums = float[kRowTiles][kTokens / Fragment::kTokens][Fragment::kD];
+    Sums sums;
+    Sums totals;
+    fill(sums, 0.0f);
+    // What -0 is added to stays what it is.
+    fill(totals, -0.0f);
+    uint32_t column_tile = 0;
+    TETRAD_NO_UNROLL
+    do {
+      const bool is_first = column_tile == 0;
+      const uint32_t left = column_tiles - column_tile;
+      const uint32_t steps = left < kSegmentTiles ? left : kSegmentTiles;
+      TETRAD_NO_UNROLL
+      for (uint32_t step = 0; step < steps; ++step)
+        multiply_step(sums, step);
+      wait_for_sums(sums);
+      Memory::say_empty(stage_);
+      column_tile += steps;
+      if constexpr (kInRegisters) {
+        for_each(sums, [&](float& sum, uint32_t r, uint32_t n, uint32_t i)
+                           TETRAD_INLINE { totals[r][n][i] += sum; });
+      } else {
+        add_in_memory_of_block(sums, is_first, column_tile == column_tiles);
+      }
+    } while (column_tile < column_tiles);
+    if constexpr (kInRegisters)
+      store(totals);
+    else
+      store(sums);
+  }
+
+ private:
+  using Memory = FedMemory<Shape>;
+  static constexpr uint32_t kRowTiles = 2;
+  /// A of two groups of columns.
+  using Operand = uint32_t[2][kRowTiles][Fragment::kA];
+
+  template <uint32_t kTokenTiles, class Do>
+  TETRAD_DEVICE static void for_each(float (&sums)[kRowTiles][kTokenTiles][Fragment::kD],
+                                     const Do& what) {
+    TETRAD_UNROLL
+    for (uint32_t r = 0; r < kRowTiles; ++r) {
+      TETRAD_UNROLL
+      for (uint32_t n = 0; n < kTokenTiles; ++n) {
+        TETRAD_UNROLL
+        for (uint32_t i = 0; i < Fragment::kD; ++i)
+          what(sums[r][n][i], r, n, i);
+      }
+    }
+  }
+  template <uint32_t kTokenTiles>
+  TETRAD_DEVICE static void fill(float (&sums)[kRowTiles][kTokenTiles][Fragment::kD], float value) {
+    for_each(sums, [&](float& sum, uint32_t, uint32_t, uint32_t) TETRAD_INLINE { sum = value; });
+  }
+
+  /// The step whose levels are there, and what is there of the next: sums += W x, or = in step 0.
+  template <uint32_t kTokenTiles>
+  TETRAD_DEVICE void multiply_step(float (&sums)[kRowTiles][kTokenTiles][Fragment::kD],
+                                   uint32_t step) {
+    uint32_t scales[kRowTiles][4];
+    TETRAD_UNROLL
+    for (uint32_t r = 0; r < kRowTiles; ++r) {
+      TETRAD_UNROLL
+      for (uint32_t i = 0; i < 4; ++i)
+        scales[r][i] = tiles_[r].scales[i];
+    }
+    stage_before_ = stage_;
+    stage_ = place_.stage;
+    wait_for_products();
+    scale<0>(scales);
+    multiply_pair<0>(sums, step);
+    look_up<1>();
+    if (step != 0) Memory::say_empty(stage_before_);
+    place_.next();
+    Memory::wait_until_full(place_);
+    load_tiles();
+    wait_for_products();
+    scale<1>(scales);
+    multiply_pair<1>(sums, 1);
+    look_up<0>();
+  }
+
+  TETRAD_DEVICE void load_tiles() {
+    const char* mine =
+        Memory::weights(place_.stage) + warp() * (kRowTiles / kParts) * kCodeTileBytes;
+    constexpr uint32_t kNext = kParts == 2 ? kGemmRowTiles / 2 : 1;
+    TETRAD_UNROLL
+    for (uint32_t r = 0; r < kRowTiles; ++r)
+      tiles_[r].load_staged(mine + r * (kNext * kCodeTileBytes));
+  }
+  /// Pairs of levels of groups 2 kPair and 2 kPair + 1 of the tiles.
+  template <uint32_t kPair>
+  TETRAD_DEVICE void look_up() {
+    TETRAD_UNROLL
+    for (uint32_t g = 0; g < 2; ++g) {
+      TETRAD_UNROLL
+      for (uint32_t r = 0; r < kRowTiles; ++r) {
+        TETRAD_UNROLL
+        for (uint32_t byte = 0; byte < 4; ++byte)
+          levels_[g][r][Fragment::a_register(byte / 2, byte % 2)] =
+              wide_level_pair(Memory::table(), tiles_[r].codes[2 * kPair + g], byte);
+      }
+    }
+  }
+  /// A: level times scale, rounded once to a half.
+  template <uint32_t kPair>
+  TETRAD_DEVICE void scale(const uint32_t (&scales)[kRowTiles][4]) {
+    TETRAD_UNROLL
+    for (uint32_t r = 0; r < kRowTiles; ++r) {
+      TETRAD_UNROLL
+      for (uint32_t row = 0; row < Fragment::kRowsOfLane; ++row) {
+        const uint32_t both = scales[r][2 * row + kPair];
+        const uint32_t of_group[2] = {double_half<0>(both), double_half<1>(both)};
+        TETRAD_UNROLL
+        for (uint32_t g = 0; g < 2; ++g) {
+          TETRAD_UNROLL
+          for (uint32_t j = 0; j < 2; ++j) {
+            const uint32_t i = Fragment::a_register(row, j);
+            a_[g][r][i] = multiply_halves(levels_[g][r][i], of_group[g]);
+          }
+        }
+      }
+    }
+  }
+  template <uint32_t kPair, uint32_t kTokenTiles>
+  TETRAD_DEVICE void multiply_pair(float (&sums)[kRowTiles][kTokenTiles][Fragment::kD],
+                                   uint32_t adds) const {
+    const char* activations = Memory::activations(stage_);
+    begin_products();
+    TETRAD_UNROLL
+    for (uint32_t g = 0; g < 2; ++g) {
+      TETRAD_UNROLL
+      for (uint32_t r = 0; r < kRowTiles; ++r) {
+        if (kPair == 0 && g == 0)
+          multiply_staged_if(sums[r], a_[g][r], activations, 2 * kPair + g, adds);
+        else
+          multiply_staged(sums[r], a_[g][r], activations, 2 * kPair + g);
+      }
+    }
+    end_products();
+  }
+
+  /// The segment's sums to the totals of those before: left where the next one finds them, or in
+  /// `sums`.
+  template <uint32_t kTokenTiles>
+  TETRAD_DEVICE static void add_in_memory_of_block(
+      float (&sums)[kRowTiles][kTokenTiles][Fragment::kD], bool is_first, bool is_last) {
+    static_assert(Fragment::kD == 4);
+    TETRAD_UNROLL
+    for (uint32_t i = 0; i < kRowTiles * kTokenTiles; ++i) {
+      float(&four)[4] = sums[i / kTokenTiles][i % kTokenTiles];
+      if (!is_first) {
+        const Words4 total = *Memory::total(i);
+        TETRAD_UNROLL
+        for (uint32_t j = 0; j < 4; ++j)
+          four[j] = __builtin_bit_cast(float, total.word[j]) + four[j];
+      }
+      if (!is_last) *Memory::total(i) = __builtin_bit_cast(Words4, four);
+    }
+  }
+
+  FedPlace<Shape> place_;  // of the tiles
+  uint32_t stage_ = 0;     // that is multiplied
+  uint32_t stage_before_ = 0;
+  CodeTile<Fragment> tiles_[kRowTiles];
+  Operand levels_;
+  Operand a_;
+};
+
+/// All items: items.count() of them; the n-th is items.work(n), and items.store(item) stores it.
+template <class Shape, uint32_t kParts, class Items>
+TETRAD_DEVICE void gemm_fed(const Items& items, const int8_t (&codebook)[16], const uint16_t* x,
+                            uint32_t x_stride, uint32_t column_tiles) {
+  using Memory = FedMemory<Shape>;
+  if (block_x() >= items.count()) return;
+  fill_level_table<kWideRowWords>(Memory::table(), codebook, Shape::kThreads);
+  if (thread_index() == 0) Memory::init();
+  sync_block();
+  if (warp() >= Shape::kMultiplyThreads / 32) {
+    give_registers_back<56>();
+    GemmFeeder<Shape, kParts>(x, x_stride).feed(items);
+    return;
+  }
+  take_registers<224>();
+  FedWarp<Shape, kParts> mine;
+  uint32_t number = 0;
+  TETRAD_NO_UNROLL
+  for (uint32_t n = block_x(); n < items.count(); n += grid_x()) {
+    const FedItem<Shape>& item = Memory::item(number++);
+    const uint32_t num_tokens = same_in_warp(item.num_tokens);
+    const auto store = [&](const auto& sums) TETRAD_INLINE {
+      items.store(item).store(sums, item.first_row_tile + warp() * (2 / kParts));
+    };
+    // One after the other, as in multiply_block(), and no more loops than these: each one's
+    // registers are kept from the others.
+    const auto by_loop_of = [&]<uint32_t kTokens>(uint32_t more_than) TETRAD_INLINE {
+      if (num_tokens > more_than && num_tokens <= kTokens)
+        mine.template multiply<kTokens>(column_tiles, store);
+    };
+    by_loop_of.template operator()<32>(0);
+    by_loop_of.template operator()<64>(32);
+    by_loop_of.template operator()<Shape::kTokens>(64);
+  }
+}
+
+struct DenseItems {
+  const GemmArgs& args;
+  TETRAD_DEVICE uint32_t row_blocks() const { return tiles_for(args.weight.rows, kGemmRows); }
+  TETRAD_DEVICE uint32_t count() const {
+    return row_blocks() * tiles_for(args.num_tokens, args.token_tile);
+  }
+  TETRAD_DEVICE FedWork<1> work(uint32_t item) const {
+    const uint32_t first = item / row_blocks() * args.token_tile;
+    const uint32_t left = args.num_tokens - first;
+    FedWork<1> work{
+        .weights = work_on<CodeTile<Fragment>, 1>(args.weight, item % row_blocks(),
+                                                  left < args.token_tile ? left : args.token_tile),
+        .first_token = first};
+    work.weights.tiles[0] = args.weight.tiles;
+    return work;
+  }
+  template <class Item>
+  TETRAD_DEVICE StoreFloats store(const Item& item) const {
+    return {args.out,      args.out_stride, args.weight.rows, args.weight.scale,
+            args.add != 0, item.tokens,     item.num_tokens};
+  }
+};
+
+struct ExpertsUpItems {
+  const ExpertsUpGemmArgs& args;
+  TETRAD_DEVICE uint32_t row_blocks() const { return tiles_for(args.w1.rows, kGemmUpRows); }
+  TETRAD_DEVICE uint32_t count() const { return row_blocks() * *args.tiles.num_tiles; }
+  TETRAD_DEVICE FedWork<2> work(uint32_t item) const {
+    const ExpertTile tile(args.lists, args.tiles, item / row_blocks());
+    FedWork<2> work{
+        .weights = work_on<CodeTile<Fragment>, 2>(args.w1, item % row_blocks(), tile.num_pairs),
+        .pairs = args.lists.sorted_pairs + tile.first_pair,
+        .divisor = args.num_experts_per_tok};
+    work.weights.tiles[0] = args.w1.tiles + tile.expert * args.expert_stride;
+    work.weights.tiles[1] = args.w3.tiles + tile.expert * args.expert_stride;
+    return work;
+  }
+  template <class Item>
+  TETRAD_DEVICE StoreHidden store(const Item& item) const {
+    return {args.hidden,   args.hidden_stride, args.w1.rows,   args.w1.scale,
+            args.w3.scale, item.tokens,        item.num_tokens};
+  }
+};
+
+struct ExpertsDownItems {
+  const ExpertsDownGemmArgs& args;
+  TETRAD_DEVICE uint32_t row_blocks() const { return tiles_for(args.w2.rows, kGemmRows); }
+  TETRAD_DEVICE uint32_t count() const { return row_blocks() * *args.tiles.num_tiles; }
+  TETRAD_DEVICE FedWork<1> work(uint32_t item) const {
+    const ExpertTile tile(args.lists, args.tiles, item / row_blocks());
+    FedWork<1> work{
+        .weights = work_on<CodeTile<Fragment>, 1>(args.w2, item % row_blocks(), tile.num_pairs),
+        .pairs = args.lists.sorted_pairs + tile.first_pair};
+    work.weights.tiles[0] = args.w2.tiles + tile.expert * args.expert_stride;
+    return work;
+  }
+  template <class Item>
+  TETRAD_DEVICE StoreFloats store(const Item& item) const {
+    return {args.products, args.products_stride, args.w2.rows,   args.w2.scale / kHiddenScale,
+            false,         item.tokens,          item.num_tokens};
+  }
+};
+
+// Grid: as many blocks as there are multiprocessors, or items.
+
+TETRAD_LONE_KERNEL(gemm_codes_fed, GemmArgs, 384) {
+  wait_for_launches_before();
+  let_next_launch_begin();
+  gemm_fed<DenseFedShape, 1>(DenseItems{args}, args.codebook, args.x, args.x_stride,
+                             tiles_for(args.weight.cols, kTileColumns));
+}
+TETRAD_LONE_KERNEL(experts_up_gemm_codes_fed, ExpertsUpGemmArgs, 384) {
+  wait_for_launches_before();
+  let_next_launch_begin();
+  gemm_fed<ExpertsFedShape, 2>(ExpertsUpItems{args}, args.codebook, args.x, args.x_stride,
+                               tiles_for(args.w1.cols, kTileColumns));
+}
+TETRAD_LONE_KERNEL(experts_down_gemm_codes_fed, ExpertsDownGemmArgs, 384) {
+  wait_for_launches_before();
+  let_next_launch_begin();
+  gemm_fed<ExpertsFedShape, 1>(ExpertsDownItems{args}, args.codebook, args.hidden,
+                               args.hidden_stride, tiles_for(args.w2.cols, kTileColumns));
+}
+static_assert(kFedThreads == 384);
+
+#endif
+
+}  // namespace TETRAD_MACHINE
+}  // namespace tetrad::gpu

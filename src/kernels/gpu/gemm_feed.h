@@ -1,0 +1,265 @@
+#pragma once
+
+// How weights and activations come to those who multiply in gemm_fed.h: four warps copy them to
+// shared memory some steps of 64 columns ahead, one item of the block's after the other without a
+// pause. An item is a block of 256 rows and a tile of tokens.
+
+#include "kernels/gpu/gemm_weights.h"
+#include "kernels/gpu/wide_level_table.h"
+
+namespace tetrad::gpu {
+
+/// A block that is fed: two groups of four warps that multiply, and four warps that feed them.
+/// `kMostTokens`: of a tile.
+template <uint32_t kMostTokens, uint32_t kNumStages>
+struct GemmFedShape {
+  static constexpr uint32_t kTokens = kMostTokens;
+  static constexpr uint32_t kStages = kNumStages;
+  static constexpr uint32_t kGroupThreads = 128;
+  static constexpr uint32_t kMultiplyThreads = 2 * kGroupThreads;
+  static constexpr uint32_t kThreads = kMultiplyThreads + kGroupThreads;
+  /// Of weights, and of a tile's tokens: 64 halves each, as multiply_staged() reads them.
+  static constexpr uint32_t kWeightsBytes = kGemmRowTiles * kCodeTileBytes;
+  static constexpr uint32_t kStageBytes = kWeightsBytes + kTokens * kTileColumns * 2;
+  static_assert(kWeightsBytes % 1024 == 0 && kStageBytes % 1024 == 0);
+  /// Tokens whose totals are in registers; of more, those of kTableTokens are in the halves of the
+  /// table's rows that have no levels.
+  static constexpr uint32_t kRegisterTokens = 64;
+  static constexpr uint32_t kTableTokens = kWideTableBytes / 2 / (kGemmRows * 4);
+  static_assert(kMultiplyThreads / 8 * (kTableTokens * kGemmRows / 4 / kMultiplyThreads) == 256);
+  static constexpr uint32_t kTotalsBytes = kTokens > kRegisterTokens
+                                               ? (kTokens - kTableTokens) * kGemmRows * 4
+                                               : 0;
+  /// What is known of an item, for as many as may be under way: one more than there are stages.
+  static constexpr uint32_t kItems = kStages + 1;
+  static constexpr uint32_t kItemWords = 4 + kTokens;
+
+  // From the table on.
+  static constexpr uint32_t kFirstStage = kWideTableBytes;
+  static constexpr uint32_t kFirstTotal = kFirstStage + kStages * kStageBytes;
+  static constexpr uint32_t kFirstArrival = kFirstTotal + kTotalsBytes;
+  static constexpr uint32_t kFirstItem = kFirstArrival + 2 * kStages * 8;
+  static constexpr uint32_t kSharedBytes = kFirstItem + kItems * kItemWords * 4;
+  static_assert(kSharedBytes <= 227 * 1024);
+};
+
+/// The experts': twice as many tokens as their mean takes two tiles, so larger ones gain little.
+using ExpertsFedShape = GemmFedShape<80, 5>;
+/// One matrix for all tokens.
+using DenseFedShape = GemmFedShape<96, 4>;
+inline constexpr uint32_t kFedThreads = DenseFedShape::kThreads;
+static_assert(ExpertsFedShape::kThreads == kFedThreads);
+
+namespace TETRAD_MACHINE {
+
+#if TETRAD_HAS_WARPGROUPS
+
+/// A place in the ring of stages.
+template <class Shape>
+struct FedPlace {
+  uint32_t stage = 0;
+  uint32_t parity = 0;  // of the times that the ring was gone round
+  TETRAD_DEVICE void next() {
+    if (++stage < Shape::kStages) return;
+    stage = 0;
+    parity ^= 1;
+  }
+};
+
+/// What those who multiply must know of an item.
+template <class Shape>
+struct FedItem {
+  uint32_t num_tokens;
+  uint32_t first_row_tile;
+  uint32_t unused[2];
+  uint32_t tokens[Shape::kTokens];  // rows of the output, all of them valid
+};
+
+/// Shared memory of a block, and who waits for whom in it.
+template <class Shape>
+struct FedMemory {
+  TETRAD_DEVICE static uint32_t* table() { return reinterpret_cast<uint32_t*>(shared_memory()); }
+  TETRAD_DEVICE static char* weights(uint32_t stage) {
+    return shared_memory() + Shape::kFirstStage + stage * Shape::kStageBytes;
+  }
+  TETRAD_DEVICE static char* activations(uint32_t stage) {
+    return weights(stage) + Shape::kWeightsBytes;
+  }
+  /// The i-th four of this thread's totals, of those that multiply.
+  TETRAD_DEVICE static Words4* total(uint32_t i) {
+    constexpr uint32_t kInTable = Shape::kTableTokens * kGemmRows / 4 / Shape::kMultiplyThreads;
+    const uint32_t thread = thread_index();
+    char* in_table =
+        shared_memory() + kWideRowBytes / 2 + thread / 8 * kWideRowBytes + thread % 8 * 16;
+    if (i < kInTable)
+      return reinterpret_cast<Words4*>(in_table +
+                                       i * (Shape::kMultiplyThreads / 8 * kWideRowBytes));
+    return reinterpret_cast<Words4*>(shared_memory() + Shape::kFirstTotal) +
+           ((i - kInTable) * Shape::kMultiplyThreads + thread);
+  }
+  TETRAD_DEVICE static FedItem<Shape>& item(uint32_t number) {
+    static_assert(sizeof(FedItem<Shape>) == Shape::kItemWords * 4);
+    return reinterpret_cast<FedItem<Shape>*>(shared_memory() +
+                                             Shape::kFirstItem)[number % Shape::kItems];
+  }
+
+  /// By one thread; a sync_block() must follow.
+  TETRAD_DEVICE static void init() {
+    TETRAD_NO_UNROLL
+    for (uint32_t stage = 0; stage < Shape::kStages; ++stage) {
+      init_arrivals_of(full(stage), Shape::kGroupThreads);
+      init_arrivals_of(empty(stage), Shape::kMultiplyThreads / 32);
+    }
+  }
+  TETRAD_DEVICE static void wait_until_full(const FedPlace<Shape>& place) {
+    wait_for_arrival(full(place.stage), place.parity);
+  }
+  /// By all who feed, each when its own copies are there.
+  TETRAD_DEVICE static void say_full(uint32_t stage) {
+    show_to_warpgroups();
+    arrive(full(stage));
+  }
+  TETRAD_DEVICE static void wait_until_empty(const FedPlace<Shape>& place) {
+    wait_for_arrival(empty(place.stage), place.parity ^ 1);
+  }
+  /// By all warps that multiply.
+  TETRAD_DEVICE static void say_empty(uint32_t stage) {
+    sync_warp();
+    if (lane() == 0) arrive(empty(stage));
+  }
+
+ private:
+  TETRAD_DEVICE static uint64_t* full(uint32_t stage) {
+    return reinterpret_cast<uint64_t*>(shared_memory() + Shape::kFirstArrival) + stage;
+  }
+  TETRAD_DEVICE static uint64_t* empty(uint32_t stage) { return full(stage) + Shape::kStages; }
+};
+
+/// An item: its rows of kParts matrices, and its tokens.
+template <uint32_t kParts>
+struct FedWork {
+  GemmWork<kParts> weights;
+  const uint32_t* pairs = nullptr;  // the output's rows; without, tokens are
+  uint32_t first_token = 0;
+  uint32_t divisor = 1;  // x has a row for so many of the output
+  TETRAD_DEVICE uint32_t row_of_output(uint32_t token) const {
+    return pairs == nullptr ? first_token + token : pairs[token];
+  }
+};
+
+/// One of the threads that feed.
+template <class Shape, uint32_t kParts>
+class GemmFeeder {
+ public:
+  TETRAD_DEVICE GemmFeeder(const uint16_t* x, uint32_t x_stride)
+      : x_(x), x_stride_(x_stride), thread_(thread_index() - Shape::kMultiplyThreads) {}
+
+  /// All of the block's items, in their order.
+  template <class Items>
+  TETRAD_DEVICE void feed(const Items& items) {
+    uint32_t number = 0;
+    TETRAD_NO_UNROLL
+    for (uint32_t item = block_x(); item < items.count(); item += grid_x()) {
+      const FedWork<kParts> work = items.work(item);
+      take(work);
+      TETRAD_NO_UNROLL
+      for (uint32_t column_tile = 0; column_tile < work.weights.column_tiles; ++column_tile) {
+        Memory::wait_until_empty(place_);
+        // Those who multiply are past the item that had this place: see Shape::kItems.
+        if (column_tile == 0) tell(work, number++);
+        copy(column_tile);
+        end_copy_group();
+        say_last_full<1>();
+        is_first_ = false;
+        place_.next();
+      }
+    }
+    say_last_full<0>();
+    // Those who multiply look one stage ahead.
+    Memory::wait_until_empty(place_);
+    Memory::say_full(place_.stage);
+  }
+
+ private:
+  using Memory = FedMemory<Shape>;
+  static constexpr uint32_t kTilePieces = kCodeTileBytes / 16;
+  static constexpr uint32_t kRowTilesOfPart = kGemmRowTiles / kParts;
+  static constexpr uint32_t kWeightCopies = kGemmRowTiles * kTilePieces / Shape::kGroupThreads;
+  static_assert(kWeightCopies * Shape::kGroupThreads == kGemmRowTiles * kTilePieces);
+  static constexpr uint32_t kTokensAtOnce = Shape::kGroupThreads / 8;
+  static constexpr uint32_t kTokenCopies = Shape::kTokens / kTokensAtOnce;
+  static_assert(kTokenCopies * kTokensAtOnce == Shape::kTokens);
+
+  TETRAD_DEVICE void take(const FedWork<kParts>& work) {
+    const GemmWork<kParts>& of = work.weights;
+    num_tokens_ = of.num_tokens;
+    TETRAD_UNROLL
+    for (uint32_t i = 0; i < kWeightCopies; ++i) {
+      const uint32_t piece = i * Shape::kGroupThreads + thread_;
+      const uint32_t tile = piece / kTilePieces;
+      // A row tile beyond the matrix stands for its last one, and is not stored.
+      const uint32_t wanted = of.first_row_tile + tile % kRowTilesOfPart;
+      const uint32_t row_tile = wanted < of.row_tiles ? wanted : of.row_tiles - 1;
+      const char* matrix = of.tiles[0];
+      if constexpr (kParts == 2) matrix = tile < kRowTilesOfPart ? matrix : of.tiles[1];
+      weights_[i] =
+          matrix + static_cast<uint64_t>(row_tile) * of.row_bytes + piece % kTilePieces * 16;
+    }
+    TETRAD_UNROLL
+    for (uint32_t i = 0; i < kTokenCopies; ++i) {
+      const uint32_t token = i * kTokensAtOnce + thread_ / 8;
+      const uint32_t row = work.row_of_output(token < num_tokens_ ? token : 0) / work.divisor;
+      pieces_[i] = row * (x_stride_ / 8) + thread_ % 8;
+    }
+  }
+  TETRAD_DEVICE void tell(const FedWork<kParts>& work, uint32_t number) const {
+    FedItem<Shape>& item = Memory::item(number);
+    if (thread_ == 0) {
+      item.num_tokens = num_tokens_;
+      item.first_row_tile = work.weights.first_row_tile;
+    }
+    static_assert(Shape::kTokens <= Shape::kGroupThreads);
+    if (thread_ < Shape::kTokens)
+      item.tokens[thread_] = work.row_of_output(thread_ < num_tokens_ ? thread_ : 0);
+  }
+  TETRAD_DEVICE void copy(uint32_t column_tile) const {
+    char* weights = Memory::weights(place_.stage);
+    TETRAD_UNROLL
+    for (uint32_t i = 0; i < kWeightCopies; ++i)
+      copy_16_async(weights + (i * Shape::kGroupThreads + thread_) * 16,
+                    weights_[i] + column_tile * kCodeTileBytes);
+    char* activations = Memory::activations(place_.stage);
+    TETRAD_UNROLL
+    for (uint32_t i = 0; i < kTokenCopies; ++i) {
+      // Columns of tokens that are not there may be any numbers: nobody stores what comes of them.
+      if (i * kTokensAtOnce >= num_tokens_) break;
+      const uint32_t token = i * kTokensAtOnce + thread_ / 8;
+      const uint64_t from = pieces_[i] + column_tile * (kTileColumns / 8);
+      copy_16_async(
+          activations + token * (kTileColumns * 2) + turned_piece(token, thread_ % 8) * 16,
+          x_ + from * 8);
+    }
+  }
+  /// Of the stages that have been asked for all but kLater are there. More than one on its way
+  /// besides was no faster, and those who multiply would hear of each the later.
+  template <uint32_t kLater>
+  TETRAD_DEVICE void say_last_full() const {
+    if (is_first_) return;
+    wait_for_copy_groups<kLater>();
+    Memory::say_full(place_.stage == 0 ? Shape::kStages - 1 : place_.stage - 1);
+  }
+
+  const uint16_t* x_;
+  uint32_t x_stride_;
+  uint32_t thread_;
+  bool is_first_ = true;
+  uint32_t num_tokens_ = 0;
+  const char* weights_[kWeightCopies];  // this thread's pieces of 16 bytes of the first step
+  uint32_t pieces_[kTokenCopies];       // of 16 bytes, from x on
+  FedPlace<Shape> place_;
+};
+
+#endif
+
+}  // namespace TETRAD_MACHINE
+}  // namespace tetrad::gpu
