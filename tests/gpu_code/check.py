@@ -4,8 +4,8 @@
 check.py gfx KERNELS.co   one line a kernel: registers, shared memory, spills; fails on a spill, on scratch
                           memory, on static LDS beyond 64 KiB, and where matrix instructions are missing
 check.py ptx KERNELS.ptx  fails where a kernel of the list has local memory or mma.sync is missing, and for sm_90a
-                          where a GEMM of the large size or prefill's attention has no wgmma or is missing, or touches registers
-                          of one on its way
+                          where a product for many tokens or prefill's attention has no wgmma or is missing, or touches
+                          registers of one on its way
 """
 
 import re
@@ -16,9 +16,10 @@ import sys
 # Kernels whose products go through the matrix unit.
 MATRIX_KERNELS = re.compile(r"decode_product|experts_(up|down|of_one)|gemm|attend|multiply_add_peak")
 # Of those, the ones that multiply by wgmma on sm_90a.
-STAGED_KERNELS = re.compile(r"gemm_(codes|halves)$|attend_prefill_rows|multiply_add_peak")
+STAGED_KERNELS = re.compile(r"gemm_(codes_fed|halves)$|attend_prefill_rows|multiply_add_peak")
 # Those that only sm_90a has.
-WARPGROUP_KERNELS = {"attend_prefill_rows_64", "attend_prefill_rows_128"}
+WARPGROUP_KERNELS = {"attend_prefill_rows_64", "attend_prefill_rows_128", "gemm_codes_fed",
+                     "experts_up_gemm_codes_fed", "experts_down_gemm_codes_fed"}
 # Those whose weights come by copies that run by themselves.
 STREAMING_KERNELS = re.compile(r"experts_of_one|experts_(up|down)_stream")
 
@@ -64,36 +65,50 @@ def check_gfx(path):
 def touched_on_the_way(entry):
     """Instructions that write a register which a wgmma before them still reads, or touch one of its sums.
 
-    PTX leaves that undefined until wgmma.wait_group. In the order of the text, each loop's body twice over.
+    PTX leaves that undefined until wgmma.wait_group. Whatever way the code may take to them.
     """
-    lines = entry.split("\n")
-    labels = {line[:-1].split(":")[0]: i for i, line in enumerate(lines) if re.match(r"\$L\w+:", line)}
-    touched = []
+    lines = [line.strip() for line in entry.split("\n")]
+    labels = {match.group(1): i for i, line in enumerate(lines) if (match := re.match(r"(\$L\w+):", line))}
+    on_the_way = {0: (frozenset(), frozenset())}  # by the line where a way begins: operands, and sums
+    touched = {}
+    begins = [0]
 
-    def scan(first, last, operands, sums, follow):
-        for i in range(first, last):
-            line = lines[i].strip()
+    def go_on_at(line, operands, sums):
+        before = on_the_way.get(line)
+        merged = (operands | before[0], sums | before[1]) if before else (operands, sums)
+        if merged != before:
+            on_the_way[line] = merged
+            begins.append(line)
+
+    while begins:
+        i = begins.pop()
+        operands, sums = on_the_way[i]
+        while i < len(lines):
+            line = lines[i]
             if line.startswith("wgmma.wait_group"):
-                operands.clear()
-                sums.clear()
-            elif line.startswith("wgmma.mma_async"):
-                d, a = re.findall(r"\{([^}]*)\}", line)
-                operands.update(re.findall(r"%\w+", a))
-                sums.update(re.findall(r"%\w+", d))
-            elif (operands or sums) and re.match(r"(@%\w+ )?[a-z]\w*\.", line) and not line.startswith("wgmma"):
-                parts = re.split(r"[,;]\s*", re.sub(r"^(@%\w+\s+)?\S+\s+", "", line))
-                braces = re.match(r"\{([^}]*)\}", re.sub(r"^(@%\w+\s+)?\S+\s+", "", line))
-                written = re.findall(r"%\w+", braces.group(1) if braces else parts[0])
+                operands = sums = frozenset()
+            elif "wgmma.mma_async" in line:
+                d, a = re.findall(r"\{([^{}]*)\}", line[line.index("wgmma.mma_async"):])
+                operands |= set(re.findall(r"%\w+", a))
+                sums |= set(re.findall(r"%\w+", d))
+            elif (operands or sums) and re.match(r"(@!?%\w+ )?[a-z]\w*\.", line) and not line.startswith("wgmma"):
+                words = re.sub(r"^(@!?%\w+\s+)?\S+\s+", "", line)
+                braces = re.match(r"\{([^}]*)\}", words)
+                written = re.findall(r"%\w+", braces.group(1) if braces else re.split(r"[,;]\s*", words)[0])
                 if line.startswith(("st.", "cp.", "red.", "prefetch", "bar", "setp", "bra")):
                     written = []
                 if operands.intersection(written) or sums.intersection(re.findall(r"%\w+", line)):
-                    touched.append(line)
-            back = re.search(r"bra(?:\.uni)?\s+(\$L\w+);", line)
-            if follow and back and labels.get(back.group(1), i) < i and (operands or sums):
-                scan(labels[back.group(1)], i, set(operands), set(sums), False)
-
-    scan(0, len(lines), set(), set(), True)
-    return touched
+                    touched[i] = line
+            jump = re.match(r"(@!?%\w+\s+)?bra(?:\.uni)?\s+(\$L\w+);", line)
+            if jump:
+                go_on_at(labels[jump.group(2)], operands, sums)
+            if line == "ret;" or (jump and not jump.group(1)):
+                break
+            i += 1
+            if i < len(lines) and lines[i].startswith("$L"):
+                go_on_at(i, operands, sums)
+                break
+    return list(touched.values())
 
 
 def check_ptx(path):
