@@ -218,8 +218,8 @@ TETRAD_DEVICE void copy_bulk(void* shared, const void* global, uint32_t bytes, u
       "l"(global), "r"(bytes), "r"(shared_address(arrivals))
       : "memory");
 }
-/// Until the copies so far are one more than an even (0) or an odd (1) number; by all who read
-/// them.
+/// Until the copies so far, or the times that all threads arrived, are one more than an even (0) or
+/// an odd (1) number; by all who read what came.
 TETRAD_DEVICE void wait_for_arrival(uint64_t* arrivals, uint32_t parity) {
   uint32_t is_there;
   do {

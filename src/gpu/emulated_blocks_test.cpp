@@ -57,6 +57,35 @@ TETRAD_KERNEL(copy_words, CopyArgs, 32) {
   if (thread_index() == 0) args.out[1] = *reinterpret_cast<uint32_t*>(to);
 }
 
+struct ArrivalArgs {
+  uint32_t* out = nullptr;  // what was there each time
+  uint32_t rounds = 4;
+  uint32_t missing = 0;  // threads that do not arrive
+};
+/// The first 32 threads tell the others a word, and hear from them that they have read it: all by
+/// looking, without a meeting.
+TETRAD_KERNEL(pass_words, ArrivalArgs, 64) {
+  auto* full = reinterpret_cast<uint64_t*>(shared_memory());
+  uint64_t* empty = full + 1;
+  auto* word = reinterpret_cast<uint32_t*>(empty + 1);
+  if (thread_index() == 0) {
+    init_arrivals_of(full, 32);
+    init_arrivals_of(empty, 32);
+  }
+  sync_block();
+  for (uint32_t round = 0; round < args.rounds; ++round) {
+    if (thread_index() < 32) {
+      wait_for_arrival(empty, (round % 2) ^ 1);
+      if (thread_index() == 31) *word = round + 1;
+      if (thread_index() >= args.missing) arrive(full);
+    } else {
+      wait_for_arrival(full, round % 2);
+      if (thread_index() == 32 + round) args.out[round] = *word;
+      arrive(empty);
+    }
+  }
+}
+
 struct BarrierArgs {
   uint32_t* out = nullptr;  // [3, 32]
   uint32_t barrier = 1;
@@ -98,7 +127,8 @@ TETRAD_KERNEL(copy_piece, PieceArgs, 32) {
 
 constexpr EmulatedKernel kKernels[] = {
     TETRAD_EMULATED_KERNEL(relay, RelayArgs) TETRAD_EMULATED_KERNEL(copy_words, CopyArgs)
-        TETRAD_EMULATED_KERNEL(pass_on, BarrierArgs) TETRAD_EMULATED_KERNEL(copy_piece, PieceArgs)};
+        TETRAD_EMULATED_KERNEL(pass_on, BarrierArgs) TETRAD_EMULATED_KERNEL(copy_piece, PieceArgs)
+            TETRAD_EMULATED_KERNEL(pass_words, ArrivalArgs)};
 
 template <class Args>
 Result<void> launch(std::string_view name, const Args& args, const LaunchShape& shape,
@@ -129,6 +159,29 @@ TEST_P(BlocksThatMeet, WaitForWhatNobodyTellsInVain) {
 }
 
 INSTANTIATE_TEST_SUITE_P(Orders, BlocksThatMeet,
+                         testing::Values(ThreadOrder::ascending, ThreadOrder::descending,
+                                         ThreadOrder::shuffled),
+                         [](const auto& order) { return fmt::format("{}", order.index); });
+
+class EmulatedArrivals : public testing::TestWithParam<ThreadOrder> {};
+
+TEST_P(EmulatedArrivals, BeginAgainWhenAllHaveArrived) {
+  std::array<uint32_t, 5> out = {};
+  const auto result = launch("pass_words", ArrivalArgs{.out = out.data(), .rounds = 5},
+                             {.threads = 64, .shared_bytes = 32}, GetParam());
+  ASSERT_TRUE(result) << result.error().message;
+  EXPECT_THAT(out, testing::ElementsAre(1, 2, 3, 4, 5));
+}
+
+TEST_P(EmulatedArrivals, OfWhichOneIsMissingAreWaitedForInVain) {
+  std::array<uint32_t, 4> out = {};
+  const auto result = launch("pass_words", ArrivalArgs{.out = out.data(), .missing = 1},
+                             {.threads = 64, .shared_bytes = 32}, GetParam());
+  ASSERT_FALSE(result);
+  EXPECT_THAT(result.error().message, HasSubstr("64 for other blocks or a copy"));
+}
+
+INSTANTIATE_TEST_SUITE_P(Orders, EmulatedArrivals,
                          testing::Values(ThreadOrder::ascending, ThreadOrder::descending,
                                          ThreadOrder::shuffled),
                          [](const auto& order) { return fmt::format("{}", order.index); });

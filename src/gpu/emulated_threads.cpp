@@ -150,7 +150,7 @@ struct EmulatedBlock::State {
   context::fiber scheduler;  // of the fiber that runs: whom to go back to
   SanitizedSwitch outside;
   std::string error;
-  bool has_arrived = false;  // a thread somewhere, in this round: those who look may find it
+  bool has_arrived = false;  // a thread, in this round
 
   /// From a fiber back to run().
   void give_way() {
@@ -359,7 +359,10 @@ bool EmulatedBlock::advance() {
     if (!state.error.empty()) break;
   }
   running_thread = nullptr;
-  return (moved || state.has_arrived) && !is_done() && state.error.empty();
+  // Who only looked may have let others go on before, and who arrived is what others look for.
+  const bool are_ready =
+      std::ranges::find(state.fibers, Turn::ready, &Fiber::turn) != state.fibers.end();
+  return (moved || are_ready || state.has_arrived) && !is_done() && state.error.empty();
 }
 
 bool EmulatedBlock::is_done() const {

@@ -20,6 +20,12 @@
 #else
 #define TETRAD_HAS_WARPGROUPS 0
 #endif
+/// Whether it never runs without them: the emulation also is a machine that has none.
+#if defined(__CUDA_ARCH_FEAT_SM90_ALL)
+#define TETRAD_ONLY_WARPGROUPS 1
+#else
+#define TETRAD_ONLY_WARPGROUPS 0
+#endif
 
 namespace tetrad::gpu {
 namespace TETRAD_MACHINE {

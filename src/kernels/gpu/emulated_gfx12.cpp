@@ -6,7 +6,8 @@ namespace tetrad::gpu {
 
 std::span<const EmulatedKernel> emulated_gfx12_kernels() {
   using namespace gfx12;
-  static constexpr EmulatedKernel kKernels[] = {TETRAD_GPU_KERNELS(TETRAD_EMULATED_KERNEL)};
+  static constexpr EmulatedKernel kKernels[] = {TETRAD_GPU_KERNELS(TETRAD_EMULATED_KERNEL)
+                                                    TETRAD_OTHERS_KERNELS(TETRAD_EMULATED_KERNEL)};
   return kKernels;
 }
 

@@ -8,7 +8,7 @@ namespace tetrad::gpu {
 
 /// The GPU's kernels compiled for the CPU, with NVIDIA's fragments and with those of gfx12.
 /// `has_warpgroups`: as an H100 or H200 has them; without, those kernels are missing that only they
-/// have. GEMMs multiply by multiply_staged() all the same.
+/// have. GEMMs of halves multiply by multiply_staged() all the same.
 std::span<const EmulatedKernel> emulated_nvidia_kernels(bool has_warpgroups = true);
 std::span<const EmulatedKernel> emulated_gfx12_kernels();
 

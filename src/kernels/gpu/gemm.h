@@ -8,14 +8,14 @@ namespace tetrad::gpu {
 
 /// out[t] = W x[t]: f32 rows, or added to them. Grid: (rows / kGemmRows, T / token_tile), both
 /// rounded up; of gemm_segments also cols / kSegmentColumns, and only `partial` is written, for
-/// add_segments.
+/// add_segments; of gemm_codes_fed as many blocks as one likes.
 struct GemmArgs {
   PackedMatrix weight;
   int8_t codebook[16] = {};
   const uint16_t* x = nullptr;  // [T, x_stride] halves in activation_offset order, zero from cols
   uint32_t x_stride = 0;        // on to the next multiple of 64; the stride is one as well
   uint32_t num_tokens = 0;
-  uint32_t token_tile = 0;  // a block's, at most gemm_tokens()
+  uint32_t token_tile = 0;  // a block's, at most gemm_tokens(), or DenseFedShape::kTokens
   float* out = nullptr;     // [T, out_stride]
   uint32_t out_stride = 0;
   uint32_t add = 0;  // 1: out += W x
@@ -79,16 +79,29 @@ struct StoreFloats {
   }
 };
 
+/// A block's rows, of the tokens from `first` on, and where its results go. `tokens`: of the
+/// output.
+template <class Tile>
+TETRAD_DEVICE GemmWork<1> dense_work(const GemmArgs& args, uint32_t row_block, uint32_t first) {
+  const uint32_t left = args.num_tokens - first;
+  auto work =
+      work_on<Tile, 1>(args.weight, row_block, left < args.token_tile ? left : args.token_tile);
+  work.tiles[0] = args.weight.tiles;
+  return work;
+}
+TETRAD_DEVICE StoreFloats dense_store(const GemmArgs& args, const uint32_t* tokens,
+                                      uint32_t num_tokens) {
+  return {args.out,      args.out_stride, args.weight.rows, args.weight.scale,
+          args.add != 0, tokens,          num_tokens};
+}
+
 template <class Tile, GemmSize kSize>
 TETRAD_DEVICE void gemm(const GemmArgs& args) {
   const GemmShared<Tile, kSize> shared;
   if constexpr (Tile::kBytes == kCodeTileBytes)
     fill_level_table(shared.table, args.codebook, kGemmThreads);
   const uint32_t first = block_y() * args.token_tile;
-  const uint32_t left = args.num_tokens - first;
-  auto work =
-      work_on<Tile, 1>(args.weight, block_x(), left < args.token_tile ? left : args.token_tile);
-  work.tiles[0] = args.weight.tiles;
+  auto work = dense_work<Tile>(args, block_x(), first);
   work.waits_for_x = true;
   if (thread_index() < shared.kTokens)
     shared.tokens[thread_index()] = first + shared.token_of_thread(work.num_tokens);
@@ -104,14 +117,15 @@ TETRAD_DEVICE void gemm(const GemmArgs& args) {
                                shared.tokens, work.num_tokens});
   } else {
     multiply_block(shared, work, args.x, args.x_stride, 1,
-                   StoreFloats{args.out, args.out_stride, args.weight.rows, args.weight.scale,
-                               args.add != 0, shared.tokens, work.num_tokens});
+                   dense_store(args, shared.tokens, work.num_tokens));
   }
 }
 
+#if !TETRAD_ONLY_WARPGROUPS
 TETRAD_KERNEL(gemm_codes, GemmArgs, 256) {
   gemm<CodeTile<Fragment>, GemmSize::large>(args);
 }
+#endif
 TETRAD_KERNEL(gemm_codes_small, GemmArgs, 256) {
   gemm<CodeTile<Fragment>, GemmSize::small>(args);
 }

@@ -3,8 +3,8 @@
 // Products for many tokens: out[t] = W x[t], bit for bit what decode_product.h computes. A block of
 // 8 warps takes 256 rows of W and a tile of tokens. Activations come through shared memory, 64
 // columns a stage, some stages ahead; a warp unpacks the weights of its rows once for all tokens.
-// Of codes so are the products of machines without wgmma, of up to 32 tokens, and of a segment of
-// the columns: others are gemm_fed.h's. What a step of 64 columns costs an H200's multiprocessor
+// Of codes so are the products of machines without wgmma, those of size `small`, and of a segment
+// of the columns: others are gemm_fed.h's. What a step of 64 columns costs an H200's multiprocessor
 // for T tokens is 12.4 T cycles of products by mma.sync, or 8 T by wgmma.
 
 #include "gpu/warpgroup.h"
@@ -20,10 +20,9 @@ struct WarpTile {
   static constexpr uint32_t kRowTiles = kGemmRowTiles / kGemmWarps;
   static constexpr uint32_t kTokenTiles = kTokens / Fragment::kTokens;
   /// Four warps' products together, where the machine has them and gemm_fed.h does not: of weights
-  /// that need not be unpacked. They go on after their step, and read the stage before the one that
-  /// is waited for.
+  /// that need not be unpacked.
   static constexpr bool kStaged = kHasWarpgroups && kSize == GemmSize::large && Tile::kIsOperand;
-  static constexpr uint32_t kStagesAhead = kStaged ? Layout::kStages - 2 : Layout::kStages - 1;
+  static constexpr uint32_t kStagesAhead = Layout::kStages - 1;
   static constexpr uint32_t kTotalsBytes = Layout::totals_bytes(kSize, kTokens);
   // What multiply_staged() asks for of every stage.
   static_assert(!kStaged ||
@@ -145,7 +144,6 @@ TETRAD_DEVICE void multiply_tokens(const GemmShared<Tile, kSize>& shared,
         }
         end_copy_group();
         const auto& tiles = weights.tiles_of(turn, column_tile);
-        if constexpr (Warp::kStaged) wait_for_products();
         multiply_pair<0, Warp::kStaged>(tiles, shared.table, copier.stage(stage), sums);
         multiply_pair<1, Warp::kStaged>(tiles, shared.table, copier.stage(stage), sums);
         // The tile's registers are those that products read: they may not be loaded before.

@@ -2,7 +2,7 @@
 
 // The experts for many tokens: as gemm.h, over the tiles of tokens that group_by_expert lists. The
 // grid has a row of blocks for each tile there may be; those for which there is none end at once,
-// and come last.
+// and come last. (That of a …_fed kernel has as many blocks as one likes.)
 
 #include "kernels/gpu/gemm.h"
 #include "kernels/gpu/group_by_expert.h"
@@ -24,7 +24,7 @@ struct ExpertsUpGemmArgs {
   uint32_t x_stride = 0;
   uint32_t num_experts_per_tok = 0;
   ExpertLists lists;
-  TokenTiles tiles;            // token_tile: at most gemm_tokens()
+  TokenTiles tiles;            // token_tile: at most gemm_tokens(), or ExpertsFedShape::kTokens
   uint16_t* hidden = nullptr;  // [pairs, hidden_stride] halves in activation_offset order; from
   uint32_t hidden_stride = 0;  // rows on to the next multiple of 64 zeros are written
 };
@@ -105,6 +105,34 @@ struct StoreHidden {
   }
 };
 
+/// A block's rows of w1 and w3, or of w2, and where its results go. `pairs`: of its tokens.
+template <class Tile>
+TETRAD_DEVICE GemmWork<2> up_work(const ExpertsUpGemmArgs& args, uint32_t row_block,
+                                  const ExpertTile& tile) {
+  auto work = work_on<Tile, 2>(args.w1, row_block, tile.num_pairs);
+  work.tiles[0] = args.w1.tiles + tile.expert * args.expert_stride;
+  work.tiles[1] = args.w3.tiles + tile.expert * args.expert_stride;
+  return work;
+}
+TETRAD_DEVICE StoreHidden up_store(const ExpertsUpGemmArgs& args, const uint32_t* pairs,
+                                   uint32_t num_pairs) {
+  return {args.hidden, args.hidden_stride, args.w1.rows, args.w1.scale, args.w3.scale,
+          pairs,       num_pairs};
+}
+template <class Tile>
+TETRAD_DEVICE GemmWork<1> down_work(const ExpertsDownGemmArgs& args, uint32_t row_block,
+                                    const ExpertTile& tile) {
+  auto work = work_on<Tile, 1>(args.w2, row_block, tile.num_pairs);
+  work.tiles[0] = args.w2.tiles + tile.expert * args.expert_stride;
+  return work;
+}
+TETRAD_DEVICE StoreFloats down_store(const ExpertsDownGemmArgs& args, const uint32_t* pairs,
+                                     uint32_t num_pairs) {
+  return {
+      args.products, args.products_stride, args.w2.rows, args.w2.scale / kHiddenScale, false, pairs,
+      num_pairs};
+}
+
 template <class Tile, GemmSize kSize>
 TETRAD_DEVICE void experts_up_gemm(const ExpertsUpGemmArgs& args) {
   wait_for_launches_before();
@@ -117,12 +145,8 @@ TETRAD_DEVICE void experts_up_gemm(const ExpertsUpGemmArgs& args) {
   if (thread_index() < shared.kTokens)
     shared.tokens[thread_index()] =
         args.lists.sorted_pairs[tile.first_pair + shared.token_of_thread(tile.num_pairs)];
-  auto work = work_on<Tile, 2>(args.w1, block_x(), tile.num_pairs);
-  work.tiles[0] = args.w1.tiles + tile.expert * args.expert_stride;
-  work.tiles[1] = args.w3.tiles + tile.expert * args.expert_stride;
-  multiply_block(shared, work, args.x, args.x_stride, args.num_experts_per_tok,
-                 StoreHidden{args.hidden, args.hidden_stride, args.w1.rows, args.w1.scale,
-                             args.w3.scale, shared.tokens, tile.num_pairs});
+  multiply_block(shared, up_work<Tile>(args, block_x(), tile), args.x, args.x_stride,
+                 args.num_experts_per_tok, up_store(args, shared.tokens, tile.num_pairs));
 }
 
 template <class Tile, GemmSize kSize>
@@ -137,24 +161,23 @@ TETRAD_DEVICE void experts_down_gemm(const ExpertsDownGemmArgs& args) {
   if (thread_index() < shared.kTokens)
     shared.tokens[thread_index()] =
         args.lists.sorted_pairs[tile.first_pair + shared.token_of_thread(tile.num_pairs)];
-  auto work = work_on<Tile, 1>(args.w2, block_x(), tile.num_pairs);
-  work.tiles[0] = args.w2.tiles + tile.expert * args.expert_stride;
-  multiply_block(shared, work, args.hidden, args.hidden_stride, 1,
-                 StoreFloats{args.products, args.products_stride, args.w2.rows,
-                             args.w2.scale / kHiddenScale, false, shared.tokens, tile.num_pairs});
+  multiply_block(shared, down_work<Tile>(args, block_x(), tile), args.hidden, args.hidden_stride, 1,
+                 down_store(args, shared.tokens, tile.num_pairs));
 }
 
+#if !TETRAD_ONLY_WARPGROUPS
 TETRAD_KERNEL(experts_up_gemm_codes, ExpertsUpGemmArgs, 256) {
   experts_up_gemm<CodeTile<Fragment>, GemmSize::large>(args);
 }
+TETRAD_KERNEL(experts_down_gemm_codes, ExpertsDownGemmArgs, 256) {
+  experts_down_gemm<CodeTile<Fragment>, GemmSize::large>(args);
+}
+#endif
 TETRAD_KERNEL(experts_up_gemm_codes_small, ExpertsUpGemmArgs, 256) {
   experts_up_gemm<CodeTile<Fragment>, GemmSize::small>(args);
 }
 TETRAD_KERNEL(experts_up_gemm_halves, ExpertsUpGemmArgs, 256) {
   experts_up_gemm<HalfTile<Fragment>, GemmSize::large>(args);
-}
-TETRAD_KERNEL(experts_down_gemm_codes, ExpertsDownGemmArgs, 256) {
-  experts_down_gemm<CodeTile<Fragment>, GemmSize::large>(args);
 }
 TETRAD_KERNEL(experts_down_gemm_codes_small, ExpertsDownGemmArgs, 256) {
   experts_down_gemm<CodeTile<Fragment>, GemmSize::small>(args);

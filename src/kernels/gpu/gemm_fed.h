@@ -6,11 +6,10 @@
 // multiply, each 128 of an item's 256 rows, and wait for nobody but those who feed.
 //
 // What a step of 64 columns costs an H200's multiprocessor, in cycles, for T tokens (8 T are the
-// products): about 1,120 for 64, of which products alone take 620 with all that goes on beside
-// them but levels, and 1,500 for 96. Levels, 96 of a step's 155 instructions a warp, add their time
-// to the products' in whatever order they are asked for: by four warps while the other four
-// multiply, in turns, or a half step ahead, as here (docs/performance.md). By byte permutes instead
-// of the table they take 150 more.
+// products): about 1,120 for 64, of which 640 are without copies and levels, and 1,500 for 96.
+// Levels, 96 of a step's 155 instructions a warp, add their time to the products' in whatever order
+// they are asked for: by four warps while the other four multiply, in turns, or a half step ahead,
+// as here (docs/performance.md). By byte permutes instead of the table they take 150 more.
 
 #include "kernels/gpu/gemm_experts.h"
 #include "kernels/gpu/gemm_feed.h"
@@ -210,9 +209,11 @@ template <class Shape, uint32_t kParts, class Items>
 TETRAD_DEVICE void gemm_fed(const Items& items, const int8_t (&codebook)[16], const uint16_t* x,
                             uint32_t x_stride, uint32_t column_tiles) {
   using Memory = FedMemory<Shape>;
-  if (block_x() >= items.count()) return;
   fill_level_table<kWideRowWords>(Memory::table(), codebook, Shape::kThreads);
   if (thread_index() == 0) Memory::init();
+  wait_for_launches_before();
+  let_next_launch_begin();
+  if (block_x() >= items.count()) return;
   sync_block();
   if (warp() >= Shape::kMultiplyThreads / 32) {
     give_registers_back<56>();
@@ -249,18 +250,12 @@ struct DenseItems {
   }
   TETRAD_DEVICE FedWork<1> work(uint32_t item) const {
     const uint32_t first = item / row_blocks() * args.token_tile;
-    const uint32_t left = args.num_tokens - first;
-    FedWork<1> work{
-        .weights = work_on<CodeTile<Fragment>, 1>(args.weight, item % row_blocks(),
-                                                  left < args.token_tile ? left : args.token_tile),
-        .first_token = first};
-    work.weights.tiles[0] = args.weight.tiles;
-    return work;
+    return {.weights = dense_work<CodeTile<Fragment>>(args, item % row_blocks(), first),
+            .first_token = first};
   }
   template <class Item>
   TETRAD_DEVICE StoreFloats store(const Item& item) const {
-    return {args.out,      args.out_stride, args.weight.rows, args.weight.scale,
-            args.add != 0, item.tokens,     item.num_tokens};
+    return dense_store(args, item.tokens, item.num_tokens);
   }
 };
 
@@ -270,18 +265,13 @@ struct ExpertsUpItems {
   TETRAD_DEVICE uint32_t count() const { return row_blocks() * *args.tiles.num_tiles; }
   TETRAD_DEVICE FedWork<2> work(uint32_t item) const {
     const ExpertTile tile(args.lists, args.tiles, item / row_blocks());
-    FedWork<2> work{
-        .weights = work_on<CodeTile<Fragment>, 2>(args.w1, item % row_blocks(), tile.num_pairs),
-        .pairs = args.lists.sorted_pairs + tile.first_pair,
-        .divisor = args.num_experts_per_tok};
-    work.weights.tiles[0] = args.w1.tiles + tile.expert * args.expert_stride;
-    work.weights.tiles[1] = args.w3.tiles + tile.expert * args.expert_stride;
-    return work;
+    return {.weights = up_work<CodeTile<Fragment>>(args, item % row_blocks(), tile),
+            .pairs = args.lists.sorted_pairs + tile.first_pair,
+            .divisor = args.num_experts_per_tok};
   }
   template <class Item>
   TETRAD_DEVICE StoreHidden store(const Item& item) const {
-    return {args.hidden,   args.hidden_stride, args.w1.rows,   args.w1.scale,
-            args.w3.scale, item.tokens,        item.num_tokens};
+    return up_store(args, item.tokens, item.num_tokens);
   }
 };
 
@@ -291,36 +281,26 @@ struct ExpertsDownItems {
   TETRAD_DEVICE uint32_t count() const { return row_blocks() * *args.tiles.num_tiles; }
   TETRAD_DEVICE FedWork<1> work(uint32_t item) const {
     const ExpertTile tile(args.lists, args.tiles, item / row_blocks());
-    FedWork<1> work{
-        .weights = work_on<CodeTile<Fragment>, 1>(args.w2, item % row_blocks(), tile.num_pairs),
-        .pairs = args.lists.sorted_pairs + tile.first_pair};
-    work.weights.tiles[0] = args.w2.tiles + tile.expert * args.expert_stride;
-    return work;
+    return {.weights = down_work<CodeTile<Fragment>>(args, item % row_blocks(), tile),
+            .pairs = args.lists.sorted_pairs + tile.first_pair};
   }
   template <class Item>
   TETRAD_DEVICE StoreFloats store(const Item& item) const {
-    return {args.products, args.products_stride, args.w2.rows,   args.w2.scale / kHiddenScale,
-            false,         item.tokens,          item.num_tokens};
+    return down_store(args, item.tokens, item.num_tokens);
   }
 };
 
 // Grid: as many blocks as there are multiprocessors, or items.
 
 TETRAD_LONE_KERNEL(gemm_codes_fed, GemmArgs, 384) {
-  wait_for_launches_before();
-  let_next_launch_begin();
   gemm_fed<DenseFedShape, 1>(DenseItems{args}, args.codebook, args.x, args.x_stride,
                              tiles_for(args.weight.cols, kTileColumns));
 }
 TETRAD_LONE_KERNEL(experts_up_gemm_codes_fed, ExpertsUpGemmArgs, 384) {
-  wait_for_launches_before();
-  let_next_launch_begin();
   gemm_fed<ExpertsFedShape, 2>(ExpertsUpItems{args}, args.codebook, args.x, args.x_stride,
                                tiles_for(args.w1.cols, kTileColumns));
 }
 TETRAD_LONE_KERNEL(experts_down_gemm_codes_fed, ExpertsDownGemmArgs, 384) {
-  wait_for_launches_before();
-  let_next_launch_begin();
   gemm_fed<ExpertsFedShape, 1>(ExpertsDownItems{args}, args.codebook, args.hidden,
                                args.hidden_stride, tiles_for(args.w2.cols, kTileColumns));
 }

@@ -32,7 +32,7 @@ struct GemmFedShape {
                                                : 0;
   /// What is known of an item, for as many as may be under way: one more than there are stages.
   static constexpr uint32_t kItems = kStages + 1;
-  static constexpr uint32_t kItemWords = 4 + kTokens;
+  static constexpr uint32_t kItemWords = 2 + kTokens;
 
   // From the table on.
   static constexpr uint32_t kFirstStage = kWideTableBytes;
@@ -71,7 +71,6 @@ template <class Shape>
 struct FedItem {
   uint32_t num_tokens;
   uint32_t first_row_tile;
-  uint32_t unused[2];
   uint32_t tokens[Shape::kTokens];  // rows of the output, all of them valid
 };
 

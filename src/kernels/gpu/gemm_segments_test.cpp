@@ -11,7 +11,7 @@ namespace tetrad::gpu {
 namespace {
 
 using testing_gpu::Emulation;
-using testing_gpu::kEmulations;
+using testing_gpu::kAllEmulations;
 using testing_gpu::random_floats;
 using testing_gpu::RandomCodes;
 
@@ -112,7 +112,7 @@ TEST_P(GemmSegmentsTest, AreForWhatFitsThem) {
   }
 }
 
-INSTANTIATE_TEST_SUITE_P(Fragments, GemmSegmentsTest, testing::ValuesIn(kEmulations),
+INSTANTIATE_TEST_SUITE_P(Fragments, GemmSegmentsTest, testing::ValuesIn(kAllEmulations),
                          [](const auto& kind) { return std::string(kind.param.name); });
 
 }  // namespace

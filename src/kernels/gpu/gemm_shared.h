@@ -63,8 +63,8 @@ struct GemmShared {
       Layout::totals_bytes(kSize, kTokens) + Layout::kStages * kTokens * kTileColumns * 2;
 
   uint32_t* table;    // [256][32]
-  char* loop_memory;  // totals, stages of weights where they fit, stages of activations: as the
-                      // loop needs them, less for fewer tokens
+  char* loop_memory;  // totals and stages of activations: as the loop needs them, less for fewer
+                      // tokens
   uint32_t* tokens;   // [kTokens]: rows of the output, all of them valid
 
   TETRAD_DEVICE GemmShared() {
@@ -92,7 +92,6 @@ TETRAD_DEVICE void load_staged_b(const char* stage, uint32_t pair, uint32_t (&b)
 template <uint32_t kTokens>
 struct StageCopier {
   static constexpr uint32_t kStageBytes = kTokens * kTileColumns * 2;
-  static constexpr uint32_t kBytes = GemmLayout<Fragment>::kStages * kStageBytes;
   static constexpr uint32_t kTokensAtOnce = kGemmThreads / 8;
   static constexpr uint32_t kCopies = (kTokens + kTokensAtOnce - 1) / kTokensAtOnce;
   const uint16_t* x;

@@ -125,14 +125,15 @@ LaunchShape gemm_shape(const Emulation& gpu, TileFormat format, GemmSize size, u
 struct GemmRun {
   GemmSize size = GemmSize::large;
   uint32_t token_tile = 0;
-  bool is_halves = false;  // where it is not the weights that say so
-  bool is_fed = false;     // gemm_fed.h
+  bool is_halves = false;   // where it is not the weights that say so
+  bool is_fed = false;      // gemm_fed.h
+  uint32_t num_blocks = 2;  // that share its items
 };
 
 /// Of fewer blocks than there are items.
 template <class Shape>
-LaunchShape fed_shape() {
-  return {.grid_x = 2, .threads = Shape::kThreads, .shared_bytes = Shape::kSharedBytes};
+LaunchShape fed_shape(uint32_t num_blocks) {
+  return {.grid_x = num_blocks, .threads = Shape::kThreads, .shared_bytes = Shape::kSharedBytes};
 }
 
 /// Every kernel for a matrix, with tiles for which it has different loops.
@@ -166,7 +167,7 @@ std::vector<float> run_gemm(Emulation& gpu, const GemmWeights& w, const GemmRun&
   std::string name = w.format == TileFormat::codes ? "gemm_codes" : "gemm_halves";
   if (run.size == GemmSize::small) name += "_small";
   if (run.is_fed)
-    gpu.launch("gemm_codes_fed", fed_shape<DenseFedShape>(), args);
+    gpu.launch("gemm_codes_fed", fed_shape<DenseFedShape>(run.num_blocks), args);
   else
     gpu.launch(name,
                gemm_shape(gpu, w.format, run.size, tiles_for(w.rows, kGemmRows),
@@ -245,6 +246,27 @@ TEST_P(GemmTest, TheOrderOfThreadsDoesNotChangeBits) {
           run_gemm(gpu, w, {run.size, tile, false, run.is_fed}, x, tokens);
       if (expected.empty()) expected = sums_in_order(w, x, tokens);
       EXPECT_EQ(out, expected);
+    }
+  }
+}
+
+TEST_P(GemmTest, ABlockThatStaysTakesAnyNumberOfItems) {
+  if (GetParam().is_gfx12) GTEST_SKIP() << "blocks of gfx12 do not stay";
+  struct Case {
+    uint32_t rows;
+    uint32_t cols;  // one column tile: as many items are under way as there are stages
+    uint32_t num_tokens;
+    uint32_t token_tile;
+  };
+  for (const Case c : {Case{16, 48, 130, 10}, {300, 768, 70, 40}, {16, 1536, 70, 70}}) {
+    for (const ThreadOrder order :
+         {ThreadOrder::ascending, ThreadOrder::descending, ThreadOrder::shuffled}) {
+      Emulation gpu(GetParam(), order);
+      const GemmWeights w = gemm_codes_of(gpu, c.rows, c.cols, 13);
+      const std::vector<float> x = random_floats(c.num_tokens * c.cols, 1.0f, 14);
+      const GemmRun run{.token_tile = c.token_tile, .is_fed = true, .num_blocks = 1};
+      EXPECT_EQ(run_gemm(gpu, w, run, x, c.num_tokens), sums_in_order(w, x, c.num_tokens))
+          << c.rows << " x " << c.cols;
     }
   }
 }
@@ -420,21 +442,23 @@ struct ExpertGemmCase {
   uint32_t token_tile;
   uint32_t num_tokens;
   bool is_fed = false;
+  uint32_t hidden_size = 208;
 };
 
 /// The products of a layer's experts, each as if it were a product alone.
 TEST_P(GemmTest, ExpertsHaveTheBitsOfTheirProductsAlone) {
   const uint32_t num_experts = 5;
   const uint32_t top_k = 2;
-  const uint32_t hidden_size = 208;
   const uint32_t intermediate = 144;
   for (const ExpertGemmCase c : {ExpertGemmCase{TileFormat::codes, GemmSize::large, 128, 140},
                                  {TileFormat::codes, GemmSize::large, 64, 70},
                                  {TileFormat::codes, GemmSize::large, 80, 150, true},
                                  {TileFormat::codes, GemmSize::large, 48, 60, true},
+                                 {TileFormat::codes, GemmSize::large, 80, 120, true, 832},
                                  {TileFormat::codes, GemmSize::small, 32, 41},
                                  {TileFormat::halves, GemmSize::large, 48, 60}}) {
     if (c.is_fed && GetParam().is_gfx12) continue;
+    const uint32_t hidden_size = c.hidden_size;
     Emulation gpu(GetParam(), ThreadOrder::shuffled);
     const uint32_t token_tile = std::min(c.token_tile, gemm_tokens_of(gpu, c.format, c.size));
     const uint32_t num_pairs = c.num_tokens * top_k;
@@ -455,7 +479,7 @@ TEST_P(GemmTest, ExpertsHaveTheBitsOfTheirProductsAlone) {
     const std::string name = std::string(c.format == TileFormat::codes ? "codes" : "halves") +
                              (c.size == GemmSize::small ? "_small" : "") + (c.is_fed ? "_fed" : "");
     const auto shape = [&](uint32_t grid_x) {
-      return c.is_fed ? fed_shape<ExpertsFedShape>()
+      return c.is_fed ? fed_shape<ExpertsFedShape>(2)
                       : gemm_shape(gpu, c.format, c.size, grid_x, grouped.max_tiles);
     };
 

@@ -26,13 +26,6 @@ Result<GpuKernels> GpuKernels::create(Device& device, const GpuTuning& tuning) {
     Kernel* kernel;
   };
 #define TETRAD_FIND_KERNEL(name, Args) {#name, &all.kernels_.name},
-  std::vector<Wanted> all_wanted{TETRAD_GPU_KERNELS(TETRAD_FIND_KERNEL)};
-  if (!all.is_gfx12_)
-    all_wanted.insert(all_wanted.end(), {TETRAD_NVIDIA_KERNELS(TETRAD_FIND_KERNEL)});
-  for (const Wanted& wanted : all_wanted) {
-    TETRAD_ASSIGN(*wanted.kernel, device.kernel(wanted.name));
-    all.names_.emplace_back(wanted.kernel->handle, wanted.name);
-  }
   // All of these or none.
   size_t num_missing = 0;
   const std::vector<Wanted> of_warpgroups{TETRAD_WARPGROUP_KERNELS(TETRAD_FIND_KERNEL)};
@@ -47,6 +40,16 @@ Result<GpuKernels> GpuKernels::create(Device& device, const GpuTuning& tuning) {
     all.names_.emplace_back(wanted.kernel->handle, wanted.name);
   }
   all.has_warpgroups_ = !all.is_gfx12_ && num_missing == 0;
+  std::vector<Wanted> all_wanted{TETRAD_GPU_KERNELS(TETRAD_FIND_KERNEL)};
+  const auto want_too = [&](std::initializer_list<Wanted> more) {
+    all_wanted.insert(all_wanted.end(), more);
+  };
+  if (!all.is_gfx12_) want_too({TETRAD_NVIDIA_KERNELS(TETRAD_FIND_KERNEL)});
+  if (!all.has_warpgroups_) want_too({TETRAD_OTHERS_KERNELS(TETRAD_FIND_KERNEL)});
+  for (const Wanted& wanted : all_wanted) {
+    TETRAD_ASSIGN(*wanted.kernel, device.kernel(wanted.name));
+    all.names_.emplace_back(wanted.kernel->handle, wanted.name);
+  }
 #undef TETRAD_FIND_KERNEL
   return all;
 }

@@ -25,7 +25,7 @@ const std::array kTuningQuestions = {
     TuningQuestion{&GpuTuning::experts_up_blocks, {1, 2, 3, 4}},
     TuningQuestion{&GpuTuning::experts_down_blocks, {1, 2, 3, 4}},
     TuningQuestion{&GpuTuning::small_gemm_tokens, {0, 32, 64, 128, 256, 512}},
-    TuningQuestion{&GpuTuning::gemm_block_tokens, {8, 24, 64}},
+    TuningQuestion{&GpuTuning::gemm_block_tokens, {8, 24, 64, 128}},
     TuningQuestion{&GpuTuning::small_experts_gemm_pairs, {0, 8, 24, 64}},
     TuningQuestion{&GpuTuning::narrow_experts_gemm_pairs, {0, 16, 32, 64, 128}}};
 

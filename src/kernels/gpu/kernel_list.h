@@ -64,17 +64,14 @@
   X(experts_down_halves, ExpertsDownArgs)               \
   X(experts_down_one_codes, ExpertsDownArgs)            \
   X(experts_down_one_halves, ExpertsDownArgs)           \
-  X(gemm_codes, GemmArgs)                               \
   X(gemm_codes_small, GemmArgs)                         \
   X(gemm_halves, GemmArgs)                              \
   X(gemm_halves_small, GemmArgs)                        \
   X(gemm_segments_codes, GemmArgs)                      \
   X(gemm_segments_halves, GemmArgs)                     \
   X(add_segments, AddSegmentsArgs)                      \
-  X(experts_up_gemm_codes, ExpertsUpGemmArgs)           \
   X(experts_up_gemm_codes_small, ExpertsUpGemmArgs)     \
   X(experts_up_gemm_halves, ExpertsUpGemmArgs)          \
-  X(experts_down_gemm_codes, ExpertsDownGemmArgs)       \
   X(experts_down_gemm_codes_small, ExpertsDownGemmArgs) \
   X(experts_down_gemm_halves, ExpertsDownGemmArgs)      \
   X(summarize_logits, SummarizeLogitsArgs)              \
@@ -94,11 +91,16 @@
   X(experts_of_one, ExpertsOfOneArgs) \
   X(experts_up_stream, ExpertsUpArgs) \
   X(experts_down_stream, ExpertsDownArgs)
-// Those that only code for sm_90a has, since nothing but wgmma could do their products.
+// Those that only code for sm_90a has, which multiply by wgmma.
 #define TETRAD_WARPGROUP_KERNELS(X)               \
   X(attend_prefill_rows_64, AttentionArgs)        \
   X(attend_prefill_rows_128, AttentionArgs)       \
   X(gemm_codes_fed, GemmArgs)                     \
   X(experts_up_gemm_codes_fed, ExpertsUpGemmArgs) \
   X(experts_down_gemm_codes_fed, ExpertsDownGemmArgs)
+// Those that it has not, since they would never be launched.
+#define TETRAD_OTHERS_KERNELS(X)              \
+  X(gemm_codes, GemmArgs)                     \
+  X(experts_up_gemm_codes, ExpertsUpGemmArgs) \
+  X(experts_down_gemm_codes, ExpertsDownGemmArgs)
 // clang-format on

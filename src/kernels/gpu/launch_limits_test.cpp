@@ -19,14 +19,18 @@ constexpr PackedMatrix of_size(uint32_t rows, uint32_t cols) {
   return {.rows = rows, .cols = cols};
 }
 
-class MiniMaxM2Launches : public testing::TestWithParam<bool> {
+class MiniMaxM2Launches : public testing::TestWithParam<testing_gpu::EmulationKind> {
  protected:
   void SetUp() override {
     // As many multiprocessors as an H200 has, or an R9700.
-    device_ = GetParam() ? std::make_unique<SizedDevice>(
-                               open_emulated_device("gfx12", emulated_gfx12_kernels()), 32)
-                         : std::make_unique<SizedDevice>(
-                               open_emulated_device("nvidia", emulated_nvidia_kernels()), 132);
+    const auto& kind = GetParam();
+    device_ =
+        kind.is_gfx12
+            ? std::make_unique<SizedDevice>(open_emulated_device("gfx12", emulated_gfx12_kernels()),
+                                            32)
+            : std::make_unique<SizedDevice>(
+                  open_emulated_device("nvidia", emulated_nvidia_kernels(kind.has_warpgroups)),
+                  132);
     ASSERT_TRUE(device_->begin_graph());
   }
   void expect_fits(GpuKernels& kernels, uint32_t num_tokens) {
@@ -119,10 +123,26 @@ TEST_P(MiniMaxM2Launches, FillTheCardWithAMiddleNumberOfTokens) {
     return std::ranges::count(device_->launched, name);
   };
   // An R9700 has fewer multiprocessors than q, k and v have blocks.
-  EXPECT_EQ(count("gemm_segments_codes"), GetParam() ? 0 : 2);
+  EXPECT_EQ(count("gemm_segments_codes"), GetParam().is_gfx12 ? 0 : 2);
   EXPECT_EQ(count("add_segments"), count("gemm_segments_codes"));
   launch_many_experts(kernels, 48);
-  EXPECT_EQ(count("route_many_small"), GetParam() ? 0 : 1);
+  EXPECT_EQ(count("route_many_small"), GetParam().is_gfx12 ? 0 : 1);
+}
+
+TEST_P(MiniMaxM2Launches, OfManyTokensAreFedWhereTheMachineHasWarpgroups) {
+  GpuKernels kernels = GpuKernels::create(*device_, GpuTuning{}).value();
+  device_->launched.clear();
+  launch_dense(kernels, 2048);
+  launch_many_experts(kernels, 2048);
+  const bool are_fed = GetParam().has_warpgroups && !GetParam().is_gfx12;
+  const auto expect_launches = [&](std::string_view name, int64_t number) {
+    const std::string fed = std::string(name) + "_fed";
+    EXPECT_EQ(std::ranges::count(device_->launched, fed), are_fed ? number : 0) << fed;
+    EXPECT_EQ(std::ranges::count(device_->launched, name), are_fed ? 0 : number) << name;
+  };
+  expect_launches("gemm_codes", 3);
+  expect_launches("experts_up_gemm_codes", 1);
+  expect_launches("experts_down_gemm_codes", 1);
 }
 
 TEST_P(MiniMaxM2Launches, WithAnyTuning) {
@@ -146,9 +166,9 @@ TEST_P(MiniMaxM2Launches, WithAnyTuning) {
   }
 }
 
-INSTANTIATE_TEST_SUITE_P(Fragments, MiniMaxM2Launches, testing::Bool(), [](const auto& kind) {
-  return std::string(kind.param ? "gfx12" : "nvidia");
-});
+INSTANTIATE_TEST_SUITE_P(Fragments, MiniMaxM2Launches,
+                         testing::ValuesIn(testing_gpu::kAllEmulations),
+                         [](const auto& kind) { return std::string(kind.param.name); });
 
 }  // namespace
 }  // namespace tetrad::gpu
