@@ -177,7 +177,8 @@ struct StreamingBlock {
 };
 
 /// By all blocks: `row_of` says where a pair's halves are, in activation_offset order; `finish`
-/// gets a tile's sums of w (and of the other matrix, if there is one) for the pairs of a pass.
+/// gets a tile's sums for the pairs of a pass: of w and of the other matrix, or where there is none
+/// nothing and those of w.
 template <class RowOf, class Finish>
 TETRAD_DEVICE void stream_experts(const PackedMatrix& w, const char* second, uint64_t expert_stride,
                                   const ExpertLists& lists, StreamingBlock& block,
@@ -189,6 +190,7 @@ TETRAD_DEVICE void stream_experts(const PackedMatrix& w, const char* second, uin
   char* rows = block.memory<char>(at.x);
   const uint32_t row_tiles = w.rows / kTileRows;
   const uint32_t num_segments = w.cols / kSegmentColumns;
+  const uint32_t num_strips = second == nullptr ? 1 : 2;
   const uint32_t num_units = passes.count * row_tiles;
   const auto begin_of = [&](uint32_t x) TETRAD_INLINE {
     return static_cast<uint32_t>(static_cast<uint64_t>(num_units) * x / grid_x());
@@ -217,16 +219,22 @@ TETRAD_DEVICE void stream_experts(const PackedMatrix& w, const char* second, uin
     sync_block();
     const PassTokens tokens(rows, at.row_bytes, pass.num_pairs);
     for (; unit < end_of_pass; unit += kStreamWarps) {
-      float sums[2][Fragment::kD] = {};
-      multiply_strip(block.stream, num_segments, tokens, block.table(), b, sums[0]);
-      if (second != nullptr)
-        multiply_strip(block.stream, num_segments, tokens, block.table(), b, sums[1]);
+      // One loop for both matrices: code comes from memory, too.
+      float before[Fragment::kD] = {};
+      float sums[Fragment::kD] = {};
+      TETRAD_NO_UNROLL
+      for (uint32_t strip = 0; strip < num_strips; ++strip) {
+        TETRAD_UNROLL
+        for (uint32_t i = 0; i < Fragment::kD; ++i)
+          before[i] = sums[i];
+        multiply_strip(block.stream, num_segments, tokens, block.table(), b, sums);
+      }
       const uint32_t first_row = unit % row_tiles * kTileRows;
       TETRAD_UNROLL
       for (uint32_t i = 0; i < Fragment::kD; ++i) {
         const uint32_t token = Fragment::d_token(lane(), i);
         if (token < pass.num_pairs)
-          finish(pairs[token], first_row + Fragment::d_row(lane(), i), sums[0][i], sums[1][i]);
+          finish(pairs[token], first_row + Fragment::d_row(lane(), i), before[i], sums[i]);
       }
     }
     sync_block();
@@ -271,7 +279,7 @@ TETRAD_LONE_KERNEL(experts_down_stream, ExpertsDownArgs, 384) {
       args.w2, nullptr, args.expert_stride, args.lists, block,
       [&](uint32_t pair)
           TETRAD_INLINE { return args.hidden + static_cast<uint64_t>(pair) * args.hidden_stride; },
-      [&](uint32_t pair, uint32_t row, float product, float) TETRAD_INLINE {
+      [&](uint32_t pair, uint32_t row, float, float product) TETRAD_INLINE {
         args.products[static_cast<uint64_t>(pair) * args.w2.rows + row] =
             product * (args.w2.scale / kHiddenScale);
       });
