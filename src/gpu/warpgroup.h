@@ -38,6 +38,11 @@ inline constexpr bool kHasWarpgroups = TETRAD_HAS_WARPGROUPS;
 TETRAD_DEVICE constexpr uint32_t turned_piece(uint32_t token, uint32_t piece) {
   return piece ^ token % 8;
 }
+/// That place.
+template <class Char>
+TETRAD_DEVICE Char* staged_piece(Char* stage, uint32_t token, uint32_t piece) {
+  return stage + token * 128 + turned_piece(token, piece) * 16;
+}
 
 #if defined(__CUDA_ARCH_FEAT_SM90_ALL)
 
@@ -227,8 +232,7 @@ TETRAD_DEVICE void multiply_staged(float (&sums)[kTokenTiles][Fragment::kD],
     const uint32_t token = n * Fragment::kTokens + Fragment::b_token(lane());
     uint32_t b[Fragment::kB];
     for (uint32_t i = 0; i < Fragment::kB; ++i) {
-      const uint32_t piece = turned_piece(token, group * 2 + i);
-      __builtin_memcpy(&b[i], stage + token * 128 + piece * 16 + lane() % 4 * 4, 4);
+      __builtin_memcpy(&b[i], staged_piece(stage, token, group * 2 + i) + lane() % 4 * 4, 4);
     }
     Fragment::multiply_add(sums[n], a, b);
   }

@@ -116,15 +116,7 @@ TETRAD_DEVICE void multiply_tokens(const GemmShared<Tile, kSize>& shared,
   uint32_t stage = 0;
   uint32_t begin = 0;
   for (;;) {
-    TETRAD_UNROLL
-    for (uint32_t r = 0; r < Warp::kRowTiles; ++r) {
-      TETRAD_UNROLL
-      for (uint32_t n = 0; n < Warp::kTokenTiles; ++n) {
-        TETRAD_UNROLL
-        for (uint32_t i = 0; i < Fragment::kD; ++i)
-          sums[r][n][i] = 0;
-      }
-    }
+    fill_sums(sums, 0);
     const uint32_t left = column_tiles - begin;
     const uint32_t end = begin + (left < kSegmentTiles ? left : kSegmentTiles);
     for (uint32_t first = begin; first < end; first += Warp::Weights::kAtOnce) {

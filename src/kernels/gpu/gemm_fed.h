@@ -38,9 +38,9 @@ class FedWarp {
     using Sums = float[kRowTiles][kTokens / Fragment::kTokens][Fragment::kD];
     Sums sums;
     Sums totals;
-    fill(sums, 0.0f);
+    fill_sums(sums, 0.0f);
     // What -0 is added to stays what it is.
-    fill(totals, -0.0f);
+    fill_sums(totals, -0.0f);
     uint32_t column_tile = 0;
     TETRAD_NO_UNROLL
     do {
@@ -54,10 +54,13 @@ class FedWarp {
       Memory::say_empty(stage_);
       column_tile += steps;
       if constexpr (kInRegisters) {
-        for_each(sums, [&](float& sum, uint32_t r, uint32_t n, uint32_t i)
-                           TETRAD_INLINE { totals[r][n][i] += sum; });
+        for_each_sum(sums, [&](float& sum, uint32_t r, uint32_t n, uint32_t i)
+                               TETRAD_INLINE { totals[r][n][i] += sum; });
       } else {
-        add_in_memory_of_block(sums, is_first, column_tile == column_tiles);
+        // Left where the next segment finds them, but the last one's.
+        const auto at = [](uint32_t i) TETRAD_INLINE { return Memory::total(i); };
+        if (!is_first) add_totals(sums, at);
+        if (column_tile < column_tiles) store_totals(sums, at);
       }
     } while (column_tile < column_tiles);
     if constexpr (kInRegisters)
@@ -72,24 +75,6 @@ class FedWarp {
   /// A of two groups of columns.
   using Operand = uint32_t[2][kRowTiles][Fragment::kA];
 
-  template <uint32_t kTokenTiles, class Do>
-  TETRAD_DEVICE static void for_each(float (&sums)[kRowTiles][kTokenTiles][Fragment::kD],
-                                     const Do& what) {
-    TETRAD_UNROLL
-    for (uint32_t r = 0; r < kRowTiles; ++r) {
-      TETRAD_UNROLL
-      for (uint32_t n = 0; n < kTokenTiles; ++n) {
-        TETRAD_UNROLL
-        for (uint32_t i = 0; i < Fragment::kD; ++i)
-          what(sums[r][n][i], r, n, i);
-      }
-    }
-  }
-  template <uint32_t kTokenTiles>
-  TETRAD_DEVICE static void fill(float (&sums)[kRowTiles][kTokenTiles][Fragment::kD], float value) {
-    for_each(sums, [&](float& sum, uint32_t, uint32_t, uint32_t) TETRAD_INLINE { sum = value; });
-  }
-
   /// The step whose levels are there, and what is there of the next: sums += W x, or = in step 0.
   template <uint32_t kTokenTiles>
   TETRAD_DEVICE void multiply_step(float (&sums)[kRowTiles][kTokenTiles][Fragment::kD],
@@ -101,13 +86,13 @@ class FedWarp {
       for (uint32_t i = 0; i < 4; ++i)
         scales[r][i] = tiles_[r].scales[i];
     }
-    stage_before_ = stage_;
+    const uint32_t stage_before = stage_;
     stage_ = place_.stage;
     wait_for_products();
     scale<0>(scales);
     multiply_pair<0>(sums, step);
     look_up<1>();
-    if (step != 0) Memory::say_empty(stage_before_);
+    if (step != 0) Memory::say_empty(stage_before);
     place_.next();
     Memory::wait_until_full(place_);
     load_tiles();
@@ -177,28 +162,8 @@ class FedWarp {
     end_products();
   }
 
-  /// The segment's sums to the totals of those before: left where the next one finds them, or in
-  /// `sums`.
-  template <uint32_t kTokenTiles>
-  TETRAD_DEVICE static void add_in_memory_of_block(
-      float (&sums)[kRowTiles][kTokenTiles][Fragment::kD], bool is_first, bool is_last) {
-    static_assert(Fragment::kD == 4);
-    TETRAD_UNROLL
-    for (uint32_t i = 0; i < kRowTiles * kTokenTiles; ++i) {
-      float(&four)[4] = sums[i / kTokenTiles][i % kTokenTiles];
-      if (!is_first) {
-        const Words4 total = *Memory::total(i);
-        TETRAD_UNROLL
-        for (uint32_t j = 0; j < 4; ++j)
-          four[j] = __builtin_bit_cast(float, total.word[j]) + four[j];
-      }
-      if (!is_last) *Memory::total(i) = __builtin_bit_cast(Words4, four);
-    }
-  }
-
   FedPlace<Shape> place_;  // of the tiles
   uint32_t stage_ = 0;     // that is multiplied
-  uint32_t stage_before_ = 0;
   CodeTile<Fragment> tiles_[kRowTiles];
   Operand levels_;
   Operand a_;

@@ -196,9 +196,7 @@ class GemmFeeder {
     for (uint32_t i = 0; i < kWeightCopies; ++i) {
       const uint32_t piece = i * Shape::kGroupThreads + thread_;
       const uint32_t tile = piece / kTilePieces;
-      // A row tile beyond the matrix stands for its last one, and is not stored.
-      const uint32_t wanted = of.first_row_tile + tile % kRowTilesOfPart;
-      const uint32_t row_tile = wanted < of.row_tiles ? wanted : of.row_tiles - 1;
+      const uint32_t row_tile = of.row_tile(tile % kRowTilesOfPart);
       const char* matrix = of.tiles[0];
       if constexpr (kParts == 2) matrix = tile < kRowTilesOfPart ? matrix : of.tiles[1];
       weights_[i] =
@@ -234,9 +232,7 @@ class GemmFeeder {
       if (i * kTokensAtOnce >= num_tokens_) break;
       const uint32_t token = i * kTokensAtOnce + thread_ / 8;
       const uint64_t from = pieces_[i] + column_tile * (kTileColumns / 8);
-      copy_16_async(
-          activations + token * (kTileColumns * 2) + turned_piece(token, thread_ % 8) * 16,
-          x_ + from * 8);
+      copy_16_async(staged_piece(activations, token, thread_ % 8), x_ + from * 8);
     }
   }
   /// Of the stages that have been asked for all but kLater are there. More than one on its way

@@ -83,9 +83,8 @@ struct GemmShared {
 /// the fragment's.
 TETRAD_DEVICE void load_staged_b(const char* stage, uint32_t pair, uint32_t (&b)[2][Fragment::kB]) {
   const uint32_t token = Fragment::row_to_load(lane());
-  const char* row = stage + token * (kTileColumns * 2);
-  load_b<Fragment>(
-      [&](uint32_t piece) TETRAD_INLINE { return row + turned_piece(token, piece) * 16; }, pair, b);
+  load_b<Fragment>([&](uint32_t piece) TETRAD_INLINE { return staged_piece(stage, token, piece); },
+                   pair, b);
 }
 
 /// Brings stretches of 64 columns of a tile's tokens to the stages: 8 threads a token.
@@ -95,7 +94,7 @@ struct StageCopier {
   static constexpr uint32_t kTokensAtOnce = kGemmThreads / 8;
   static constexpr uint32_t kCopies = (kTokens + kTokensAtOnce - 1) / kTokensAtOnce;
   const uint16_t* x;
-  char* stages;              // [kStages][kTokens][64] halves, pieces of 16 bytes by turned_piece()
+  char* stages;              // [kStages][kTokens][64] halves, pieces of 16 bytes by staged_piece()
   uint32_t pieces[kCopies];  // of 16 bytes, from x on
 
   /// The row of x of tokens[t] is that divided by `divisor`.
@@ -116,12 +115,50 @@ struct StageCopier {
       const uint32_t token = thread_index() / 8 + i * kTokensAtOnce;
       if (kTokens % kTokensAtOnce != 0 && token >= kTokens) continue;
       const uint64_t from = pieces[i] + column_tile * (kTileColumns / 8);
-      copy_16_async(stages + stage * kStageBytes + token * (kTileColumns * 2) +
-                        turned_piece(token, thread_index() % 8) * 16,
+      copy_16_async(staged_piece(stages + stage * kStageBytes, token, thread_index() % 8),
                     x + from * 8);
     }
   }
 };
+
+/// what(sum, r, n, i) for each of a warp's sums.
+template <uint32_t kRowTiles, uint32_t kTokenTiles, class Do>
+TETRAD_DEVICE void for_each_sum(float (&sums)[kRowTiles][kTokenTiles][Fragment::kD],
+                                const Do& what) {
+  TETRAD_UNROLL
+  for (uint32_t r = 0; r < kRowTiles; ++r) {
+    TETRAD_UNROLL
+    for (uint32_t n = 0; n < kTokenTiles; ++n) {
+      TETRAD_UNROLL
+      for (uint32_t i = 0; i < Fragment::kD; ++i)
+        what(sums[r][n][i], r, n, i);
+    }
+  }
+}
+template <uint32_t kRowTiles, uint32_t kTokenTiles>
+TETRAD_DEVICE void fill_sums(float (&sums)[kRowTiles][kTokenTiles][Fragment::kD], float value) {
+  for_each_sum(sums, [&](float& sum, uint32_t, uint32_t, uint32_t) TETRAD_INLINE { sum = value; });
+}
+
+/// sums = totals + sums, where the totals of shared memory are: the i-th four at `at(i)`.
+template <uint32_t kRowTiles, uint32_t kTokenTiles, class At>
+TETRAD_DEVICE void add_totals(float (&sums)[kRowTiles][kTokenTiles][Fragment::kD], const At& at) {
+  TETRAD_UNROLL
+  for (uint32_t i = 0; i < kRowTiles * kTokenTiles; ++i) {
+    const Words4 words = *at(i);
+    float* sum = sums[i / kTokenTiles][i % kTokenTiles];
+    TETRAD_UNROLL
+    for (uint32_t j = 0; j < 4; ++j)
+      sum[j] = __builtin_bit_cast(float, words.word[j]) + sum[j];
+  }
+}
+template <uint32_t kRowTiles, uint32_t kTokenTiles, class At>
+TETRAD_DEVICE void store_totals(const float (&sums)[kRowTiles][kTokenTiles][Fragment::kD],
+                                const At& at) {
+  TETRAD_UNROLL
+  for (uint32_t i = 0; i < kRowTiles * kTokenTiles; ++i)
+    *at(i) = __builtin_bit_cast(Words4, sums[i / kTokenTiles][i % kTokenTiles]);
+}
 
 /// The totals of the segments so far.
 template <uint32_t kRowTiles, uint32_t kTokenTiles, bool kShared>
@@ -135,23 +172,10 @@ struct GemmTotals<kRowTiles, kTokenTiles, true> {
       : at(reinterpret_cast<Words4*>(memory) + thread_index()) {}
   /// sums = totals + sums, which may be stored.
   TETRAD_DEVICE void add_to(float (&sums)[kRowTiles][kTokenTiles][Fragment::kD]) const {
-    TETRAD_UNROLL
-    for (uint32_t i = 0; i < kRowTiles * kTokenTiles; ++i) {
-      const Words4 words = at[i * kGemmThreads];
-      float* sum = sums[i / kTokenTiles][i % kTokenTiles];
-      TETRAD_UNROLL
-      for (uint32_t j = 0; j < 4; ++j)
-        sum[j] = __builtin_bit_cast(float, words.word[j]) + sum[j];
-    }
+    add_totals(sums, [&](uint32_t i) TETRAD_INLINE { return at + i * kGemmThreads; });
   }
   TETRAD_DEVICE void store(const float (&sums)[kRowTiles][kTokenTiles][Fragment::kD]) {
-    TETRAD_UNROLL
-    for (uint32_t i = 0; i < kRowTiles * kTokenTiles; ++i) {
-      const float* sum = sums[i / kTokenTiles][i % kTokenTiles];
-      at[i * kGemmThreads] = {
-          {__builtin_bit_cast(uint32_t, sum[0]), __builtin_bit_cast(uint32_t, sum[1]),
-           __builtin_bit_cast(uint32_t, sum[2]), __builtin_bit_cast(uint32_t, sum[3])}};
-    }
+    store_totals(sums, [&](uint32_t i) TETRAD_INLINE { return at + i * kGemmThreads; });
   }
 };
 
@@ -160,26 +184,12 @@ struct GemmTotals<kRowTiles, kTokenTiles, false> {
   float totals[kRowTiles][kTokenTiles][Fragment::kD];
   TETRAD_DEVICE explicit GemmTotals(char*) {}
   TETRAD_DEVICE void add_to(float (&sums)[kRowTiles][kTokenTiles][Fragment::kD]) const {
-    TETRAD_UNROLL
-    for (uint32_t r = 0; r < kRowTiles; ++r) {
-      TETRAD_UNROLL
-      for (uint32_t n = 0; n < kTokenTiles; ++n) {
-        TETRAD_UNROLL
-        for (uint32_t i = 0; i < Fragment::kD; ++i)
-          sums[r][n][i] = totals[r][n][i] + sums[r][n][i];
-      }
-    }
+    for_each_sum(sums, [&](float& sum, uint32_t r, uint32_t n, uint32_t i)
+                           TETRAD_INLINE { sum = totals[r][n][i] + sum; });
   }
   TETRAD_DEVICE void store(const float (&sums)[kRowTiles][kTokenTiles][Fragment::kD]) {
-    TETRAD_UNROLL
-    for (uint32_t r = 0; r < kRowTiles; ++r) {
-      TETRAD_UNROLL
-      for (uint32_t n = 0; n < kTokenTiles; ++n) {
-        TETRAD_UNROLL
-        for (uint32_t i = 0; i < Fragment::kD; ++i)
-          totals[r][n][i] = sums[r][n][i];
-      }
-    }
+    for_each_sum(totals, [&](float& total, uint32_t r, uint32_t n, uint32_t i)
+                             TETRAD_INLINE { total = sums[r][n][i]; });
   }
 };
 

@@ -20,6 +20,12 @@ struct GemmWork {
   /// x comes from launches for which the block has not waited: it does so when it has asked for its
   /// first weights.
   bool waits_for_x = false;
+
+  /// The block's i-th: one beyond the matrix stands for its last one, and is not stored.
+  TETRAD_DEVICE uint32_t row_tile(uint32_t i) const {
+    const uint32_t wanted = first_row_tile + i;
+    return wanted < row_tiles ? wanted : row_tiles - 1;
+  }
 };
 
 /// All but the tiles: the row_block-th block of rows of matrices like this one, all of its columns.
@@ -53,13 +59,9 @@ struct WarpRows {
     TETRAD_UNROLL
     for (uint32_t part = 0; part < kParts; ++part)
       tiles[part] = work.tiles[part];
-    // A row tile beyond the matrix stands for its last one, and is not stored.
     TETRAD_UNROLL
-    for (uint32_t r = 0; r < kRowTiles; ++r) {
-      const uint32_t wanted = first_row_tile + r % kTilesOfPart;
-      const uint32_t row_tile = wanted < row_tiles ? wanted : row_tiles - 1;
-      rows[r] = row_tile * row_bytes;
-    }
+    for (uint32_t r = 0; r < kRowTiles; ++r)
+      rows[r] = work.row_tile(warp() * kTilesOfPart + r % kTilesOfPart) * row_bytes;
   }
   TETRAD_DEVICE const char* at(uint32_t r, uint32_t column_tile) const {
     return tiles[r / kTilesOfPart] + (rows[r] + column_tile * Tile::kBytes);

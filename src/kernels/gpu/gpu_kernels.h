@@ -5,6 +5,7 @@
 
 #include <algorithm>
 #include <cstdint>
+#include <span>
 #include <string_view>
 #include <utility>
 #include <vector>
@@ -164,8 +165,8 @@ class GpuKernels {
   }
   /// Whether gemm_fed.h has such products on this machine.
   bool is_fed(TileFormat format, GemmSize size) const;
-  /// Tokens for which a block has a loop of its own.
-  std::vector<uint32_t> gemm_tiles(TileFormat format, GemmSize size) const;
+  /// Tokens for which a block has a loop of its own, where its size has room for so many.
+  std::span<const uint32_t> gemm_tiles(TileFormat format, GemmSize size) const;
   void add_squares(const GemmArgs& args, float* sums);
   uint32_t gemm_shared(TileFormat format, GemmSize size) const;
   uint32_t gemm_tokens(TileFormat format, GemmSize size) const;

@@ -18,14 +18,13 @@ bool GpuKernels::is_fed(TileFormat format, GemmSize size) const {
   return has_warpgroups_ && format == TileFormat::codes && size == GemmSize::large;
 }
 
-std::vector<uint32_t> GpuKernels::gemm_tiles(TileFormat format, GemmSize size) const {
-  if (is_fed(format, size)) return {32, 64, DenseFedShape::kTokens};
-  if (size == GemmSize::segment) return {16, 32, 48, 64};
-  std::vector<uint32_t> tiles;
-  for (const uint32_t tile : {16u, 32u, 64u, 80u, 96u, 128u}) {
-    if (tile <= gemm_tokens(format, size)) tiles.push_back(tile);
-  }
-  return tiles;
+std::span<const uint32_t> GpuKernels::gemm_tiles(TileFormat format, GemmSize size) const {
+  static constexpr uint32_t kOfFed[] = {32, 64, DenseFedShape::kTokens};
+  static constexpr uint32_t kOfSegment[] = {16, 32, 48, 64};
+  static constexpr uint32_t kOfBlock[] = {16, 32, 64, 80, 96, 128};
+  if (is_fed(format, size)) return kOfFed;
+  if (size == GemmSize::segment) return kOfSegment;
+  return kOfBlock;
 }
 
 uint32_t GpuKernels::dense_token_tile(TileFormat format, GemmSize size, uint32_t blocks_of_tile,
@@ -34,6 +33,7 @@ uint32_t GpuKernels::dense_token_tile(TileFormat format, GemmSize size, uint32_t
   uint32_t best = 16;
   uint64_t least = ~uint64_t{0};
   for (const uint32_t tile : gemm_tiles(format, size)) {
+    if (tile > gemm_tokens(format, size)) break;
     const uint64_t rounds = tiles_for(blocks_of_tile * tiles_for(num_tokens, tile), at_once);
     const uint64_t time = rounds * (tile + tuning_.gemm_block_tokens);
     if (time <= least) {

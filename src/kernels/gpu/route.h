@@ -9,8 +9,9 @@
 
 namespace tetrad::gpu {
 
-/// Tokens a block takes at a time. All blocks of a token norm it, but with eight of them 32 blocks
-/// did what 128 do in less than half of the time; gfx12 has fewer multiprocessors.
+/// Tokens a block takes at a time. Few, so that several tokens have blocks for more
+/// multiprocessors: eight in 128 blocks take less than half of what they take in 32. gfx12's cards
+/// have fewer.
 template <class F>
 inline constexpr uint32_t kRouteTokensOf = F::kTokens == 8 ? 2 : 4;
 /// Loads of 16 bytes a lane makes of a row of the router, all before the launch waits: hidden_size
