@@ -43,13 +43,6 @@ inline uint32_t grid_x() {
 inline void sync_block() {
   emulated_thread().wait_for_block();
 }
-inline constexpr uint32_t kNumBarriers = 16;
-inline void sync_barrier(uint32_t barrier, uint32_t num_threads) {
-  emulated_thread().wait_at_barrier(barrier, num_threads);
-}
-inline void arrive_at_barrier(uint32_t barrier, uint32_t num_threads) {
-  emulated_thread().arrive_at_barrier(barrier, num_threads);
-}
 inline void sync_warp() {
   emulated_thread().wait_for_warp("sync_warp", nullptr, nullptr);
 }

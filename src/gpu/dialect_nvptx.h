@@ -34,16 +34,6 @@ TETRAD_DEVICE uint32_t grid_x() {
 TETRAD_DEVICE void sync_block() {
   __nvvm_bar_sync(0);
 }
-/// Barriers where some of a block's threads meet, whole warps: num_threads of them, each of which
-/// waits for the others or only says that it was there. What it wrote to shared memory before is
-/// seen by those who waited. Barrier 0 is sync_block()'s.
-inline constexpr uint32_t kNumBarriers = 16;
-TETRAD_DEVICE void sync_barrier(uint32_t barrier, uint32_t num_threads) {
-  asm volatile("bar.sync %0, %1;" ::"r"(barrier), "r"(num_threads) : "memory");
-}
-TETRAD_DEVICE void arrive_at_barrier(uint32_t barrier, uint32_t num_threads) {
-  asm volatile("bar.arrive %0, %1;" ::"r"(barrier), "r"(num_threads) : "memory");
-}
 TETRAD_DEVICE void sync_warp() {
   __nvvm_bar_warp_sync(0xFFFFFFFFu);
 }

@@ -86,30 +86,6 @@ TETRAD_KERNEL(pass_words, ArrivalArgs, 64) {
   }
 }
 
-struct BarrierArgs {
-  uint32_t* out = nullptr;  // [3, 32]
-  uint32_t barrier = 1;
-  uint32_t threads_of_readers = 64;
-  uint32_t threads_of_writer = 64;
-  uint32_t told = 3;   // rounds that the writer tells of
-  uint32_t asked = 2;  // rounds whose end the readers tell of
-};
-/// Warp 1 writes three times to one place and never waits for warp 0 to read it but by barrier + 1.
-TETRAD_KERNEL(pass_on, BarrierArgs, 64) {
-  auto* words = reinterpret_cast<uint32_t*>(shared_memory());
-  for (uint32_t round = 0; round < 3; ++round) {
-    if (warp() == 1) {
-      if (round > 0) sync_barrier(args.barrier + 1, 64);
-      words[lane()] = round * 32 + lane();
-      if (round < args.told) arrive_at_barrier(args.barrier, args.threads_of_writer);
-    } else {
-      sync_barrier(args.barrier, args.threads_of_readers);
-      args.out[round * 32 + lane()] = words[31 - lane()];
-      if (round < args.asked) arrive_at_barrier(args.barrier + 1, 64);
-    }
-  }
-}
-
 struct PieceArgs {
   const char* from = nullptr;  // 32 bytes, of which the 16 at from + offset are copied
   uint32_t offset = 0;
@@ -125,10 +101,10 @@ TETRAD_KERNEL(copy_piece, PieceArgs, 32) {
   *args.out = *reinterpret_cast<uint32_t*>(to);
 }
 
-constexpr EmulatedKernel kKernels[] = {
-    TETRAD_EMULATED_KERNEL(relay, RelayArgs) TETRAD_EMULATED_KERNEL(copy_words, CopyArgs)
-        TETRAD_EMULATED_KERNEL(pass_on, BarrierArgs) TETRAD_EMULATED_KERNEL(copy_piece, PieceArgs)
-            TETRAD_EMULATED_KERNEL(pass_words, ArrivalArgs)};
+constexpr EmulatedKernel kKernels[] = {TETRAD_EMULATED_KERNEL(relay, RelayArgs)
+                                           TETRAD_EMULATED_KERNEL(copy_words, CopyArgs)
+                                               TETRAD_EMULATED_KERNEL(copy_piece, PieceArgs)
+                                                   TETRAD_EMULATED_KERNEL(pass_words, ArrivalArgs)};
 
 template <class Args>
 Result<void> launch(std::string_view name, const Args& args, const LaunchShape& shape,
@@ -209,53 +185,6 @@ TEST(EmulatedBlocks, AccessSixteenBytesAtMultiplesOfSixteen) {
     EXPECT_THAT(wrong.error().message, HasSubstr("which is no multiple of 16"));
   }
 }
-
-class EmulatedBarriers : public testing::TestWithParam<ThreadOrder> {
- protected:
-  Result<void> pass_on(BarrierArgs args) {
-    args.out = out_.data();
-    return launch("pass_on", args, {.threads = 64, .shared_bytes = 128}, GetParam());
-  }
-  std::array<uint32_t, 96> out_ = {};
-};
-
-TEST_P(EmulatedBarriers, OrderThoseWhoWaitBehindThoseWhoArrive) {
-  const auto result = pass_on({});
-  ASSERT_TRUE(result) << result.error().message;
-  for (uint32_t i = 0; i < out_.size(); ++i)
-    ASSERT_EQ(out_[i], i / 32 * 32 + 31 - i % 32) << i;
-}
-
-TEST_P(EmulatedBarriers, WhereOneIsMissingAreAnError) {
-  const auto result = pass_on({.told = 2});
-  ASSERT_FALSE(result);
-  EXPECT_THAT(result.error().message, HasSubstr("32 at barriers (thread 0 at 1)"));
-}
-
-TEST_P(EmulatedBarriers, WhereOneIsTooManyAreAnError) {
-  const auto result = pass_on({.asked = 3});
-  ASSERT_FALSE(result);
-  EXPECT_THAT(result.error().message, HasSubstr("ends with 32 of 64 threads at barrier 2"));
-}
-
-TEST_P(EmulatedBarriers, OfDifferentNumbersOfThreadsAreAnError) {
-  const auto result = pass_on({.threads_of_writer = 96});
-  ASSERT_FALSE(result);
-  EXPECT_THAT(result.error().message, HasSubstr("to barrier 1 as one of"));
-}
-
-TEST_P(EmulatedBarriers, ThatDoNotExistAreAnError) {
-  for (const uint32_t barrier : {0u, 16u}) {
-    const auto result = pass_on({.barrier = barrier});
-    ASSERT_FALSE(result);
-    EXPECT_THAT(result.error().message, HasSubstr(fmt::format("no barrier {}", barrier)));
-  }
-}
-
-INSTANTIATE_TEST_SUITE_P(Orders, EmulatedBarriers,
-                         testing::Values(ThreadOrder::ascending, ThreadOrder::descending,
-                                         ThreadOrder::shuffled),
-                         [](const auto& order) { return fmt::format("{}", order.index); });
 
 class EmulatedCopies : public testing::Test {
  protected:

@@ -4,7 +4,6 @@
 #include <sys/mman.h>
 
 #include <algorithm>
-#include <array>
 #include <boost/context/fiber.hpp>
 #include <boost/context/preallocated.hpp>
 #include <cstring>
@@ -93,27 +92,13 @@ struct SanitizedSwitch {
 
 static thread_local EmulatedThread* running_thread = nullptr;
 
-enum class Turn : uint8_t {
-  ready,
-  looks_again,
-  waits_for_warp,
-  waits_for_block,
-  waits_at_barrier,
-  done
-};
+enum class Turn : uint8_t { ready, looks_again, waits_for_warp, waits_for_block, done };
 
 struct Fiber {
   EmulatedThread thread;
   context::fiber continuation;
   SanitizedSwitch inside;
   Turn turn = Turn::ready;
-  uint32_t barrier = 0;  // where it waits
-};
-
-/// A barrier where some threads of the block meet.
-struct Barrier {
-  uint32_t arrived = 0;
-  uint32_t num_threads = 0;  // that come to it this time
 };
 
 struct WarpMeeting {
@@ -146,7 +131,6 @@ struct EmulatedBlock::State {
   EmulatedBlock::Position position;
   uint32_t num_done = 0;
   uint32_t arrived_at_block = 0;
-  std::array<Barrier, 16> barriers{};
   context::fiber scheduler;  // of the fiber that runs: whom to go back to
   SanitizedSwitch outside;
   std::string error;
@@ -182,33 +166,6 @@ void EmulatedThread::wait_for_block() {
   }
   state.fibers[index].turn = Turn::waits_for_block;
   state.give_way();
-}
-
-void EmulatedThread::arrive_at_barrier(uint32_t barrier, uint32_t num_threads) {
-  EmulatedBlock::State& state = *threads->state_;
-  if (barrier == 0 || barrier >= state.barriers.size()) {
-    if (state.error.empty()) state.error = fmt::format("there is no barrier {}", barrier);
-    return;
-  }
-  Barrier& here = state.barriers[barrier];
-  if (here.arrived > 0 && here.num_threads != num_threads && state.error.empty())
-    state.error = fmt::format("thread {} comes to barrier {} as one of {}, others as of {}", index,
-                              barrier, num_threads, here.num_threads);
-  here.num_threads = num_threads;
-  if (++here.arrived < num_threads) return;
-  here.arrived = 0;
-  for (Fiber& fiber : state.fibers) {
-    if (fiber.turn == Turn::waits_at_barrier && fiber.barrier == barrier) fiber.turn = Turn::ready;
-  }
-}
-
-void EmulatedThread::wait_at_barrier(uint32_t barrier, uint32_t num_threads) {
-  EmulatedBlock::State& state = *threads->state_;
-  Fiber& mine = state.fibers[index];
-  mine.turn = Turn::waits_at_barrier;
-  mine.barrier = barrier;
-  arrive_at_barrier(barrier, num_threads);
-  if (mine.turn == Turn::waits_at_barrier) state.give_way();
 }
 
 void EmulatedThread::wait_for_warp(const char* operation, void* mine, Together together) {
@@ -298,7 +255,6 @@ std::string EmulatedBlock::start(Kernel kernel, const void* arguments, const Pos
   state.position = position;
   state.num_done = 0;
   state.arrived_at_block = 0;
-  state.barriers = {};
   state.warps.assign(num_threads / 32, {});
   state.fibers.clear();
   state.fibers.resize(num_threads);
@@ -350,12 +306,6 @@ bool EmulatedBlock::advance() {
     if (fiber.turn == Turn::done) ++state.num_done;
     if (is_done() && !state.copies.empty() && state.error.empty())
       state.error = "the block ends while copies to its memory are on their way";
-    const auto half_full = std::ranges::find_if(
-        state.barriers, [](const Barrier& barrier) { return barrier.arrived > 0; });
-    if (is_done() && half_full != state.barriers.end() && state.error.empty())
-      state.error =
-          fmt::format("the block ends with {} of {} threads at barrier {}", half_full->arrived,
-                      half_full->num_threads, half_full - state.barriers.begin());
     if (!state.error.empty()) break;
   }
   running_thread = nullptr;
@@ -379,10 +329,9 @@ std::string EmulatedBlock::what_is_missing() const {
     return std::ranges::count(state.fibers, turn, &Fiber::turn);
   };
   const auto waiting = std::ranges::find(state.fibers, Turn::waits_for_warp, &Fiber::turn);
-  const auto at_barrier = std::ranges::find(state.fibers, Turn::waits_at_barrier, &Fiber::turn);
   const auto looking = count(Turn::looks_again);
   return fmt::format(
-      "block ({}, {}, {}): {} threads wait for their warp{}, {} for their block{}{}, {} have "
+      "block ({}, {}, {}): {} threads wait for their warp{}, {} for their block{}, {} have "
       "returned",
       state.position.block[0], state.position.block[1], state.position.block[2],
       count(Turn::waits_for_warp),
@@ -391,10 +340,6 @@ std::string EmulatedBlock::what_is_missing() const {
           : fmt::format(" (warp {} at {})", waiting->thread.index / 32,
                         state.warps[waiting->thread.index / 32].operation),
       count(Turn::waits_for_block),
-      at_barrier == state.fibers.end()
-          ? ""
-          : fmt::format(", {} at barriers (thread {} at {})", count(Turn::waits_at_barrier),
-                        at_barrier->thread.index, at_barrier->barrier),
       looking == 0 ? "" : fmt::format(", {} for other blocks or a copy", looking), state.num_done);
 }
 

@@ -22,9 +22,6 @@ struct EmulatedThread {
   EmulatedBlock* threads = nullptr;
 
   void wait_for_block();
-  /// One of num_threads that come to a barrier, 1 to 15, and either wait for the others or go on.
-  void wait_at_barrier(uint32_t barrier, uint32_t num_threads);
-  void arrive_at_barrier(uint32_t barrier, uint32_t num_threads);
   /// All lanes come here with the same `operation`; the last one to come runs `together`, if any,
   /// on what each brought, lane by lane.
   using Together = void (*)(void* const (&lanes)[32]);

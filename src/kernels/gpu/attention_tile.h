@@ -281,18 +281,16 @@ struct Attention {
     }
   };
 
-  /// Scores of the keys of a split's block for kTiles tiles of columns, exponents of two. Even and
-  /// odd steps are chains of their own: a chain waits for itself. `keys_as_a`: (step, a),
-  /// `queries_as_b`: (tile, step, b).
+  /// Scores of the keys of a split's block for kTiles tiles of columns, exponents of two.
+  /// `keys_as_a`: (step, a), `queries_as_b`: (tile, step, b).
   template <uint32_t kTiles, class KeysAsA, class QueriesAsB>
   TETRAD_DEVICE static void scores(const KeysAsA& keys_as_a, const QueriesAsB& queries_as_b,
                                    uint32_t block, float (&s)[kTiles][kSplitBlocks][Fragment::kD]) {
-    float odd[kTiles][Fragment::kD];
     TETRAD_UNROLL
     for (uint32_t n = 0; n < kTiles; ++n) {
       TETRAD_UNROLL
       for (uint32_t i = 0; i < Fragment::kD; ++i)
-        s[n][block][i] = odd[n][i] = 0;
+        s[n][block][i] = 0;
     }
     TETRAD_UNROLL
     for (uint32_t step = 0; step < kSteps; ++step) {
@@ -302,14 +300,8 @@ struct Attention {
       for (uint32_t n = 0; n < kTiles; ++n) {
         uint32_t b[Fragment::kB];
         queries_as_b(n, step, b);
-        Fragment::multiply_add(step % 2 == 0 ? s[n][block] : odd[n], a, b);
+        Fragment::multiply_add(s[n][block], a, b);
       }
-    }
-    TETRAD_UNROLL
-    for (uint32_t n = 0; n < kTiles; ++n) {
-      TETRAD_UNROLL
-      for (uint32_t i = 0; i < Fragment::kD; ++i)
-        s[n][block][i] += odd[n][i];
     }
   }
 

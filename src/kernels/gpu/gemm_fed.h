@@ -26,7 +26,7 @@ class FedWarp {
  public:
   /// Waits for the block's first step.
   TETRAD_DEVICE FedWarp() {
-    Memory::wait_until_full(place_);
+    Memory::stages().wait_until_full(place_);
     load_tiles();
     look_up<0>();
   }
@@ -51,7 +51,7 @@ class FedWarp {
       for (uint32_t step = 0; step < steps; ++step)
         multiply_step(sums, step);
       wait_for_sums(sums);
-      Memory::say_empty(stage_);
+      Memory::stages().say_empty(stage_);
       column_tile += steps;
       if constexpr (kInRegisters) {
         for_each_sum(sums, [&](float& sum, uint32_t r, uint32_t n, uint32_t i)
@@ -87,14 +87,14 @@ class FedWarp {
         scales[r][i] = tiles_[r].scales[i];
     }
     const uint32_t stage_before = stage_;
-    stage_ = place_.stage;
+    stage_ = place_.index;
     wait_for_products();
     scale<0>(scales);
     multiply_pair<0>(sums, step);
     look_up<1>();
-    if (step != 0) Memory::say_empty(stage_before);
+    if (step != 0) Memory::stages().say_empty(stage_before);
     place_.next();
-    Memory::wait_until_full(place_);
+    Memory::stages().wait_until_full(place_);
     load_tiles();
     wait_for_products();
     scale<1>(scales);
@@ -104,7 +104,7 @@ class FedWarp {
 
   TETRAD_DEVICE void load_tiles() {
     const char* mine =
-        Memory::weights(place_.stage) + warp() * (kRowTiles / kParts) * kCodeTileBytes;
+        Memory::weights(place_.index) + warp() * (kRowTiles / kParts) * kCodeTileBytes;
     constexpr uint32_t kNext = kParts == 2 ? kGemmRowTiles / 2 : 1;
     TETRAD_UNROLL
     for (uint32_t r = 0; r < kRowTiles; ++r)
@@ -162,8 +162,8 @@ class FedWarp {
     end_products();
   }
 
-  FedPlace<Shape> place_;  // of the tiles
-  uint32_t stage_ = 0;     // that is multiplied
+  typename Memory::Ring::Place place_;  // of the tiles
+  uint32_t stage_ = 0;                  // that is multiplied
   CodeTile<Fragment> tiles_[kRowTiles];
   Operand levels_;
   Operand a_;
@@ -175,7 +175,7 @@ TETRAD_DEVICE void gemm_fed(const Items& items, const int8_t (&codebook)[16], co
                             uint32_t x_stride, uint32_t column_tiles) {
   using Memory = FedMemory<Shape>;
   fill_level_table<kWideRowWords>(Memory::table(), codebook, Shape::kThreads);
-  if (thread_index() == 0) Memory::init();
+  if (thread_index() == 0) Memory::stages().init();
   wait_for_launches_before();
   let_next_launch_begin();
   if (block_x() >= items.count()) return;

@@ -4,6 +4,7 @@
 // shared memory some steps of 64 columns ahead, one item of the block's after the other without a
 // pause. An item is a block of 256 rows and a tile of tokens.
 
+#include "kernels/gpu/fed_ring.h"
 #include "kernels/gpu/gemm_weights.h"
 #include "kernels/gpu/wide_level_table.h"
 
@@ -38,7 +39,7 @@ struct GemmFedShape {
   static constexpr uint32_t kFirstStage = kWideTableBytes;
   static constexpr uint32_t kFirstTotal = kFirstStage + kStages * kStageBytes;
   static constexpr uint32_t kFirstArrival = kFirstTotal + kTotalsBytes;
-  static constexpr uint32_t kFirstItem = kFirstArrival + 2 * kStages * 8;
+  static constexpr uint32_t kFirstItem = kFirstArrival + fed_ring_bytes(kStages);
   static constexpr uint32_t kSharedBytes = kFirstItem + kItems * kItemWords * 4;
   static_assert(kSharedBytes <= 227 * 1024);
 };
@@ -54,18 +55,6 @@ namespace TETRAD_MACHINE {
 
 #if TETRAD_HAS_WARPGROUPS
 
-/// A place in the ring of stages.
-template <class Shape>
-struct FedPlace {
-  uint32_t stage = 0;
-  uint32_t parity = 0;  // of the times that the ring was gone round
-  TETRAD_DEVICE void next() {
-    if (++stage < Shape::kStages) return;
-    stage = 0;
-    parity ^= 1;
-  }
-};
-
 /// What those who multiply must know of an item.
 template <class Shape>
 struct FedItem {
@@ -74,7 +63,7 @@ struct FedItem {
   uint32_t tokens[Shape::kTokens];  // rows of the output, all of them valid
 };
 
-/// Shared memory of a block, and who waits for whom in it.
+/// Shared memory of a block.
 template <class Shape>
 struct FedMemory {
   TETRAD_DEVICE static uint32_t* table() { return reinterpret_cast<uint32_t*>(shared_memory()); }
@@ -102,36 +91,8 @@ struct FedMemory {
                                              Shape::kFirstItem)[number % Shape::kItems];
   }
 
-  /// By one thread; a sync_block() must follow.
-  TETRAD_DEVICE static void init() {
-    TETRAD_NO_UNROLL
-    for (uint32_t stage = 0; stage < Shape::kStages; ++stage) {
-      init_arrivals_of(full(stage), Shape::kGroupThreads);
-      init_arrivals_of(empty(stage), Shape::kMultiplyThreads / 32);
-    }
-  }
-  TETRAD_DEVICE static void wait_until_full(const FedPlace<Shape>& place) {
-    wait_for_arrival(full(place.stage), place.parity);
-  }
-  /// By all who feed, each when its own copies are there.
-  TETRAD_DEVICE static void say_full(uint32_t stage) {
-    show_to_warpgroups();
-    arrive(full(stage));
-  }
-  TETRAD_DEVICE static void wait_until_empty(const FedPlace<Shape>& place) {
-    wait_for_arrival(empty(place.stage), place.parity ^ 1);
-  }
-  /// By all warps that multiply.
-  TETRAD_DEVICE static void say_empty(uint32_t stage) {
-    sync_warp();
-    if (lane() == 0) arrive(empty(stage));
-  }
-
- private:
-  TETRAD_DEVICE static uint64_t* full(uint32_t stage) {
-    return reinterpret_cast<uint64_t*>(shared_memory() + Shape::kFirstArrival) + stage;
-  }
-  TETRAD_DEVICE static uint64_t* empty(uint32_t stage) { return full(stage) + Shape::kStages; }
+  using Ring = FedRing<Shape::kStages, Shape::kGroupThreads, Shape::kMultiplyThreads / 32>;
+  TETRAD_DEVICE static Ring stages() { return Ring(shared_memory() + Shape::kFirstArrival); }
 };
 
 /// An item: its rows of kParts matrices, and its tokens.
@@ -163,7 +124,7 @@ class GemmFeeder {
       take(work);
       TETRAD_NO_UNROLL
       for (uint32_t column_tile = 0; column_tile < work.weights.column_tiles; ++column_tile) {
-        Memory::wait_until_empty(place_);
+        Memory::stages().wait_until_empty(place_);
         // Those who multiply are past the item that had this place: see Shape::kItems.
         if (column_tile == 0) tell(work, number++);
         copy(column_tile);
@@ -175,8 +136,8 @@ class GemmFeeder {
     }
     say_last_full<0>();
     // Those who multiply look one stage ahead.
-    Memory::wait_until_empty(place_);
-    Memory::say_full(place_.stage);
+    Memory::stages().wait_until_empty(place_);
+    Memory::stages().say_full(place_.index);
   }
 
  private:
@@ -220,12 +181,12 @@ class GemmFeeder {
       item.tokens[thread_] = work.row_of_output(thread_ < num_tokens_ ? thread_ : 0);
   }
   TETRAD_DEVICE void copy(uint32_t column_tile) const {
-    char* weights = Memory::weights(place_.stage);
+    char* weights = Memory::weights(place_.index);
     TETRAD_UNROLL
     for (uint32_t i = 0; i < kWeightCopies; ++i)
       copy_16_async(weights + (i * Shape::kGroupThreads + thread_) * 16,
                     weights_[i] + column_tile * kCodeTileBytes);
-    char* activations = Memory::activations(place_.stage);
+    char* activations = Memory::activations(place_.index);
     TETRAD_UNROLL
     for (uint32_t i = 0; i < kTokenCopies; ++i) {
       // Columns of tokens that are not there may be any numbers: nobody stores what comes of them.
@@ -241,7 +202,7 @@ class GemmFeeder {
   TETRAD_DEVICE void say_last_full() const {
     if (is_first_) return;
     wait_for_copy_groups<kLater>();
-    Memory::say_full(place_.stage == 0 ? Shape::kStages - 1 : place_.stage - 1);
+    Memory::stages().say_full(place_.index == 0 ? Shape::kStages - 1 : place_.index - 1);
   }
 
   const uint16_t* x_;
@@ -251,7 +212,7 @@ class GemmFeeder {
   uint32_t num_tokens_ = 0;
   const char* weights_[kWeightCopies];  // this thread's pieces of 16 bytes of the first step
   uint32_t pieces_[kTokenCopies];       // of 16 bytes, from x on
-  FedPlace<Shape> place_;
+  typename Memory::Ring::Place place_;
 };
 
 #endif

@@ -203,8 +203,7 @@ void GpuKernels::attend_prefill(const AttentionArgs& args, uint32_t head_dim,
   if (has_warpgroups_) {
     return launch(
         head_dim == 64 ? kernels_.attend_prefill_rows_64 : kernels_.attend_prefill_rows_128,
-        {.grid_x = args.num_kv_heads,
-         .grid_y = args.num_items,
+        {.grid_x = std::min(num_multiprocessors_, args.num_kv_heads * args.num_items),
          .threads = PrefillRowsShape::kThreads,
          .shared_bytes = PrefillRowsShape::shared_bytes(head_dim)},
         args, head_dim, work);

@@ -252,8 +252,9 @@ class PagedAttentionBatchTest : public testing::TestWithParam<testing_gpu::Emula
     return read(gpu, c, args, count);
   }
   static std::vector<uint16_t> prefill(const BatchCase& c, const std::vector<BatchSlice>& slices,
-                                       ThreadOrder order = ThreadOrder::ascending) {
-    Emulation gpu(GetParam(), order);
+                                       ThreadOrder order = ThreadOrder::ascending,
+                                       int64_t num_multiprocessors = 2) {
+    Emulation gpu(GetParam(), order, num_multiprocessors);
     const AttentionArgs args = prepare(gpu, c, slices, 1);
     gpu.kernels().attend_prefill(args, c.head_dim);
     gpu.check();
@@ -392,6 +393,18 @@ TEST_P(PagedAttentionBatchTest, ThreadsInAnyOrderGiveTheSameBits) {
   for (const ThreadOrder order : {ThreadOrder::descending, ThreadOrder::shuffled}) {
     EXPECT_EQ(decode(c, last_queries(c), 2, order), decoded);
     EXPECT_EQ(prefill(c, prompts, order), prefilled);
+  }
+}
+
+TEST_P(PagedAttentionBatchTest, BlocksThatStayTakeAnyNumberOfColumns) {
+  // Eight pieces of work: by one block all, by others not as many each, and some of them one split.
+  const BatchCase c(128, 6, {200, 64, 130});
+  const std::vector<BatchSlice> prompts = {{0, 170, 30}, {1, 60, 4}, {2, 120, 5}};
+  const std::vector<uint16_t> attended = prefill(c, prompts);
+  expect_right(c, prompts, attended);
+  for (const int64_t num_multiprocessors : {1, 3, 5, 7, 20}) {
+    EXPECT_EQ(prefill(c, prompts, ThreadOrder::shuffled, num_multiprocessors), attended)
+        << num_multiprocessors;
   }
 }
 

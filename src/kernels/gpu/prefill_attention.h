@@ -312,7 +312,7 @@ struct PrefillColumns {
 template <uint32_t kHeadDim, uint32_t kTiles>
 TETRAD_DEVICE void attend_columns(const AttentionArgs& args, uint32_t sequence_index,
                                   uint32_t first_column) {
-  const PrefillSequence sequence(args, sequence_index);
+  const PrefillSequence sequence(args, sequence_index, block_x());
   const uint32_t num_columns = sequence.num_columns();
   const uint32_t context = sequence.context;
   const uint32_t written = context + sequence.query_len;

@@ -8,14 +8,18 @@
 // The sums are those of attention_tile.h in the same order, so the bits are the same: dimensions
 // stand in the same steps of 16, keys in the same blocks.
 //
-// What a split of 64 keys costs an H200's multiprocessor for the 64 columns of four warps, of 128
-// dimensions, in cycles: products 256 and 256. Shared memory 128 and 128 for what they read, 128
-// for converted keys and values, once for both groups of four warps. Exponentials 256, and some 370
-// instructions a warp, of which each quarter issues one a cycle. So a block's two groups could
-// multiply all the time if everything else went on beside it.
+// What two splits of 64 keys cost an H200's multiprocessor for the 64 columns of four warps, of 128
+// dimensions, in cycles: products 512 and 512, and 26 more for every instruction of wgmma where
+// only one group of four warps has some on their way. That is why keys are taken two splits at a
+// time, 128 in an instruction, and sums of weights come with the values'. Shared memory 256 and 272
+// for what products read, 256 for converted keys and values, once for both groups. Exponentials
+// 512, and some 720 instructions a warp, of which each quarter issues one a cycle.
+//
+// Each group of four warps does one after the other: what it could do while its own products are
+// computed the assembler moves behind them, and where it is kept from that it takes longer, since
+// the other group has the products' time.
 
 #include "kernels/gpu/prefill_feed.h"
-#include "kernels/gpu/prefill_sequence.h"
 
 namespace tetrad::gpu {
 namespace TETRAD_MACHINE {
@@ -28,33 +32,39 @@ struct PrefillRows {
   using A = Attention<kHeadDim>;
   using Shape = PrefillRowsShape;
   using Memory = PrefillRowsMemory<kHeadDim>;
+  using Place = typename Memory::Place;
   static constexpr uint32_t kRows = 2;
   static constexpr uint32_t kKeyTiles = kSplitKeys / 8;
   static constexpr uint32_t kDimTiles = kHeadDim / 8;
   static_assert(Fragment::kD == 2 * kRows);  // register i is of row i / 2, column i % 2
+  static_assert(kAttendWarps % 2 == 0);      // no pair of splits is of two groups
+  /// Of a split and each row: what is subtracted from a score before it is an exponent, and what
+  /// merging multiplies the group and the split with.
+  struct Factors {
+    float from[kRows];
+    float of_group[kRows];
+    float of_split[kRows];
+  };
   const PrefillSequence& sequence;
   uint32_t first;       // of the warp's columns
   int32_t seen_by_all;  // keys
   uint32_t queries[A::kSteps][Fragment::kA];
-  float scores[2][kKeyTiles][Fragment::kD];  // of even steps and of odd ones
-  uint32_t weights[kSplitBlocks][Fragment::kA];
-  float products[kDimTiles][Fragment::kD];  // of a split's weights and values
+  float scores[2 * kKeyTiles][Fragment::kD];  // of two splits
+  uint32_t weights[2][kSplitBlocks][Fragment::kA];
+  float products[kDimTiles + 1][Fragment::kD];  // of a split's weights and values, and ones
   // Of the group; but the largest is that of all keys so far. It is an integer, and what is
   // multiplied with powers of two for it changes no bits: only what is below 2^-126 of the largest
   // weight is zero where decode kept it until groups met.
   float largest[kRows];
   float denominator[kRows];
   float sums[kDimTiles][Fragment::kD];
-  // What its merging multiplies the group and the split with.
-  float of_group[kRows];
-  float of_split[kRows];
   // Of all groups before.
   Words4* totals;  // [kDimTiles][threads]
   float total_largest[kRows];
   float total_denominator[kRows];
 
-  TETRAD_DEVICE PrefillRows(const PrefillSequence& all, uint32_t first_column) : sequence(all) {
-    first = first_column + warp() * 16;
+  TETRAD_DEVICE explicit PrefillRows(const PrefillWork& work) : sequence(work.sequence) {
+    first = work.first_column + warp() * 16;
     totals = reinterpret_cast<Words4*>(Memory::totals()) + thread_index();
     TETRAD_UNROLL
     for (uint32_t row = 0; row < kRows; ++row) {
@@ -80,25 +90,33 @@ struct PrefillRows {
       put_total(tile, sums[tile]);
   }
 
-  /// All splits, also those that no column of the warp sees: what is masked adds nothing, and
-  /// products of four warps that stand behind a condition wait for each other.
-  TETRAD_DEVICE void attend(uint32_t num_splits) {
-    using Barriers = PrefillBarriers;
+  /// All splits, also those that no column of the warp sees, or that are not there (the second of
+  /// the last pair): what is masked adds nothing, and products of four warps that stand behind a
+  /// condition wait for each other.
+  TETRAD_DEVICE void attend(uint32_t num_splits, Place& keys, Place& values) {
     TETRAD_NO_UNROLL
-    for (uint32_t split = 0; split < num_splits; ++split) {
-      Barriers::wait_until_full(Barriers::kKeysFull, split);
-      start_keys(Memory::keys(split));
+    for (uint32_t split = 0; split < num_splits; split += 2) {
+      Memory::key_ring().wait_until_full(keys);
+      start_keys(Memory::keys(keys.index));
       wait_for_sums(scores);
-      Barriers::say_empty(Barriers::kKeysEmpty, split, num_splits);
-      float from[kRows];
-      find_largest(split, from);
-      Barriers::wait_until_full(Barriers::kValuesFull, split);
-      weigh_values(Memory::values(split), from);
-      scale_group();
-      wait_for_sums(products);
-      Barriers::say_empty(Barriers::kValuesEmpty, split, num_splits);
-      add_products();
-      if ((split + 1) % kAttendWarps == 0 || split + 1 == num_splits) end_group();
+      Memory::key_ring().say_empty(keys.index);
+      keys.next();
+      Factors factors[2];
+      find_largest<0>(split, factors[0]);
+      find_largest<1>(split + 1, factors[1]);
+      soften<0>(factors[0]);
+      soften<1>(factors[1]);
+      TETRAD_UNROLL
+      for (uint32_t i = 0; i < 2; ++i) {
+        Memory::value_ring().wait_until_full(values);
+        start_values(weights[i], Memory::values(values.index));
+        scale_group(factors[i]);
+        wait_for_sums(products);
+        Memory::value_ring().say_empty(values.index);
+        values.next();
+        add_products(factors[i]);
+      }
+      if ((split + 2) % kAttendWarps == 0 || split + 2 >= num_splits) end_group();
     }
   }
 
@@ -106,38 +124,32 @@ struct PrefillRows {
     begin_products();
     TETRAD_UNROLL
     for (uint32_t step = 0; step < A::kSteps; ++step) {
-      const char* stage = keys + step / 4 * (kSplitKeys * 128);
-      if (step < 2) {
-        set_staged(scores[step], queries[step], stage, step % 4);
+      const char* stage = keys + step / 4 * (Shape::kPairKeys * Shape::kStagedRow);
+      if (step == 0) {
+        set_staged(scores, queries[step], stage, step % 4);
       } else {
-        multiply_staged(scores[step % 2], queries[step], stage, step % 4);
+        multiply_staged(scores, queries[step], stage, step % 4);
       }
     }
     end_products();
   }
 
-  /// Of a split's scores: what is subtracted from a column's before they are exponents, and what
-  /// the split's merging multiplies with.
-  TETRAD_DEVICE void find_largest(uint32_t split, float (&from)[kRows]) {
-    TETRAD_UNROLL
-    for (uint32_t tile = 0; tile < kKeyTiles; ++tile) {
-      TETRAD_UNROLL
-      for (uint32_t i = 0; i < Fragment::kD; ++i)
-        scores[0][tile][i] += scores[1][tile][i];
-    }
-    if (static_cast<int32_t>((split + 1) * kSplitKeys) > seen_by_all) mask(split);
+  /// Of the kWhich-th split of a pair.
+  template <uint32_t kWhich>
+  TETRAD_DEVICE void find_largest(uint32_t split, Factors& factors) {
+    constexpr uint32_t kFirst = kWhich * kKeyTiles;
+    if (static_cast<int32_t>((split + 1) * kSplitKeys) > seen_by_all) mask<kFirst>(split);
     float of_split_keys[kRows];
     TETRAD_UNROLL
     for (uint32_t row = 0; row < kRows; ++row) {
+      const auto of_tile = [&](uint32_t tile) TETRAD_INLINE {
+        return larger(scores[kFirst + tile][2 * row], scores[kFirst + tile][2 * row + 1]);
+      };
       // Chains of their own.
       float parts[4];
       TETRAD_UNROLL
-      for (uint32_t part = 0; part < 4; ++part) {
-        const float(&own)[Fragment::kD] = scores[0][2 * part];
-        const float(&next)[Fragment::kD] = scores[0][2 * part + 1];
-        parts[part] = larger(larger(own[2 * row], own[2 * row + 1]),
-                             larger(next[2 * row], next[2 * row + 1]));
-      }
+      for (uint32_t part = 0; part < 4; ++part)
+        parts[part] = larger(of_tile(2 * part), of_tile(2 * part + 1));
       of_split_keys[row] = larger(larger(parts[0], parts[1]), larger(parts[2], parts[3]));
     }
     TETRAD_UNROLL
@@ -150,43 +162,55 @@ struct PrefillRows {
     for (uint32_t row = 0; row < kRows; ++row) {
       const float of_row = round_up(of_split_keys[row]);
       // Where nothing is visible all weights are 0.
-      from[row] = of_row <= -1e9f ? 0.0f : of_row;
-      merge_factors(largest[row], of_row, of_group[row], of_split[row]);
+      factors.from[row] = of_row <= -1e9f ? 0.0f : of_row;
+      merge_factors(largest[row], of_row, factors.of_group[row], factors.of_split[row]);
     }
   }
 
-  /// The weights of the scores, as A, times the values: products with a block's are on their way
-  /// while the next one's weights are computed.
-  TETRAD_DEVICE void weigh_values(const char* values, const float (&from)[kRows]) {
+  /// The weights of a split's scores, as A.
+  template <uint32_t kWhich>
+  TETRAD_DEVICE void soften(const Factors& factors) {
     TETRAD_UNROLL
     for (uint32_t block = 0; block < kSplitBlocks; ++block) {
       TETRAD_UNROLL
       for (uint32_t half = 0; half < 2; ++half) {
-        const float(&of_keys)[Fragment::kD] = scores[0][2 * block + half];
+        const float(&of_keys)[Fragment::kD] = scores[kWhich * kKeyTiles + 2 * block + half];
         TETRAD_UNROLL
         for (uint32_t row = 0; row < kRows; ++row)
-          weights[block][Fragment::a_register(row, half)] =
-              small_floats_to_halves(power_of_two_for_half(of_keys[2 * row] - from[row]),
-                                     power_of_two_for_half(of_keys[2 * row + 1] - from[row]));
+          weights[kWhich][block][Fragment::a_register(row, half)] = small_floats_to_halves(
+              power_of_two_for_half(of_keys[2 * row] - factors.from[row]),
+              power_of_two_for_half(of_keys[2 * row + 1] - factors.from[row]));
       }
-      begin_products();
+    }
+  }
+
+  TETRAD_DEVICE void start_values(const uint32_t (&of_split)[kSplitBlocks][Fragment::kA],
+                                  const char* values) {
+    begin_products();
+    TETRAD_UNROLL
+    for (uint32_t block = 0; block < kSplitBlocks; ++block) {
       if (block == 0) {
-        set_staged(products, weights[block], values, block);
+        set_staged(products, of_split[block], values, block);
       } else {
-        multiply_staged(products, weights[block], values, block);
+        multiply_staged(products, of_split[block], values, block);
       }
     }
     end_products();
   }
 
   /// The split's products into the group.
-  TETRAD_DEVICE void add_products() {
+  TETRAD_DEVICE void add_products(const Factors& factors) {
     TETRAD_UNROLL
     for (uint32_t tile = 0; tile < kDimTiles; ++tile) {
       TETRAD_UNROLL
       for (uint32_t i = 0; i < Fragment::kD; ++i)
-        sums[tile][i] = fused_multiply_add(products[tile][i], of_split[i / 2], sums[tile][i]);
+        sums[tile][i] =
+            fused_multiply_add(products[tile][i], factors.of_split[i / 2], sums[tile][i]);
     }
+    TETRAD_UNROLL
+    for (uint32_t row = 0; row < kRows; ++row)
+      denominator[row] =
+          fused_multiply_add(products[kDimTiles][2 * row], factors.of_split[row], denominator[row]);
   }
 
   /// The group, which is at its end, into the total.
@@ -199,14 +223,22 @@ struct PrefillRows {
       total_denominator[row] = fused_multiply_add(denominator[row], of_other[row],
                                                   total_denominator[row] * of_total[row]);
     }
+    // Loads of several, of which none waits for the store of another.
+    constexpr uint32_t kAtOnce = 4;
     TETRAD_UNROLL
-    for (uint32_t tile = 0; tile < kDimTiles; ++tile) {
-      float total[Fragment::kD];
-      get_total(tile, total);
+    for (uint32_t first_tile = 0; first_tile < kDimTiles; first_tile += kAtOnce) {
+      float total[kAtOnce][Fragment::kD];
       TETRAD_UNROLL
-      for (uint32_t i = 0; i < Fragment::kD; ++i)
-        total[i] = fused_multiply_add(sums[tile][i], of_other[i / 2], total[i] * of_total[i / 2]);
-      put_total(tile, total);
+      for (uint32_t t = 0; t < kAtOnce; ++t)
+        get_total(first_tile + t, total[t]);
+      TETRAD_UNROLL
+      for (uint32_t t = 0; t < kAtOnce; ++t) {
+        TETRAD_UNROLL
+        for (uint32_t i = 0; i < Fragment::kD; ++i)
+          total[t][i] = fused_multiply_add(sums[first_tile + t][i], of_other[i / 2],
+                                           total[t][i] * of_total[i / 2]);
+        put_total(first_tile + t, total[t]);
+      }
     }
     clear_group();
   }
@@ -268,6 +300,7 @@ struct PrefillRows {
   }
 
   /// Scores of keys that a column does not see become nothing.
+  template <uint32_t kFirst>
   TETRAD_DEVICE void mask(uint32_t split) {
     TETRAD_UNROLL
     for (uint32_t row = 0; row < kRows; ++row) {
@@ -279,60 +312,67 @@ struct PrefillRows {
       for (uint32_t tile = 0; tile < kKeyTiles; ++tile) {
         TETRAD_UNROLL
         for (uint32_t i = 0; i < 2; ++i) {
-          if (static_cast<int32_t>(tile * 8 + i) >= limit) scores[0][tile][2 * row + i] = -1e9f;
+          if (static_cast<int32_t>(tile * 8 + i) >= limit)
+            scores[kFirst + tile][2 * row + i] = -1e9f;
         }
       }
     }
   }
 
-  /// The group multiplied with its factors, most of which are 1 and change nothing, and the split's
-  /// weights added up.
-  TETRAD_DEVICE void scale_group() {
-    if (of_group[0] != 1.0f || of_group[1] != 1.0f) {
-      TETRAD_UNROLL
-      for (uint32_t row = 0; row < kRows; ++row)
-        denominator[row] *= of_group[row];
-      TETRAD_UNROLL
-      for (uint32_t tile = 0; tile < kDimTiles; ++tile) {
-        TETRAD_UNROLL
-        for (uint32_t i = 0; i < Fragment::kD; ++i)
-          sums[tile][i] *= of_group[i / 2];
-      }
-    }
-    // A product with ones adds up those of all lanes.
-    const uint32_t ones[Fragment::kB] = {0x3C003C00u, 0x3C003C00u};
-    float of_weights[Fragment::kD] = {};
-    TETRAD_UNROLL
-    for (const auto& of_block : weights)
-      Fragment::multiply_add(of_weights, of_block, ones);
+  /// The group multiplied with its factors, most of which are 1 and change nothing.
+  TETRAD_DEVICE void scale_group(const Factors& factors) {
+    if (factors.of_group[0] == 1.0f && factors.of_group[1] == 1.0f) return;
     TETRAD_UNROLL
     for (uint32_t row = 0; row < kRows; ++row)
-      denominator[row] = fused_multiply_add(of_weights[2 * row], of_split[row], denominator[row]);
+      denominator[row] *= factors.of_group[row];
+    TETRAD_UNROLL
+    for (uint32_t tile = 0; tile < kDimTiles; ++tile) {
+      TETRAD_UNROLL
+      for (uint32_t i = 0; i < Fragment::kD; ++i)
+        sums[tile][i] *= factors.of_group[i / 2];
+    }
   }
 };
+
+/// do(work) for each of the block's pieces of work: they are dealt out there and back again, what
+/// takes longest first, so that all blocks have about as much to do.
+template <class Do>
+TETRAD_DEVICE void for_each_prefill_work(const AttentionArgs& args, const Do& what) {
+  const uint32_t count = args.num_items * args.num_kv_heads;
+  uint32_t round = 0;
+  TETRAD_NO_UNROLL
+  for (uint32_t first = 0; first < count; first += grid_x()) {
+    const uint32_t number = first + (round++ % 2 == 0 ? block_x() : grid_x() - 1 - block_x());
+    if (number >= count) break;
+    what(PrefillWork(args, args.items[number / args.num_kv_heads], number % args.num_kv_heads));
+  }
+}
 
 template <uint32_t kHeadDim>
 TETRAD_DEVICE void attend_prefill_rows(const AttentionArgs& args) {
   using Shape = PrefillRowsShape;
+  using Memory = PrefillRowsMemory<kHeadDim>;
+  Memory::init();
   wait_for_launches_before();
   let_next_launch_begin();
-  const PrefillItem item = args.items[block_y()];
-  const auto index = static_cast<uint32_t>(item.sequence);
-  const auto first_column = static_cast<uint32_t>(item.first_column);
-  const PrefillSequence sequence(args, index);
-  const uint32_t num_keys = sequence.keys_of(first_column + Shape::kColumns);
-  const uint32_t num_splits = tiles_for(num_keys, kSplitKeys);
+  sync_block();
   if (warp() >= Shape::kMultiplyThreads / 32) {
     give_registers_back<72>();
-    SplitFeeder<kHeadDim>(args, index, num_keys)
-        .feed(num_splits, sequence.context + sequence.query_len);
+    SplitFeeder<kHeadDim> feeder(args);
+    for_each_prefill_work(args, [&](const PrefillWork& work) TETRAD_INLINE { feeder.feed(work); });
   } else {
     take_registers<216>();
-    PrefillRows<kHeadDim> rows(sequence, first_column);
-    rows.attend(num_splits);
-    rows.store();
+    typename Memory::Place keys;
+    typename Memory::Place values;
+    for_each_prefill_work(args, [&](const PrefillWork& work) TETRAD_INLINE {
+      PrefillRows<kHeadDim> rows(work);
+      rows.attend(work.num_splits(), keys, values);
+      rows.store();
+    });
   }
 }
+
+// Grid: as many blocks as there are multiprocessors, or pieces of work.
 
 TETRAD_LONE_KERNEL(attend_prefill_rows_64, AttentionArgs, 384) {
   attend_prefill_rows<64>(args);

@@ -15,9 +15,9 @@ struct PrefillSequence {
   uint32_t query_len;    // tokens of the step
   uint64_t first_token;  // in the batch
 
-  TETRAD_DEVICE PrefillSequence(const AttentionArgs& all, uint32_t sequence)
+  TETRAD_DEVICE PrefillSequence(const AttentionArgs& all, uint32_t sequence, uint32_t head)
       : args(all),
-        kv_head(block_x()),
+        kv_head(head),
         context(static_cast<uint32_t>(all.context_len[sequence])),
         query_len(static_cast<uint32_t>(all.query_len[sequence])),
         first_token(static_cast<uint64_t>(all.query_start[sequence])) {}

@@ -1,0 +1,71 @@
+#pragma once
+
+// Places in shared memory that some warps of a block fill and others empty, one after the other and
+// round again. Barriers that count arrivals (mbarrier) say which are full and which are empty, so
+// that nobody waits for more than he needs.
+
+#include "gpu/warpgroup.h"
+
+namespace tetrad::gpu {
+
+constexpr uint32_t fed_ring_bytes(uint32_t places) {
+  return 2 * places * 8;
+}
+
+namespace TETRAD_MACHINE {
+
+#if TETRAD_HAS_WARPGROUPS
+
+/// Where in a ring someone is.
+template <uint32_t kPlaces>
+struct RingPlace {
+  uint32_t index = 0;
+  uint32_t parity = 0;  // of the times that the ring was gone round
+  TETRAD_DEVICE void next() {
+    if (++index < kPlaces) return;
+    index = 0;
+    parity ^= 1;
+  }
+};
+
+/// Filled by kFeedThreads threads, emptied by kTakeWarps warps.
+template <uint32_t kPlaces, uint32_t kFeedThreads, uint32_t kTakeWarps>
+class FedRing {
+ public:
+  using Place = RingPlace<kPlaces>;
+  /// `arrivals`: fed_ring_bytes(kPlaces) of shared memory.
+  TETRAD_DEVICE explicit FedRing(char* arrivals) : full_(reinterpret_cast<uint64_t*>(arrivals)) {}
+  /// By one thread; a sync_block() must follow.
+  TETRAD_DEVICE void init() const {
+    TETRAD_NO_UNROLL
+    for (uint32_t index = 0; index < kPlaces; ++index) {
+      init_arrivals_of(full_ + index, kFeedThreads);
+      init_arrivals_of(empty(index), kTakeWarps);
+    }
+  }
+  TETRAD_DEVICE void wait_until_full(const Place& place) const {
+    wait_for_arrival(full_ + place.index, place.parity);
+  }
+  /// By all who feed, each when what it wrote or copied is there.
+  TETRAD_DEVICE void say_full(uint32_t index) const {
+    show_to_warpgroups();
+    arrive(full_ + index);
+  }
+  TETRAD_DEVICE void wait_until_empty(const Place& place) const {
+    wait_for_arrival(empty(place.index), place.parity ^ 1);
+  }
+  /// By all warps that take.
+  TETRAD_DEVICE void say_empty(uint32_t index) const {
+    sync_warp();
+    if (lane() == 0) arrive(empty(index));
+  }
+
+ private:
+  TETRAD_DEVICE uint64_t* empty(uint32_t index) const { return full_ + kPlaces + index; }
+  uint64_t* full_;
+};
+
+#endif
+
+}  // namespace TETRAD_MACHINE
+}  // namespace tetrad::gpu
