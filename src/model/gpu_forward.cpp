@@ -114,7 +114,8 @@ void GpuModel::norm_product(const float* residual, const float* norm, gpu::GemmA
 }
 
 void GpuModel::product(const gpu::GemmArgs& args, float* square_sums) {
-  if (args.num_tokens > kernels_.max_decode_tokens(args.weight.cols))
+  if (args.num_tokens > kernels_.max_decode_tokens(args.weight.cols) ||
+      kernels_.takes_few_by_segments(args))
     return kernels_.gemm(with_codebook(args), square_sums);
   kernels_.decode_product(with_codebook(gpu::DecodeProductArgs{.weight = args.weight,
                                                                .halves = args.x,

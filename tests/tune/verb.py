@@ -15,8 +15,8 @@ TETRAD = sys.argv[1]
 SHAPE = "layers=1,experts=8,vocab=256,hidden=128,intermediate=64,heads=4,kv_heads=2,head_dim=64,experts_per_token=2"
 FOLDER = pathlib.Path(tempfile.mkdtemp(prefix="tetrad-tune-"))
 CHOICES = {"product_blocks", "experts_up_blocks", "experts_down_blocks", "max_job_tiles", "max_product_tokens",
-           "decode_experts_pairs", "streamed_experts_pairs", "attend_blocks", "small_gemm_tokens", "gemm_block_tokens",
-           "small_experts_gemm_pairs", "narrow_experts_gemm_pairs"}
+           "segment_product_tokens", "decode_experts_pairs", "streamed_experts_pairs", "attend_blocks",
+           "small_gemm_tokens", "gemm_block_tokens", "small_experts_gemm_pairs", "narrow_experts_gemm_pairs"}
 failures = 0
 
 

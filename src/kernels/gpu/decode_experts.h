@@ -105,9 +105,9 @@ TETRAD_DEVICE void multiply_job(SegmentReader<Tile, kIsWhole>& reader, const cha
     const char* next = after;
     if (job_tile + 1 < job_tiles)
       next = segment_of<Tile>(tiles, expert_stride, job, job_tiles, job_tile + 1, share, row_tiles);
-    float sums[Fragment::kD] = {};
-    reader.multiply(mine, next, num_tiles, x, shared.table, sums);
-    shared.store_partial(job_tile, sums);
+    float sums[1][Fragment::kD] = {};
+    reader.multiply(mine, next, num_tiles, {x}, shared.table, sums);
+    shared.store_partial(job_tile, sums[0]);
     mine = next;
   }
 }
@@ -336,19 +336,19 @@ TETRAD_DEVICE void experts_down_one(const ExpertsDownArgs& args) {
     float total[Fragment::kD] = {};
     const uint32_t segments_here = tiles == nullptr ? 0 : num_segments;
     for (uint32_t segment = 0; segment < segments_here; ++segment) {
-      float sums[Fragment::kD] = {};
+      float sums[1][Fragment::kD] = {};
       const char* mine = tiles + segment * kSegmentTiles * Tile::kBytes;
       // The next one may be shorter: then it is started when its turn comes.
       const bool is_like_this =
           segment + 1 < num_segments && tiles_of(segment + 1) == tiles_of(segment);
       reader.multiply(
           mine, is_like_this ? mine + kSegmentTiles * Tile::kBytes : nullptr, tiles_of(segment),
-          shared.x + warp() * shared.stride + segment * kSegmentColumns, shared.table, sums);
+          {shared.x + warp() * shared.stride + segment * kSegmentColumns}, shared.table, sums);
       if (segment + 1 < num_segments && !is_like_this)
         reader.start(mine + kSegmentTiles * Tile::kBytes, tiles_of(segment + 1));
       TETRAD_UNROLL
       for (uint32_t i = 0; i < Fragment::kD; ++i)
-        total[i] = segment == 0 ? sums[i] : total[i] + sums[i];
+        total[i] = segment == 0 ? sums[0][i] : total[i] + sums[0][i];
     }
     shared.store_partial(0, total);
   }

@@ -50,10 +50,13 @@ constexpr uint32_t decode_shared_bytes(uint32_t cols, uint32_t num_tokens, uint3
 
 namespace TETRAD_MACHINE {
 
-/// One warp's way through the same segment of several tiles of rows, one after the other.
-/// kIsWhole: all segments have kSegmentTiles.
-template <class Tile, bool kIsWhole = false>
+/// One warp's way through the same segment of several tiles of rows, one after the other, for
+/// kTokenTiles tiles of tokens. kIsWhole: all segments have kSegmentTiles.
+template <class Tile, bool kIsWhole = false, uint32_t kTokenTiles = 1>
 struct SegmentReader {
+  /// Of each tile of tokens that which the lane helps to load, at the segment's beginning.
+  using Tokens = const uint16_t* [kTokenTiles];
+  using Sums = float[kTokenTiles][Fragment::kD];
   /// 16 warps a multiprocessor times 6 tiles are 61 KB, where 4.5 TB/s times 1 us of latency ask
   /// for 34 KB of each of 132.
   static constexpr uint32_t kTilesAhead = Tile::kBytes == kCodeTileBytes ? 6 : 3;
@@ -69,11 +72,9 @@ struct SegmentReader {
     }
   }
 
-  /// sums += W x of the segment that was started, if `tiles` is not null, and starts `next`. `x`:
-  /// the token that the lane helps to load, at the segment's beginning.
+  /// sums += W x of the segment that was started, if `tiles` is not null, and starts `next`.
   TETRAD_DEVICE void multiply(const char* tiles, const char* next, uint32_t num_tiles,
-                              const uint16_t* x, const uint32_t* table,
-                              float (&sums)[Fragment::kD]) {
+                              const Tokens& x, const uint32_t* table, Sums& sums) {
     if (tiles == nullptr) return start(next, num_tiles);
     // All segments but a matrix's last: without a question. For gfx12 the compiler runs out of
     // registers over it.
@@ -87,48 +88,58 @@ struct SegmentReader {
 
  private:
   /// As many tiles as are on their way are written out and no more.
-  TETRAD_DEVICE void multiply_whole(const char* tiles, const char* next, const uint16_t* x,
-                                    const uint32_t* table, float (&sums)[Fragment::kD]) {
+  TETRAD_DEVICE void multiply_whole(const char* tiles, const char* next, const Tokens& x,
+                                    const uint32_t* table, Sums& sums) {
     TETRAD_NO_UNROLL
     for (uint32_t first = 0; first < kSegmentTiles; first += kTilesAhead) {
       const bool is_last = first + kTilesAhead == kSegmentTiles;
       const char* ahead_of_x = is_last ? next : tiles + (first + kTilesAhead) * Tile::kBytes;
       TETRAD_UNROLL
       for (uint32_t i = 0; i < kTilesAhead; ++i) {
-        multiply_tile(ahead[i], x + (first + i) * kTileColumns, table, sums);
+        multiply_tile(ahead[i], x, (first + i) * kTileColumns, table, sums);
         if (ahead_of_x != nullptr) ahead[i].load(ahead_of_x + i * Tile::kBytes);
         keep_order();
       }
     }
   }
-  TETRAD_DEVICE void multiply_any(const char* tiles, uint32_t num_tiles, const uint16_t* x,
-                                  const uint32_t* table, float (&sums)[Fragment::kD]) {
+  TETRAD_DEVICE void multiply_any(const char* tiles, uint32_t num_tiles, const Tokens& x,
+                                  const uint32_t* table, Sums& sums) {
     for (uint32_t first = 0; first < num_tiles; first += kTilesAhead) {
       TETRAD_UNROLL
       for (uint32_t i = 0; i < kTilesAhead; ++i) {
         if (first + i >= num_tiles) break;
-        multiply_tile(ahead[i], x + (first + i) * kTileColumns, table, sums);
+        multiply_tile(ahead[i], x, (first + i) * kTileColumns, table, sums);
         if (first + i + kTilesAhead < num_tiles)
           ahead[i].load(tiles + (first + i + kTilesAhead) * Tile::kBytes);
         keep_order();
       }
     }
   }
-  TETRAD_DEVICE static void multiply_tile(const Tile& tile, const uint16_t* x,
-                                          const uint32_t* table, float (&sums)[Fragment::kD]) {
+  TETRAD_DEVICE static void multiply_tile(const Tile& tile, const Tokens& x, uint32_t column,
+                                          const uint32_t* table, Sums& sums) {
     uint32_t a[Fragment::kA];
-    uint32_t b[2][Fragment::kB];
-    const auto piece_at = [&](uint32_t piece) TETRAD_INLINE { return x + piece * 8; };
-    load_b<Fragment>(piece_at, 0, b);
+    uint32_t b[kTokenTiles][2][Fragment::kB];
+    const auto load = [&](uint32_t pair) TETRAD_INLINE {
+      TETRAD_UNROLL
+      for (uint32_t n = 0; n < kTokenTiles; ++n)
+        load_b<Fragment>([&](uint32_t piece) TETRAD_INLINE { return x[n] + column + piece * 8; },
+                         pair, b[n]);
+    };
+    const auto multiply_group = [&](uint32_t group) TETRAD_INLINE {
+      TETRAD_UNROLL
+      for (uint32_t n = 0; n < kTokenTiles; ++n)
+        Fragment::multiply_add(sums[n], a, b[n][group % 2]);
+    };
+    load(0);
     tile.template unpack<0>(table, a);
-    Fragment::multiply_add(sums, a, b[0]);
+    multiply_group(0);
     tile.template unpack<1>(table, a);
-    Fragment::multiply_add(sums, a, b[1]);
-    load_b<Fragment>(piece_at, 1, b);
+    multiply_group(1);
+    load(1);
     tile.template unpack<2>(table, a);
-    Fragment::multiply_add(sums, a, b[0]);
+    multiply_group(2);
     tile.template unpack<3>(table, a);
-    Fragment::multiply_add(sums, a, b[1]);
+    multiply_group(3);
   }
 };
 
@@ -287,9 +298,9 @@ TETRAD_DEVICE void decode_product(const DecodeProductArgs& args) {
     for (uint32_t job_tile = 0; job_tile < args.job_tiles; ++job_tile) {
       const bool is_last = job_tile + 1 == args.job_tiles;
       const char* next = segment_at(is_last ? job + grid_x() : job, is_last ? 0 : job_tile + 1);
-      float sums[Fragment::kD] = {};
-      reader.multiply(tiles, next, num_tiles, x, shared.table, sums);
-      shared.store_partial(job_tile, sums);
+      float sums[1][Fragment::kD] = {};
+      reader.multiply(tiles, next, num_tiles, {x}, shared.table, sums);
+      shared.store_partial(job_tile, sums[0]);
       tiles = next;
     }
     sync_block();

@@ -84,6 +84,16 @@ TEST_P(GemmSegmentsTest, HaveTheBitsOfBlocksThatTakeAllColumns) {
                                {256, 784, 64, false},
                                {32, 1536, 128, true},
                                {48, 1600, 40, true, TileFormat::halves},
+                               // Of few tokens warps take tiles of rows of their own.
+                               {272, 1600, 1, true},
+                               {144, 6144, 5, true},
+                               {128, 1536, 8, false},
+                               {16, 784, 7, false},
+                               {144, 1600, 16, true},
+                               {256, 3072, 11, false},
+                               {16, 3136, 3, true},
+                               {272, 832, 6, true, TileFormat::halves},
+                               {144, 1536, 8, false, TileFormat::halves},
                                {272, 832, 64, false, TileFormat::halves}}) {
     const SegmentsResult expected = product(c, false, false);
     const SegmentsResult result = product(c, true, true);

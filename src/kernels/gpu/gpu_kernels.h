@@ -93,7 +93,8 @@ class GpuKernels {
   void all_reduce_two_shot(const AllReduceArgs& args, uint32_t num_blocks);
   void all_gather_ranks(const AllGatherArgs& args, uint32_t num_blocks);
 
-  // Few tokens. Of a product at most max_decode_tokens(). `experts` are for profiles.
+  // Few tokens. Of a product at most max_decode_tokens(), if gemm() does not take them by segments.
+  // `experts` are for profiles.
   void decode_product(DecodeProductArgs args);
   void experts_up(ExpertsUpArgs args, ExpertCount experts = 1);
   void experts_down(ExpertsDownArgs args, ExpertCount experts = 1);
@@ -115,6 +116,8 @@ class GpuKernels {
   // gemm_partial_floats(), of few tokens a block takes but a segment of the columns where blocks
   // would be fewer than multiprocessors.
   void gemm(GemmArgs args, float* square_sums = nullptr);
+  /// Whether gemm() takes these few tokens faster than decode_product().
+  bool takes_few_by_segments(const GemmArgs& args) const;
   uint32_t gemm_token_tile(TileFormat format, uint32_t num_pairs, uint32_t num_experts) const;
   void experts_up_gemm(const ExpertsUpGemmArgs& args, uint32_t num_pairs, ExpertCount experts);
   void experts_down_gemm(const ExpertsDownGemmArgs& args, uint32_t num_pairs, ExpertCount experts);
@@ -182,6 +185,8 @@ class GpuKernels {
                             uint32_t num_tokens) const;
   /// Whether the product can be computed by segments.
   static bool takes_segments(const GemmArgs& args);
+  /// Whether all blocks of its segment_product() are at work at once.
+  bool are_at_once(const GemmArgs& args) const;
   void gemm_by_segments(GemmArgs args, float* square_sums);
   /// Whether experts_stream.h takes such experts of so many tokens.
   bool takes_streamed(const PackedMatrix& weight, uint32_t num_tokens,

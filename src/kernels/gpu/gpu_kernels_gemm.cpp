@@ -53,7 +53,8 @@ void GpuKernels::gemm(GemmArgs args, float* square_sums) {
   // Blocks that take all columns would leave multiprocessors idle.
   const bool are_few =
       row_blocks * tiles_for(args.num_tokens, args.token_tile) < num_multiprocessors_;
-  if (are_few && takes_segments(args)) return gemm_by_segments(args, square_sums);
+  if (takes_segments(args) && (are_few || takes_few_by_segments(args)))
+    return gemm_by_segments(args, square_sums);
   if (is_fed(args.weight.format, size)) {
     launch_fed<DenseFedShape>(kernels_.gemm_codes_fed,
                               row_blocks * tiles_for(args.num_tokens, args.token_tile), args);
@@ -75,6 +76,17 @@ void GpuKernels::add_squares(const GemmArgs& args, float* sums) {
   square_sums({.x = args.out, .cols = args.weight.rows, .sums = sums}, args.num_tokens);
 }
 
+bool GpuKernels::takes_few_by_segments(const GemmArgs& args) const {
+  return args.num_tokens >= tuning_.segment_product_tokens &&
+         args.num_tokens <= fragment_tokens() && takes_segments(args) && are_at_once(args);
+}
+
+bool GpuKernels::are_at_once(const GemmArgs& args) const {
+  const uint32_t blocks = tiles_for(args.weight.rows, kDecodeWarps * kTileRows) *
+                          tiles_for(args.weight.cols, kSegmentColumns);
+  return blocks <= num_multiprocessors_ * tuning_.product_blocks;
+}
+
 bool GpuKernels::takes_segments(const GemmArgs& args) {
   const uint32_t num_segments = tiles_for(args.weight.cols, kSegmentColumns);
   return args.partial != nullptr && args.num_tokens <= kMaxSegmentGemmTokens && num_segments > 1 &&
@@ -94,17 +106,30 @@ void GpuKernels::gemm_by_segments(GemmArgs args, float* square_sums) {
                             .add = args.add,
                             .square_sums = square_sums};
   args.add = 0;
-  const uint32_t row_blocks = tiles_for(args.weight.rows, kGemmRows);
-  args.token_tile = dense_token_tile(args.weight.format, GemmSize::segment,
-                                     row_blocks * num_segments, args.num_tokens);
-  launch(args.weight.format == TileFormat::codes ? kernels_.gemm_segments_codes
-                                                 : kernels_.gemm_segments_halves,
-         {.grid_x = row_blocks,
-          .grid_y = tiles_for(args.num_tokens, args.token_tile),
-          .grid_z = num_segments,
-          .threads = kGemmThreads,
-          .shared_bytes = gemm_shared(args.weight.format, GemmSize::segment)},
-         args);
+  const bool is_codes = args.weight.format == TileFormat::codes;
+  const bool is_few = args.num_tokens <= fragment_tokens();
+  if (is_few || (is_codes && args.num_tokens <= 2 * fragment_tokens() && are_at_once(args))) {
+    launch(!is_codes ? kernels_.segment_product_halves
+           : is_few  ? kernels_.segment_product_codes
+                     : kernels_.segment_product_two_codes,
+           {.grid_x = tiles_for(args.weight.rows, kDecodeWarps * kTileRows),
+            .grid_y = num_segments,
+            .threads = kDecodeThreads,
+            .shared_bytes = by_fragment(
+                [&]<class F>() { return segment_product_shared_bytes<F>(args.num_tokens); })},
+           args);
+  } else {
+    const uint32_t row_blocks = tiles_for(args.weight.rows, kGemmRows);
+    args.token_tile = dense_token_tile(args.weight.format, GemmSize::segment,
+                                       row_blocks * num_segments, args.num_tokens);
+    launch(is_codes ? kernels_.gemm_segments_codes : kernels_.gemm_segments_halves,
+           {.grid_x = row_blocks,
+            .grid_y = tiles_for(args.num_tokens, args.token_tile),
+            .grid_z = num_segments,
+            .threads = kGemmThreads,
+            .shared_bytes = gemm_shared(args.weight.format, GemmSize::segment)},
+           args);
+  }
   launch(kernels_.add_segments,
          {.grid_x = tiles_for(args.weight.rows / 4, kAddThreads),
           .grid_y = args.num_tokens,

@@ -18,6 +18,7 @@ struct TuningQuestion {
 };
 const std::array kTuningQuestions = {
     TuningQuestion{&GpuTuning::max_product_tokens, {1, 2, 4, 8, 16}},
+    TuningQuestion{&GpuTuning::segment_product_tokens, {2, 3, 4, 5, 17}},
     TuningQuestion{&GpuTuning::decode_experts_pairs, {0, 1, 2, 4, 8}},
     TuningQuestion{&GpuTuning::streamed_experts_pairs, {0, 1, 2, 4, 8}},
     TuningQuestion{&GpuTuning::max_job_tiles, {1, 2, 3, 4}},
@@ -44,6 +45,7 @@ uint32_t effect_of(uint32_t GpuTuning::* member, const GpuTuning& tuning, const 
   const bool has_fewer_pairs =
       uint64_t{tokens} * options.num_experts_per_tok <= uint64_t{value} * options.num_experts;
   if (member == &GpuTuning::max_product_tokens) return streams ? 1 : 0;
+  if (member == &GpuTuning::segment_product_tokens) return streams && tokens >= value ? 1 : 0;
   if (member == &GpuTuning::decode_experts_pairs) return streams_experts && !by_themselves ? 1 : 0;
   if (member == &GpuTuning::streamed_experts_pairs) return streams_experts && by_themselves ? 1 : 0;
   if (member == &GpuTuning::max_job_tiles) return streams || has_sizes ? value : 0;

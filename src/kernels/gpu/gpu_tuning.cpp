@@ -21,6 +21,7 @@ constexpr std::array kTuningFields = {
     GpuTuningField{"attend_blocks", &GpuTuning::attend_blocks, 1, 64},
     GpuTuningField{"max_job_tiles", &GpuTuning::max_job_tiles, 1, 4},
     GpuTuningField{"max_product_tokens", &GpuTuning::max_product_tokens, 1, 16},
+    GpuTuningField{"segment_product_tokens", &GpuTuning::segment_product_tokens, 1, 17},
     GpuTuningField{"decode_experts_pairs", &GpuTuning::decode_experts_pairs, 0, 1024},
     GpuTuningField{"streamed_experts_pairs", &GpuTuning::streamed_experts_pairs, 0, 1024},
     GpuTuningField{"small_gemm_tokens", &GpuTuning::small_gemm_tokens, 0, 65536},

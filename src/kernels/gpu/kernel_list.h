@@ -26,6 +26,7 @@
 #include "kernels/gpu/route.h"
 #include "kernels/gpu/route_many.h"
 #include "kernels/gpu/sample_summary.h"
+#include "kernels/gpu/segment_product.h"
 #include "kernels/gpu/small_kernels.h"
 
 // clang-format off
@@ -67,6 +68,9 @@
   X(gemm_codes_small, GemmArgs)                         \
   X(gemm_halves, GemmArgs)                              \
   X(gemm_halves_small, GemmArgs)                        \
+  X(segment_product_codes, GemmArgs)                    \
+  X(segment_product_two_codes, GemmArgs)                \
+  X(segment_product_halves, GemmArgs)                   \
   X(gemm_segments_codes, GemmArgs)                      \
   X(gemm_segments_halves, GemmArgs)                     \
   X(add_segments, AddSegmentsArgs)                      \

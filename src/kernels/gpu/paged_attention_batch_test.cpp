@@ -130,6 +130,7 @@ class PagedAttentionBatchTest : public testing::TestWithParam<testing_gpu::Emula
                                        const BatchSlice& slice) {
     const uint32_t size = kBatchKvHeads * c.head_dim;
     std::vector<uint8_t> row;
+    row.reserve(size);
     for (uint32_t i = 0; i < size; ++i)
       row.push_back(cache[c.at(slice.sequence, (slice.first + slice.count - 1) * size + i)]);
     return row;
@@ -152,6 +153,7 @@ class PagedAttentionBatchTest : public testing::TestWithParam<testing_gpu::Emula
   }
   static std::vector<int64_t> slots(const BatchCase& c, const std::vector<BatchSlice>& slices) {
     std::vector<int64_t> all;
+    all.reserve(slices.size());
     for (const BatchSlice& slice : slices)
       all.push_back(int64_t{c.table[slice.sequence * c.stride + slice.first / kKvBlock]} *
                         kKvBlock +
@@ -268,6 +270,7 @@ class PagedAttentionBatchTest : public testing::TestWithParam<testing_gpu::Emula
 
   static std::vector<BatchSlice> last_queries(const BatchCase& c) {
     std::vector<BatchSlice> slices;
+    slices.reserve(c.lengths.size());
     for (uint32_t s = 0; s < c.lengths.size(); ++s)
       slices.push_back({s, c.lengths[s] - 1, 1});
     return slices;
@@ -375,6 +378,7 @@ TEST_P(PagedAttentionBatchTest, PrefillHasDecodesBitsAtEveryEdge) {
         continue;  // the others' code is the same, and it takes a minute
       for (const uint32_t count : {1u, 2u, 8u, 11u, 25u, 33u, 45u}) {
         std::vector<BatchSlice> steps;
+        steps.reserve(count);
         for (uint32_t i = 0; i < count; ++i)
           steps.push_back({0, first + i, 1});
         EXPECT_EQ(prefill(c, {{0, first, count}}), decode(c, steps, 2))
