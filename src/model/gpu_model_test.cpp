@@ -151,7 +151,7 @@ TEST_P(GpuModelTest, ManySequencesTogetherHaveTheBitsOfEachAlone) {
   auto device = std::make_unique<gpu::SizedDevice>(open_emulated(), 1000);
   const std::vector<std::string>& launched = device->launched;
   const auto count = [&](std::string_view name) { return std::ranges::count(launched, name); };
-  gpu::GpuKernels kernels = gpu::GpuKernels::create(*device).value();
+  gpu::GpuKernels kernels = gpu::GpuKernels::create(*device, {.segment_product_tokens = 2}).value();
   const auto created = GpuModel::create_random(config, 4, std::move(device), kernels,
                                                {.num_kv_blocks = 64,
                                                 .max_num_batched_tokens = 40,
@@ -170,6 +170,22 @@ TEST_P(GpuModelTest, ManySequencesTogetherHaveTheBitsOfEachAlone) {
   const std::vector<float> expected = copied(model.forward(together.batch()));
   EXPECT_EQ(count("add_segments"), 2);
   EXPECT_EQ(count("route_many_small"), 1);
+  EXPECT_EQ(count("gemm_segments_codes"), 2);
+  // Two sizes of tiles of tokens, and too many for them.
+  for (const int32_t num : {2, 8, 16, 24}) {
+    std::vector<GpuTestSequence> first(sequences.begin(), sequences.begin() + num);
+    BatchOfSequences some;
+    for (GpuTestSequence& sequence : first) {
+      sequence.computed = 0;
+      some.add(sequence, 1, 1);
+    }
+    const std::vector<float> rows = copied(model.forward(some.batch()));
+    EXPECT_TRUE(std::equal(rows.begin(), rows.begin() + num * config.vocab_size, expected.begin()))
+        << num << " sequences";
+  }
+  EXPECT_EQ(count("gemm_segments_codes"), 4);
+  EXPECT_EQ(count("segment_product_codes") + count("segment_product_two_codes"), 6);
+  EXPECT_EQ(count("add_segments"), 10);
   for (const int32_t i : {0, 15, 16, 32}) {
     GpuTestSequence sequence{.tokens = {3 * i}, .blocks = {40}};
     BatchOfSequences alone;
@@ -178,7 +194,7 @@ TEST_P(GpuModelTest, ManySequencesTogetherHaveTheBitsOfEachAlone) {
     EXPECT_TRUE(std::equal(row.begin(), row.end(), expected.begin() + i * config.vocab_size))
         << "sequence " << i;
   }
-  EXPECT_EQ(count("add_segments"), 2);
+  EXPECT_EQ(count("add_segments"), 10);
 }
 
 TEST_P(GpuModelTest, ARecordedStepIsReplayedForLongerContexts) {

@@ -14,7 +14,7 @@ import subprocess
 import sys
 
 # Kernels whose products go through the matrix unit.
-MATRIX_KERNELS = re.compile(r"decode_product|experts_(up|down|of_one)|gemm|attend|multiply_add_peak")
+MATRIX_KERNELS = re.compile(r"(decode|segment)_product|experts_(up|down|of_one)|gemm|attend|multiply_add_peak")
 # Of those, the ones that multiply by wgmma on sm_90a.
 STAGED_KERNELS = re.compile(r"gemm_(codes_fed|halves)$|attend_prefill_rows|multiply_add_peak")
 # Those that only sm_90a has.

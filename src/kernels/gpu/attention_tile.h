@@ -64,7 +64,7 @@ struct AttentionArgs {
   uint32_t max_groups = 0;             // of the longest sequence, at least
   uint32_t* finished = nullptr;        // [grid z, num_kv_heads], 0 before and after
 
-  // Prefill. Grid: (num_kv_heads, num_items).
+  // Prefill. Grid: (num_kv_heads, num_items); of attend_prefill_rows any.
   const PrefillItem* items = nullptr;  // what takes longest first
   uint32_t num_items = 0;
 };

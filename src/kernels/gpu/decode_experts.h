@@ -98,7 +98,7 @@ TETRAD_DEVICE void multiply_job(SegmentReader<Tile, kIsWhole>& reader, const cha
                                 uint64_t expert_stride, const ExpertJob& job, uint32_t job_tiles,
                                 const WarpShare& share, uint32_t row_tiles, DecodeShared& shared,
                                 uint32_t num_tokens, const char* after) {
-  const uint32_t num_tiles = share.works ? share.tiles_of_segment() : 0;
+  const uint32_t num_tiles = share.works ? share.num_tiles() : 0;
   const uint16_t* x = shared.of_lane(num_tokens, share.segment * kSegmentColumns);
   const char* mine = segment_of<Tile>(tiles, expert_stride, job, job_tiles, 0, share, row_tiles);
   for (uint32_t job_tile = 0; job_tile < job_tiles; ++job_tile) {
@@ -153,7 +153,7 @@ TETRAD_DEVICE void experts_up(const ExpertsUpArgs& args) {
     return segment_of<Tile>(tiles, args.expert_stride, job, args.job_tiles, 0, share, row_tiles);
   };
   ExpertJob job(lists, block_x(), num_jobs, jobs_per_expert);
-  reader.start(first_of(job, block_x()), share.tiles_of_segment());
+  reader.start(first_of(job, block_x()), share.num_tiles());
 
   for (uint32_t index = block_x(); index < num_jobs; index += grid_x()) {
     const ExpertJob next(lists, index + grid_x(), num_jobs, jobs_per_expert);
@@ -251,7 +251,7 @@ TETRAD_DEVICE void experts_down(const ExpertsDownArgs& args) {
                             row_tiles);
   };
   ExpertJob job(args.lists, block_x(), num_jobs, jobs_per_expert);
-  reader.start(first_of(job, block_x()), share.tiles_of_segment());
+  reader.start(first_of(job, block_x()), share.num_tiles());
 
   for (uint32_t index = block_x(); index < num_jobs; index += grid_x()) {
     const ExpertJob next(args.lists, index + grid_x(), num_jobs, jobs_per_expert);
@@ -307,10 +307,8 @@ TETRAD_DEVICE void experts_down_one(const ExpertsDownArgs& args) {
   const bool has_row = thread_index() < kTileRows && row < args.w2.rows;
   // The launch before does not write it.
   const float before = has_row && args.add != 0 ? args.residual[row] : 0;
-  const auto tiles_of = [&](uint32_t segment) TETRAD_INLINE {
-    const uint32_t left = column_tiles - segment * kSegmentTiles;
-    return left < kSegmentTiles ? left : kSegmentTiles;
-  };
+  const auto tiles_of = [&](uint32_t segment)
+                            TETRAD_INLINE { return tiles_of_segment(column_tiles, segment); };
   const auto tiles_of_expert = [&](uint32_t expert) TETRAD_INLINE -> const char* {
     if (expert == kElsewhere) return nullptr;
     return args.w2.tiles + expert * args.expert_stride +

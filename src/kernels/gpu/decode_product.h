@@ -175,10 +175,7 @@ struct WarpShare {
     const uint32_t job_tile = of_job / tiles_per_block;
     return {token, row, job_tile, (of_job - job_tile * tiles_per_block) * num_segments};
   }
-  TETRAD_DEVICE uint32_t tiles_of_segment() const {
-    const uint32_t left = column_tiles - segment * kSegmentTiles;
-    return left < kSegmentTiles ? left : kSegmentTiles;
-  }
+  TETRAD_DEVICE uint32_t num_tiles() const { return tiles_of_segment(column_tiles, segment); }
 };
 
 /// Shared memory of a decode kernel's block.
@@ -253,7 +250,7 @@ TETRAD_DEVICE void decode_product(const DecodeProductArgs& args) {
   const uint32_t row_tiles = tiles_for(args.weight.rows, kTileRows);
   const uint32_t tiles_of_job = share.tiles_per_block * args.job_tiles;
   const uint32_t num_jobs = tiles_for(row_tiles, tiles_of_job);
-  const uint32_t num_tiles = share.works ? share.tiles_of_segment() : 0;
+  const uint32_t num_tiles = share.works ? share.num_tiles() : 0;
 
   SegmentReader<Tile, kIsOne> reader;
   // Of this warp in a job: every tiles_per_block-th tile of rows.

@@ -8,7 +8,7 @@ namespace tetrad::gpu {
 
 /// out[t] = W x[t]: f32 rows, or added to them. Grid: (rows / kGemmRows, T / token_tile), both
 /// rounded up; of gemm_segments also cols / kSegmentColumns, and only `partial` is written, for
-/// add_segments; of gemm_codes_fed as many blocks as one likes.
+/// add_segments, as by segment_product; of gemm_codes_fed as many blocks as one likes.
 struct GemmArgs {
   PackedMatrix weight;
   int8_t codebook[16] = {};
@@ -19,7 +19,8 @@ struct GemmArgs {
   float* out = nullptr;     // [T, out_stride]
   uint32_t out_stride = 0;
   uint32_t add = 0;  // 1: out += W x
-  // Of gemm_segments, without `scale`: [segments, T, rows], where rows are a multiple of kTileRows.
+  // Of products by segments, without `scale`: [segments, T, rows], where rows are a multiple of
+  // kTileRows.
   float* partial = nullptr;
 };
 
@@ -95,6 +96,11 @@ TETRAD_DEVICE StoreFloats dense_store(const GemmArgs& args, const uint32_t* toke
           args.add != 0, tokens,          num_tokens};
 }
 
+/// Where a segment's sums go.
+TETRAD_DEVICE float* partial_of(const GemmArgs& args, uint32_t segment) {
+  return args.partial + static_cast<uint64_t>(segment) * args.num_tokens * args.weight.rows;
+}
+
 template <class Tile, GemmSize kSize>
 TETRAD_DEVICE void gemm(const GemmArgs& args) {
   const GemmShared<Tile, kSize> shared;
@@ -107,14 +113,11 @@ TETRAD_DEVICE void gemm(const GemmArgs& args) {
     shared.tokens[thread_index()] = first + shared.token_of_thread(work.num_tokens);
   if constexpr (kSize == GemmSize::segment) {
     const uint32_t segment = block_z();
-    const uint32_t tiles_left = work.column_tiles - segment * kSegmentTiles;
     work.tiles[0] += segment * kSegmentTiles * Tile::kBytes;
-    work.column_tiles = tiles_left < kSegmentTiles ? tiles_left : kSegmentTiles;
-    float* partial =
-        args.partial + static_cast<uint64_t>(segment) * args.num_tokens * args.weight.rows;
+    work.column_tiles = tiles_of_segment(work.column_tiles, segment);
     multiply_block(shared, work, args.x + segment * kSegmentColumns, args.x_stride, 1,
-                   StoreFloats{partial, args.weight.rows, args.weight.rows, 1.0f, false,
-                               shared.tokens, work.num_tokens});
+                   StoreFloats{partial_of(args, segment), args.weight.rows, args.weight.rows, 1.0f,
+                               false, shared.tokens, work.num_tokens});
   } else {
     multiply_block(shared, work, args.x, args.x_stride, 1,
                    dense_store(args, shared.tokens, work.num_tokens));

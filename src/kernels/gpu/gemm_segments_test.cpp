@@ -76,25 +76,29 @@ class GemmSegmentsTest : public testing::TestWithParam<testing_gpu::EmulationKin
 };
 
 TEST_P(GemmSegmentsTest, HaveTheBitsOfBlocksThatTakeAllColumns) {
-  for (const SegmentsCase c : {SegmentsCase{272, 1600, 9, true},
-                               {528, 832, 33, false},
-                               {64, 6144, 48, true},
-                               {48, 3072, 48, false},
-                               {16, 3136, 17, false},
-                               {256, 784, 64, false},
-                               {32, 1536, 128, true},
-                               {48, 1600, 40, true, TileFormat::halves},
-                               // Of few tokens warps take tiles of rows of their own.
-                               {272, 1600, 1, true},
-                               {144, 6144, 5, true},
-                               {128, 1536, 8, false},
-                               {16, 784, 7, false},
-                               {144, 1600, 16, true},
-                               {256, 3072, 11, false},
-                               {16, 3136, 3, true},
-                               {272, 832, 6, true, TileFormat::halves},
-                               {144, 1536, 8, false, TileFormat::halves},
-                               {272, 832, 64, false, TileFormat::halves}}) {
+  for (const SegmentsCase c :
+       {SegmentsCase{272, 1600, 9, true},
+        {528, 832, 33, false},
+        {64, 6144, 48, true},
+        {48, 3072, 48, false},
+        {16, 3136, 17, false},
+        {256, 784, 64, false},
+        {32, 1536, 128, true},
+        {48, 1600, 40, true, TileFormat::halves},
+        // Of few tokens warps take tiles of rows of their own.
+        {272, 1600, 1, true},
+        {144, 6144, 5, true},
+        {128, 1536, 8, false},
+        {16, 784, 7, false},
+        {144, 1600, 16, true},
+        {256, 3072, 11, false},
+        {144, 1600, 20, true},  // gfx12 has memory for 20 of them, not for 21
+        {144, 1600, 21, true},
+        {16, 1536, 32, false},
+        {16, 3136, 3, true},
+        {272, 832, 6, true, TileFormat::halves},
+        {144, 1536, 8, false, TileFormat::halves},
+        {272, 832, 64, false, TileFormat::halves}}) {
     const SegmentsResult expected = product(c, false, false);
     const SegmentsResult result = product(c, true, true);
     const std::string of = fmt::format("{} x {}, {} tokens", c.rows, c.cols, c.num_tokens);

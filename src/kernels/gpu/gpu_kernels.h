@@ -113,8 +113,8 @@ class GpuKernels {
   // Many tokens. token_tile is chosen here for the dense product, and by gemm_token_tile for the
   // experts' lists. `square_sums`: where wanted, as AddSegmentsArgs has them, of a product that
   // is not added to anything; out's rows then follow each other. With args.partial, of
-  // gemm_partial_floats(), of few tokens a block takes but a segment of the columns where blocks
-  // would be fewer than multiprocessors.
+  // gemm_partial_floats(), of few tokens a block takes but a segment of the columns: where blocks
+  // would be fewer than multiprocessors, or takes_few_by_segments() says so.
   void gemm(GemmArgs args, float* square_sums = nullptr);
   /// Whether gemm() takes these few tokens faster than decode_product().
   bool takes_few_by_segments(const GemmArgs& args) const;
@@ -185,8 +185,9 @@ class GpuKernels {
                             uint32_t num_tokens) const;
   /// Whether the product can be computed by segments.
   static bool takes_segments(const GemmArgs& args);
-  /// Whether all blocks of its segment_product() are at work at once.
-  bool are_at_once(const GemmArgs& args) const;
+  /// Whether, by segments, few tokens are segment_product.h's: all its blocks are at work at once.
+  bool takes_segment_product(const GemmArgs& args) const;
+  uint32_t segment_product_shared(uint32_t num_tokens) const;
   void gemm_by_segments(GemmArgs args, float* square_sums);
   /// Whether experts_stream.h takes such experts of so many tokens.
   bool takes_streamed(const PackedMatrix& weight, uint32_t num_tokens,

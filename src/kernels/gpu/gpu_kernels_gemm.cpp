@@ -78,13 +78,21 @@ void GpuKernels::add_squares(const GemmArgs& args, float* sums) {
 
 bool GpuKernels::takes_few_by_segments(const GemmArgs& args) const {
   return args.num_tokens >= tuning_.segment_product_tokens &&
-         args.num_tokens <= fragment_tokens() && takes_segments(args) && are_at_once(args);
+         args.num_tokens <= fragment_tokens() && takes_segments(args) &&
+         takes_segment_product(args);
 }
 
-bool GpuKernels::are_at_once(const GemmArgs& args) const {
+uint32_t GpuKernels::segment_product_shared(uint32_t num_tokens) const {
+  return by_fragment([&]<class F>() { return segment_product_shared_bytes<F>(num_tokens); });
+}
+
+bool GpuKernels::takes_segment_product(const GemmArgs& args) const {
+  const uint32_t token_tiles = args.weight.format == TileFormat::codes ? 2 : 1;
   const uint32_t blocks = tiles_for(args.weight.rows, kDecodeWarps * kTileRows) *
                           tiles_for(args.weight.cols, kSegmentColumns);
-  return blocks <= num_multiprocessors_ * tuning_.product_blocks;
+  return args.num_tokens <= token_tiles * fragment_tokens() &&
+         segment_product_shared(args.num_tokens) <= shared_bytes_ &&
+         blocks <= num_multiprocessors_ * kSegmentProductBlocks;
 }
 
 bool GpuKernels::takes_segments(const GemmArgs& args) {
@@ -107,16 +115,15 @@ void GpuKernels::gemm_by_segments(GemmArgs args, float* square_sums) {
                             .square_sums = square_sums};
   args.add = 0;
   const bool is_codes = args.weight.format == TileFormat::codes;
-  const bool is_few = args.num_tokens <= fragment_tokens();
-  if (is_few || (is_codes && args.num_tokens <= 2 * fragment_tokens() && are_at_once(args))) {
-    launch(!is_codes ? kernels_.segment_product_halves
-           : is_few  ? kernels_.segment_product_codes
-                     : kernels_.segment_product_two_codes,
+  if (takes_segment_product(args)) {
+    const bool is_one_tile = args.num_tokens <= fragment_tokens();
+    launch(!is_codes     ? kernels_.segment_product_halves
+           : is_one_tile ? kernels_.segment_product_codes
+                         : kernels_.segment_product_two_codes,
            {.grid_x = tiles_for(args.weight.rows, kDecodeWarps * kTileRows),
             .grid_y = num_segments,
             .threads = kDecodeThreads,
-            .shared_bytes = by_fragment(
-                [&]<class F>() { return segment_product_shared_bytes<F>(args.num_tokens); })},
+            .shared_bytes = segment_product_shared(args.num_tokens)},
            args);
   } else {
     const uint32_t row_blocks = tiles_for(args.weight.rows, kGemmRows);

@@ -29,8 +29,8 @@ struct GpuTuning {
   /// Tokens up to which a product streams its weights through registers; a GEMM from there on. A
   /// fragment's (8, on gfx12 16) at most, whatever this says.
   uint32_t max_product_tokens = 16;
-  /// Of those, from how many on blocks take one segment of the columns each, where all of them are
-  /// at work at once (segment_product.h). 17: never.
+  /// From how many of these tokens on blocks take one segment of the columns each instead, where
+  /// all such blocks are at work at once (segment_product.h); of one token o alone. 17: never.
   uint32_t segment_product_tokens = 17;
   /// Pairs of a token and an expert, for each expert, up to which the experts' products do the same
   /// and take a fragment's tokens in turn.

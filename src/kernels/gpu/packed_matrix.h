@@ -66,6 +66,12 @@ TETRAD_DEVICE constexpr uint32_t activation_stride(uint32_t cols) {
   return tiles_for(cols, kTileColumns) * kTileColumns + (F::kColumnsOfLane == 4 ? 8 : 32);
 }
 
+/// Of the column tiles of a matrix, those of a segment: fewer of its last one.
+TETRAD_DEVICE constexpr uint32_t tiles_of_segment(uint32_t column_tiles, uint32_t segment) {
+  const uint32_t left = column_tiles - segment * kSegmentTiles;
+  return left < kSegmentTiles ? left : kSegmentTiles;
+}
+
 /// B of groups 2 p and 2 p + 1 of a stretch of 64 columns, by all lanes. `piece_at`: where the
 /// n-th 8 halves of the stretch are, of the token F::row_to_load(lane()).
 template <class F, class PieceAt>

@@ -10,11 +10,15 @@
 
 namespace tetrad::gpu {
 
+/// Blocks that are at work on a multiprocessor at once.
+inline constexpr uint32_t kSegmentProductBlocks = 2;
+
 /// Bytes of shared memory that a block asks for.
 template <class F>
 constexpr uint32_t segment_product_shared_bytes(uint32_t num_tokens) {
   return kLevelTableBytes + num_tokens * activation_stride<F>(kSegmentColumns) * 2;
 }
+static_assert(segment_product_shared_bytes<Gfx12Fragment>(Gfx12Fragment::kTokens) <= 65536);
 
 namespace TETRAD_MACHINE {
 
@@ -28,8 +32,7 @@ TETRAD_DEVICE void segment_product(const GemmArgs& args) {
   const uint32_t segment = block_y();
   const uint32_t row_tile = block_x() * kDecodeWarps + warp();
   const uint32_t column_tiles = tiles_for(args.weight.cols, kTileColumns);
-  const uint32_t left = column_tiles - segment * kSegmentTiles;
-  const uint32_t num_tiles = left < kSegmentTiles ? left : kSegmentTiles;
+  const uint32_t num_tiles = tiles_of_segment(column_tiles, segment);
   const char* tiles = nullptr;
   if (row_tile < args.weight.rows / kTileRows)
     tiles =
@@ -65,8 +68,7 @@ TETRAD_DEVICE void segment_product(const GemmArgs& args) {
   }
   typename Reader::Sums sums = {};
   reader.multiply(tiles, nullptr, num_tiles, of_lane, table, sums);
-  float* out = args.partial + static_cast<uint64_t>(segment) * args.num_tokens * args.weight.rows +
-               row_tile * kTileRows;
+  float* out = partial_of(args, segment) + row_tile * kTileRows;
   TETRAD_UNROLL
   for (uint32_t n = 0; n < kTokenTiles; ++n) {
     TETRAD_UNROLL
