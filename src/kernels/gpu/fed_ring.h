@@ -8,6 +8,15 @@
 
 namespace tetrad::gpu {
 
+/// A block that is fed: two groups of four warps that multiply, and four warps that feed them.
+struct FedBlock {
+  static constexpr uint32_t kGroups = 2;
+  static constexpr uint32_t kGroupThreads = 128;
+  static constexpr uint32_t kMultiplyThreads = kGroups * kGroupThreads;
+  static constexpr uint32_t kMultiplyWarps = kMultiplyThreads / 32;
+  static constexpr uint32_t kThreads = kMultiplyThreads + kGroupThreads;
+};
+
 constexpr uint32_t fed_ring_bytes(uint32_t places) {
   return 2 * places * 8;
 }
@@ -28,8 +37,8 @@ struct RingPlace {
   }
 };
 
-/// Filled by kFeedThreads threads, emptied by kTakeWarps warps.
-template <uint32_t kPlaces, uint32_t kFeedThreads, uint32_t kTakeWarps>
+/// Filled by the threads that feed, emptied by the warps that multiply.
+template <uint32_t kPlaces>
 class FedRing {
  public:
   using Place = RingPlace<kPlaces>;
@@ -39,8 +48,8 @@ class FedRing {
   TETRAD_DEVICE void init() const {
     TETRAD_NO_UNROLL
     for (uint32_t index = 0; index < kPlaces; ++index) {
-      init_arrivals_of(full_ + index, kFeedThreads);
-      init_arrivals_of(empty(index), kTakeWarps);
+      init_arrivals_of(full_ + index, FedBlock::kGroupThreads);
+      init_arrivals_of(empty(index), FedBlock::kMultiplyWarps);
     }
   }
   TETRAD_DEVICE void wait_until_full(const Place& place) const {
@@ -54,7 +63,7 @@ class FedRing {
   TETRAD_DEVICE void wait_until_empty(const Place& place) const {
     wait_for_arrival(empty(place.index), place.parity ^ 1);
   }
-  /// By all warps that take.
+  /// By all warps that multiply.
   TETRAD_DEVICE void say_empty(uint32_t index) const {
     sync_warp();
     if (lane() == 0) arrive(empty(index));

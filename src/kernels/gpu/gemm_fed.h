@@ -180,7 +180,7 @@ TETRAD_DEVICE void gemm_fed(const Items& items, const int8_t (&codebook)[16], co
   let_next_launch_begin();
   if (block_x() >= items.count()) return;
   sync_block();
-  if (warp() >= Shape::kMultiplyThreads / 32) {
+  if (warp() >= Shape::kMultiplyWarps) {
     give_registers_back<56>();
     GemmFeeder<Shape, kParts>(x, x_stride).feed(items);
     return;
@@ -269,7 +269,7 @@ TETRAD_LONE_KERNEL(experts_down_gemm_codes_fed, ExpertsDownGemmArgs, 384) {
   gemm_fed<ExpertsFedShape, 1>(ExpertsDownItems{args}, args.codebook, args.hidden,
                                args.hidden_stride, tiles_for(args.w2.cols, kTileColumns));
 }
-static_assert(kFedThreads == 384);
+static_assert(FedBlock::kThreads == 384);
 
 #endif
 

@@ -10,15 +10,11 @@
 
 namespace tetrad::gpu {
 
-/// A block that is fed: two groups of four warps that multiply, and four warps that feed them.
 /// `kMostTokens`: of a tile.
 template <uint32_t kMostTokens, uint32_t kNumStages>
-struct GemmFedShape {
+struct GemmFedShape : FedBlock {
   static constexpr uint32_t kTokens = kMostTokens;
   static constexpr uint32_t kStages = kNumStages;
-  static constexpr uint32_t kGroupThreads = 128;
-  static constexpr uint32_t kMultiplyThreads = 2 * kGroupThreads;
-  static constexpr uint32_t kThreads = kMultiplyThreads + kGroupThreads;
   /// Of weights, and of a tile's tokens: 64 halves each, as multiply_staged() reads them.
   static constexpr uint32_t kWeightsBytes = kGemmRowTiles * kCodeTileBytes;
   static constexpr uint32_t kStageBytes = kWeightsBytes + kTokens * kTileColumns * 2;
@@ -48,8 +44,6 @@ struct GemmFedShape {
 using ExpertsFedShape = GemmFedShape<80, 5>;
 /// One matrix for all tokens.
 using DenseFedShape = GemmFedShape<96, 4>;
-inline constexpr uint32_t kFedThreads = DenseFedShape::kThreads;
-static_assert(ExpertsFedShape::kThreads == kFedThreads);
 
 namespace TETRAD_MACHINE {
 
@@ -91,7 +85,7 @@ struct FedMemory {
                                              Shape::kFirstItem)[number % Shape::kItems];
   }
 
-  using Ring = FedRing<Shape::kStages, Shape::kGroupThreads, Shape::kMultiplyThreads / 32>;
+  using Ring = FedRing<Shape::kStages>;
   TETRAD_DEVICE static Ring stages() { return Ring(shared_memory() + Shape::kFirstArrival); }
 };
 

@@ -10,15 +10,11 @@
 
 namespace tetrad::gpu {
 
-/// A block of attention by rows: two groups of four warps that multiply, 64 columns each, and four
-/// warps that feed them. Keys come by two splits at a time, values by one.
-struct PrefillRowsShape {
-  static constexpr uint32_t kGroups = 2;
+/// A block of attention by rows, 64 columns for each group. Keys come by two splits at a time,
+/// values by one.
+struct PrefillRowsShape : FedBlock {
   static constexpr uint32_t kGroupColumns = 64;
   static constexpr uint32_t kColumns = kGroups * kGroupColumns;
-  static constexpr uint32_t kGroupThreads = 128;
-  static constexpr uint32_t kMultiplyThreads = kGroups * kGroupThreads;
-  static constexpr uint32_t kThreads = kMultiplyThreads + kGroupThreads;
   static constexpr uint32_t kPairKeys = 2 * kSplitKeys;
   static constexpr uint32_t kPlaces = 2;       // of pairs of splits' keys, and of a split's values
   static constexpr uint32_t kSplitsAhead = 4;  // on their way as FP8
@@ -45,7 +41,7 @@ namespace TETRAD_MACHINE {
 template <uint32_t kHeadDim>
 struct PrefillRowsMemory {
   using Shape = PrefillRowsShape;
-  using Ring = FedRing<Shape::kPlaces, Shape::kGroupThreads, Shape::kMultiplyThreads / 32>;
+  using Ring = FedRing<Shape::kPlaces>;
   using Place = typename Ring::Place;
   static constexpr uint32_t kKeysBytes = Shape::keys_bytes(kHeadDim);
   static constexpr uint32_t kValuesBytes = Shape::values_bytes(kHeadDim);

@@ -356,7 +356,7 @@ TETRAD_DEVICE void attend_prefill_rows(const AttentionArgs& args) {
   wait_for_launches_before();
   let_next_launch_begin();
   sync_block();
-  if (warp() >= Shape::kMultiplyThreads / 32) {
+  if (warp() >= Shape::kMultiplyWarps) {
     give_registers_back<72>();
     SplitFeeder<kHeadDim> feeder(args);
     for_each_prefill_work(args, [&](const PrefillWork& work) TETRAD_INLINE { feeder.feed(work); });
@@ -380,7 +380,7 @@ TETRAD_LONE_KERNEL(attend_prefill_rows_64, AttentionArgs, 384) {
 TETRAD_LONE_KERNEL(attend_prefill_rows_128, AttentionArgs, 384) {
   attend_prefill_rows<128>(args);
 }
-static_assert(PrefillRowsShape::kThreads == 384);
+static_assert(FedBlock::kThreads == 384);
 
 #endif
 
