@@ -114,17 +114,7 @@ void GpuModel::norm_product(const float* residual, const float* norm, gpu::GemmA
 }
 
 void GpuModel::product(const gpu::GemmArgs& args, float* square_sums) {
-  if (args.num_tokens > kernels_.max_decode_tokens(args.weight.cols) ||
-      kernels_.takes_few_by_segments(args))
-    return kernels_.gemm(with_codebook(args), square_sums);
-  kernels_.decode_product(with_codebook(gpu::DecodeProductArgs{.weight = args.weight,
-                                                               .halves = args.x,
-                                                               .halves_stride = args.x_stride,
-                                                               .num_tokens = args.num_tokens,
-                                                               .out = args.out,
-                                                               .out_stride = args.out_stride,
-                                                               .square_sums = square_sums,
-                                                               .add = args.add}));
+  kernels_.product(with_codebook(args), square_sums);
 }
 
 /// attended = attention(rope(q_norm(q)), rope(k_norm(k)), v), keys and values by way of the cache.

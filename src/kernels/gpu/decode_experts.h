@@ -86,9 +86,8 @@ TETRAD_DEVICE const char* segment_of(const char* tiles, uint64_t expert_stride,
                                      const WarpShare& share, uint32_t row_tiles) {
   const uint32_t row_tile = (job.part * job_tiles + job_tile) * share.tiles_per_block + share.tile;
   if (!share.works || row_tile >= row_tiles) return nullptr;
-  return tiles + job.of.expert * expert_stride +
-         (static_cast<uint64_t>(row_tile) * share.column_tiles + share.segment * kSegmentTiles) *
-             Tile::kBytes;
+  return segment_at<Tile>(tiles + job.of.expert * expert_stride, share.column_tiles, row_tile,
+                          share.segment);
 }
 
 /// The products of one job's tiles of rows with a chunk of its tokens, into shared.partial. Starts

@@ -254,14 +254,12 @@ TETRAD_DEVICE void decode_product(const DecodeProductArgs& args) {
 
   SegmentReader<Tile, kIsOne> reader;
   // Of this warp in a job: every tiles_per_block-th tile of rows.
-  const auto segment_at = [&](uint32_t job, uint32_t job_tile) TETRAD_INLINE -> const char* {
+  const auto segment_of = [&](uint32_t job, uint32_t job_tile) TETRAD_INLINE -> const char* {
     const uint32_t row_tile = job * tiles_of_job + job_tile * share.tiles_per_block + share.tile;
     if (!share.works || row_tile >= row_tiles) return nullptr;
-    return args.weight.tiles +
-           (static_cast<uint64_t>(row_tile) * share.column_tiles + share.segment * kSegmentTiles) *
-               Tile::kBytes;
+    return segment_at<Tile>(args.weight.tiles, share.column_tiles, row_tile, share.segment);
   };
-  const char* tiles = segment_at(block_x(), 0);
+  const char* tiles = segment_of(block_x(), 0);
   reader.start(tiles, num_tiles);
   if constexpr (Tile::kBytes == kCodeTileBytes)
     fill_level_table(shared.table, args.codebook, kDecodeThreads);
@@ -294,7 +292,7 @@ TETRAD_DEVICE void decode_product(const DecodeProductArgs& args) {
   for (uint32_t job = block_x(); job < num_jobs; job += grid_x()) {
     for (uint32_t job_tile = 0; job_tile < args.job_tiles; ++job_tile) {
       const bool is_last = job_tile + 1 == args.job_tiles;
-      const char* next = segment_at(is_last ? job + grid_x() : job, is_last ? 0 : job_tile + 1);
+      const char* next = segment_of(is_last ? job + grid_x() : job, is_last ? 0 : job_tile + 1);
       float sums[1][Fragment::kD] = {};
       reader.multiply(tiles, next, num_tiles, {x}, shared.table, sums);
       shared.store_partial(job_tile, sums[0]);

@@ -93,8 +93,10 @@ class GpuKernels {
   void all_reduce_two_shot(const AllReduceArgs& args, uint32_t num_blocks);
   void all_gather_ranks(const AllGatherArgs& args, uint32_t num_blocks);
 
-  // Few tokens. Of a product at most max_decode_tokens(), if gemm() does not take them by segments.
-  // `experts` are for profiles.
+  /// decode_product() or gemm(), or few tokens by segments: what is fastest.
+  void product(const GemmArgs& args, float* square_sums = nullptr);
+
+  // Few tokens. Of a product at most max_decode_tokens(). `experts` are for profiles.
   void decode_product(DecodeProductArgs args);
   void experts_up(ExpertsUpArgs args, ExpertCount experts = 1);
   void experts_down(ExpertsDownArgs args, ExpertCount experts = 1);
@@ -113,11 +115,9 @@ class GpuKernels {
   // Many tokens. token_tile is chosen here for the dense product, and by gemm_token_tile for the
   // experts' lists. `square_sums`: where wanted, as AddSegmentsArgs has them, of a product that
   // is not added to anything; out's rows then follow each other. With args.partial, of
-  // gemm_partial_floats(), of few tokens a block takes but a segment of the columns: where blocks
-  // would be fewer than multiprocessors, or takes_few_by_segments() says so.
+  // gemm_partial_floats(), of few tokens a block takes but a segment of the columns where blocks
+  // would be fewer than multiprocessors.
   void gemm(GemmArgs args, float* square_sums = nullptr);
-  /// Whether gemm() takes these few tokens faster than decode_product().
-  bool takes_few_by_segments(const GemmArgs& args) const;
   uint32_t gemm_token_tile(TileFormat format, uint32_t num_pairs, uint32_t num_experts) const;
   void experts_up_gemm(const ExpertsUpGemmArgs& args, uint32_t num_pairs, ExpertCount experts);
   void experts_down_gemm(const ExpertsDownGemmArgs& args, uint32_t num_pairs, ExpertCount experts);
@@ -185,6 +185,8 @@ class GpuKernels {
                             uint32_t num_tokens) const;
   /// Whether the product can be computed by segments.
   static bool takes_segments(const GemmArgs& args);
+  /// Whether so few tokens are computed by segments rather than by decode_product().
+  bool takes_few_by_segments(const GemmArgs& args) const;
   /// Whether, by segments, few tokens are segment_product.h's: all its blocks are at work at once.
   bool takes_segment_product(const GemmArgs& args) const;
   uint32_t segment_product_shared(uint32_t num_tokens) const;

@@ -44,6 +44,21 @@ uint32_t GpuKernels::dense_token_tile(TileFormat format, GemmSize size, uint32_t
   return best;
 }
 
+void GpuKernels::product(const GemmArgs& args, float* square_sums) {
+  if (takes_few_by_segments(args)) return gemm_by_segments(args, square_sums);
+  if (args.num_tokens > max_decode_tokens(args.weight.cols)) return gemm(args, square_sums);
+  DecodeProductArgs few{.weight = args.weight,
+                        .halves = args.x,
+                        .halves_stride = args.x_stride,
+                        .num_tokens = args.num_tokens,
+                        .out = args.out,
+                        .out_stride = args.out_stride,
+                        .square_sums = square_sums,
+                        .add = args.add};
+  std::ranges::copy(args.codebook, few.codebook);
+  decode_product(few);
+}
+
 void GpuKernels::gemm(GemmArgs args, float* square_sums) {
   const bool is_codes = args.weight.format == TileFormat::codes;
   const GemmSize size =
@@ -53,8 +68,7 @@ void GpuKernels::gemm(GemmArgs args, float* square_sums) {
   // Blocks that take all columns would leave multiprocessors idle.
   const bool are_few =
       row_blocks * tiles_for(args.num_tokens, args.token_tile) < num_multiprocessors_;
-  if (takes_segments(args) && (are_few || takes_few_by_segments(args)))
-    return gemm_by_segments(args, square_sums);
+  if (are_few && takes_segments(args)) return gemm_by_segments(args, square_sums);
   if (is_fed(args.weight.format, size)) {
     launch_fed<DenseFedShape>(kernels_.gemm_codes_fed,
                               row_blocks * tiles_for(args.num_tokens, args.token_tile), args);

@@ -41,16 +41,10 @@ class MiniMaxM2Launches : public testing::TestWithParam<testing_gpu::EmulationKi
   void launch_dense(GpuKernels& kernels, uint32_t num_tokens) {
     for (const PackedMatrix& weight : {of_size(kQSize + 2 * kKvSize, kHidden),
                                        of_size(kHidden, kQSize), of_size(200064, kHidden)}) {
-      const GemmArgs args{.weight = weight,
-                          .num_tokens = num_tokens,
-                          .out_stride = weight.rows,
-                          .partial = &partial_};
-      if (num_tokens <= kernels.max_decode_tokens(weight.cols) &&
-          !kernels.takes_few_by_segments(args)) {
-        kernels.decode_product({.weight = weight, .num_tokens = num_tokens});
-      } else {
-        kernels.gemm(args);
-      }
+      kernels.product({.weight = weight,
+                       .num_tokens = num_tokens,
+                       .out_stride = weight.rows,
+                       .partial = &partial_});
       expect_fits(kernels, num_tokens);
     }
     kernels.summarize_logits({.vocab_size = 200064}, num_tokens);

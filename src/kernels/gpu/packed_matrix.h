@@ -71,6 +71,13 @@ TETRAD_DEVICE constexpr uint32_t tiles_of_segment(uint32_t column_tiles, uint32_
   const uint32_t left = column_tiles - segment * kSegmentTiles;
   return left < kSegmentTiles ? left : kSegmentTiles;
 }
+/// Where a segment of a tile of rows begins.
+template <class Tile>
+TETRAD_DEVICE const char* segment_at(const char* matrix, uint32_t column_tiles, uint32_t row_tile,
+                                     uint32_t segment) {
+  return matrix +
+         (static_cast<uint64_t>(row_tile) * column_tiles + segment * kSegmentTiles) * Tile::kBytes;
+}
 
 /// B of groups 2 p and 2 p + 1 of a stretch of 64 columns, by all lanes. `piece_at`: where the
 /// n-th 8 halves of the stretch are, of the token F::row_to_load(lane()).

@@ -35,9 +35,7 @@ TETRAD_DEVICE void segment_product(const GemmArgs& args) {
   const uint32_t num_tiles = tiles_of_segment(column_tiles, segment);
   const char* tiles = nullptr;
   if (row_tile < args.weight.rows / kTileRows)
-    tiles =
-        args.weight.tiles +
-        (static_cast<uint64_t>(row_tile) * column_tiles + segment * kSegmentTiles) * Tile::kBytes;
+    tiles = segment_at<Tile>(args.weight.tiles, column_tiles, row_tile, segment);
   using Reader = SegmentReader<Tile, false, kTokenTiles>;
   Reader reader;
   reader.start(tiles, num_tiles);
