@@ -200,14 +200,16 @@ void GpuModel::experts(const GpuLayer& layer) {
   const gpu::ExpertChoice choice = expert_choice(layer);
   const gpu::ExpertsOfOneArgs one = experts_of_one(layer, choice);
   if (kernels_.takes_experts_of_one(one)) {
-    route(layer, choice, &one);
+    route(layer, choice, one.num_hidden_words());
     return kernels_.experts_of_one(one, experts_here());
   }
-  route(layer, choice);
-  const uint32_t num_pairs = num_tokens * choice.num_experts_per_tok;
+  const gpu::ExpertsStreamArgs stream = experts_stream(layer, choice);
+  const bool by_themselves = kernels_.takes_experts_stream(stream);
   // The experts' weights are read once for a few tokens each; for many, tiles of tokens are worth
   // it.
-  const bool is_few = kernels_.streams_experts(layer.w1, layer.w2, choice);
+  const bool is_few = kernels_.reads_experts_once(choice, by_themselves);
+  route(layer, choice, is_few && by_themselves ? stream.num_hidden_words() : 0);
+  const uint32_t num_pairs = num_tokens * choice.num_experts_per_tok;
   const gpu::TokenTiles tiles{
       .token_tile =
           is_few ? 0 : kernels_.gemm_token_tile(layer.w1.format, num_pairs, choice.num_experts),
@@ -219,11 +221,23 @@ void GpuModel::experts(const GpuLayer& layer) {
                               .num_experts = experts_here().here,
                               .lists = b.lists,
                               .tiles = tiles});
-  if (is_few) {
-    experts_by_token(layer, choice);
-  } else {
+  if (is_few && !by_themselves) return experts_by_token(layer, choice);
+  if (is_few)
+    kernels_.experts_stream(stream, experts_here());
+  else
     experts_by_tile(layer, choice, tiles);
-  }
+  combine_experts();
+}
+
+void GpuModel::combine_experts() {
+  kernels_.combine_experts(
+      {.products = buffers_->products,
+       .weights = buffers_->expert_weights,
+       .num_experts_per_tok = static_cast<uint32_t>(config_.num_experts_per_tok),
+       .residual = buffers_->residual,
+       .hidden_size = static_cast<uint32_t>(config_.hidden_size),
+       .add = adds_to_residual()},
+      shape().num_tokens);
 }
 
 gpu::ExpertChoice GpuModel::expert_choice(const GpuLayer& layer) const {
@@ -249,14 +263,34 @@ gpu::ExpertsOfOneArgs GpuModel::experts_of_one(const GpuLayer& layer,
                                              .down_stride = weights_.down_stride,
                                              .x = b.normed,
                                              .choice = choice,
-                                             .hidden = b.told_hidden,
+                                             .hidden = told_hidden(),
                                              .products = b.told_products,
                                              .residual = b.residual,
                                              .add = adds_to_residual()});
 }
 
+gpu::ExpertsStreamArgs GpuModel::experts_stream(const GpuLayer& layer,
+                                                const gpu::ExpertChoice& choice) const {
+  const Buffers& b = *buffers_;
+  return with_codebook(gpu::ExpertsStreamArgs{.w1 = layer.w1,
+                                              .w3 = layer.w3,
+                                              .w2 = layer.w2,
+                                              .up_stride = weights_.up_stride,
+                                              .down_stride = weights_.down_stride,
+                                              .x = b.normed,
+                                              .x_stride = b.normed_stride,
+                                              .choice = choice,
+                                              .lists = b.lists,
+                                              .hidden = told_hidden(),
+                                              .products = b.products});
+}
+
+uint32_t* GpuModel::told_hidden() const {
+  return reinterpret_cast<uint32_t*>(buffers_->hidden);
+}
+
 void GpuModel::route(const GpuLayer& layer, const gpu::ExpertChoice& choice,
-                     const gpu::ExpertsOfOneArgs* one) {
+                     uint32_t num_told_words) {
   Buffers& b = *buffers_;
   const gpu::RouteArgs route{.residual = b.residual,
                              .norm_weight = layer.post_attention_layernorm,
@@ -266,8 +300,8 @@ void GpuModel::route(const GpuLayer& layer, const gpu::ExpertChoice& choice,
                              .normed = b.normed,
                              .normed_stride = b.normed_stride,
                              .choice = choice,
-                             .not_yet = one == nullptr ? nullptr : one->hidden,
-                             .num_not_yet = one == nullptr ? 0 : one->num_hidden_words()};
+                             .not_yet = told_hidden(),
+                             .num_not_yet = num_told_words};
   if (choice.num_tokens <= gpu::kFewTokens) {
     kernels_.route(route);
   } else {
@@ -329,13 +363,6 @@ void GpuModel::experts_by_tile(const GpuLayer& layer, const gpu::ExpertChoice& c
                                       .products = b.products,
                                       .products_stride = layer.w2.rows};
   kernels_.experts_down_gemm(with_codebook(down), num_pairs, experts_here());
-  kernels_.combine_experts({.products = b.products,
-                            .weights = b.expert_weights,
-                            .num_experts_per_tok = choice.num_experts_per_tok,
-                            .residual = b.residual,
-                            .hidden_size = layer.w2.rows,
-                            .add = adds_to_residual()},
-                           choice.num_tokens);
 }
 
 }  // namespace tetrad

@@ -204,8 +204,6 @@ Result<void> GpuModel::allocate_activations() {
   TETRAD_ASSIGN(b.attended, memory.zeros<uint16_t>(tokens * b.attended_stride));
   TETRAD_ASSIGN(b.hidden, memory.zeros<uint16_t>(pairs * b.hidden_stride));
   const int64_t picks = config_.num_experts_per_tok;
-  TETRAD_ASSIGN(b.told_hidden,
-                memory.filled<uint32_t>(picks * config_.intermediate_size / 2, 0xFF));
   // Of half of the picks; of one alone there is nothing to tell, and memory for it all the same.
   TETRAD_ASSIGN(b.told_products,
                 memory.filled<float>(std::max<int64_t>(1, picks / 2) * config_.hidden_size, 0xFF));

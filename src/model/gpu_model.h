@@ -130,13 +130,21 @@ class GpuModel {
   /// For one token alone.
   gpu::ExpertsOfOneArgs experts_of_one(const GpuLayer& layer,
                                        const gpu::ExpertChoice& choice) const;
-  /// The norm of each token, and who computes it. `one`: what comes next, if it is that.
-  void route(const GpuLayer& layer, const gpu::ExpertChoice& choice,
-             const gpu::ExpertsOfOneArgs* one = nullptr);
-  /// Of few tokens, each by itself; of many, in tiles of those of an expert.
+  /// For a few tokens.
+  gpu::ExpertsStreamArgs experts_stream(const GpuLayer& layer,
+                                        const gpu::ExpertChoice& choice) const;
+  /// Where blocks of one launch tell each other hidden values.
+  uint32_t* told_hidden() const;
+  /// The norm of each token, and who computes it. `num_told_words`: of told_hidden(), if the
+  /// experts' launch tells them.
+  void route(const GpuLayer& layer, const gpu::ExpertChoice& choice, uint32_t num_told_words);
+  /// Of few tokens, each by itself, with the sum over the picks; of many, in tiles of those of an
+  /// expert, without.
   void experts_by_token(const GpuLayer& layer, const gpu::ExpertChoice& choice);
   void experts_by_tile(const GpuLayer& layer, const gpu::ExpertChoice& choice,
                        const gpu::TokenTiles& tiles);
+  /// residual (+)= the sum over the picks.
+  void combine_experts();
   /// out[t] = W norm(residual[t]), for args.num_tokens rows; otherwise as product(), but that x is
   /// made here.
   void norm_product(const float* residual, const float* norm, gpu::GemmArgs args,

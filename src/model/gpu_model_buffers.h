@@ -22,9 +22,7 @@ struct GpuModel::Buffers {
   uint16_t* q = nullptr;
   uint16_t* attended = nullptr;
   uint16_t* hidden = nullptr;
-  // What blocks tell each other of one token (experts_of_one.h).
-  uint32_t* told_hidden = nullptr;
-  float* told_products = nullptr;
+  float* told_products = nullptr;  // what blocks tell each other of one token (experts_of_one.h)
   float* products = nullptr;
   float* router_logits = nullptr;
   int32_t* expert_ids = nullptr;

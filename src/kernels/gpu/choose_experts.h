@@ -200,27 +200,37 @@ TETRAD_DEVICE PickScore score_of_pick(uint32_t expert, const float* scores, uint
   return {score, sum};
 }
 
+/// A thread's expert's logits of up to kMaxTokens tokens, 0 for those that are not there.
+template <uint32_t kMaxTokens>
+struct TokenLogits {
+  float logit[kMaxTokens] = {};
+
+  TETRAD_DEVICE void load(const ExpertChoice& args, uint32_t first_token, uint32_t num_tokens) {
+    const uint32_t expert = thread_index();
+    TETRAD_UNROLL
+    for (uint32_t t = 0; t < kMaxTokens; ++t) {
+      if (t < num_tokens && expert < args.num_experts)
+        logit[t] = load_fresh(args.logits +
+                              static_cast<uint64_t>(first_token + t) * args.num_experts + expert);
+    }
+  }
+};
+
 /// The experts of tokens first_token … + num_tokens, at most kMaxTokens, into memory.keys and with
 /// `writes` to expert_ids and weights: a warp a token. By all threads of a block, at least
 /// kChoiceThreads; a sync_block() must follow before `memory` is read.
-template <uint32_t kMaxTokens = kFewTokens>
-TETRAD_DEVICE void choose_experts(const ExpertChoice& args, float bias, uint32_t first_token,
+template <uint32_t kMaxTokens>
+TETRAD_DEVICE void choose_experts(const ExpertChoice& args, float bias,
+                                  const TokenLogits<kMaxTokens>& logits, uint32_t first_token,
                                   uint32_t num_tokens, ChoiceMemory& memory, bool writes) {
   static_assert(kMaxTokens <= kChoiceThreads / 32);
   const uint32_t expert = thread_index();
   const uint32_t top_k = args.num_experts_per_tok;
   if (expert < kMaxExperts) {
     memory.bias[expert] = bias;
-    float logits[kMaxTokens] = {};
     TETRAD_UNROLL
     for (uint32_t t = 0; t < kMaxTokens; ++t) {
-      if (t < num_tokens && expert < args.num_experts)
-        logits[t] = load_fresh(args.logits +
-                               static_cast<uint64_t>(first_token + t) * args.num_experts + expert);
-    }
-    TETRAD_UNROLL
-    for (uint32_t t = 0; t < kMaxTokens; ++t) {
-      if (t < num_tokens) memory.scores[t][expert] = expert_score(logits[t]);
+      if (t < num_tokens) memory.scores[t][expert] = expert_score(logits.logit[t]);
     }
   }
   sync_block();
@@ -247,10 +257,11 @@ TETRAD_DEVICE void choose_experts(const ExpertChoice& args, float bias, uint32_t
 /// Chooses the experts of all of up to kMaxTokens tokens and lists them in `memory`; with `writes`
 /// also in global memory, the lists where `to` says.
 template <uint32_t kMaxTokens>
-TETRAD_DEVICE ExpertLists choose_few(const ExpertChoice& args, float bias, ChoiceMemory& memory,
+TETRAD_DEVICE ExpertLists choose_few(const ExpertChoice& args, float bias,
+                                     const TokenLogits<kMaxTokens>& logits, ChoiceMemory& memory,
                                      const ExpertLists& to, bool writes) {
   const uint32_t num_tokens = kMaxTokens == 1 ? 1 : args.num_tokens;
-  choose_experts<kMaxTokens>(args, bias, 0, num_tokens, memory, writes);
+  choose_experts(args, bias, logits, 0, num_tokens, memory, writes);
   sync_block();
   const uint32_t num_pairs = num_tokens * args.num_experts_per_tok;
   const uint32_t at = thread_index();

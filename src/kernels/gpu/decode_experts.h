@@ -42,7 +42,7 @@ struct ExpertsDownArgs {
   const float* weights = nullptr;       // [T, num_experts_per_tok]
   const int32_t* expert_ids = nullptr;  // likewise; read for one token alone
   uint32_t num_experts = 0;             // likewise
-  float* residual = nullptr;            // [T, w2.rows]; null: combine_experts adds them up
+  float* residual = nullptr;            // [T, w2.rows]
   uint32_t add = 1;                     // 0: what stood in the residual is another rank's to bring
   uint32_t* finished = nullptr;         // [jobs of an expert], 0 before and after
   uint32_t job_tiles = 1;
@@ -135,8 +135,9 @@ TETRAD_DEVICE void experts_up(const ExpertsUpArgs& args) {
   ExpertLists lists = args.lists;
   if (is_few) {
     auto& memory = *reinterpret_cast<ChoiceMemory*>(shared.x + chunk_tokens * shared.stride);
-    lists =
-        choose_few<kIsOne ? 1 : kFewTokens>(args.choice, bias, memory, args.lists, block_x() == 0);
+    TokenLogits<kIsOne ? 1 : kFewTokens> logits;
+    logits.load(args.choice, 0, num_tokens);
+    lists = choose_few(args.choice, bias, logits, memory, args.lists, block_x() == 0);
   }
   // The next launch may look at what is chosen before it waits (expert_of_warp).
   if (block_x() == 0) {

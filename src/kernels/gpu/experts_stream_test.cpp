@@ -1,5 +1,5 @@
-// The experts of a few tokens by weights that come by themselves: the bits that each token has
-// alone, whoever computes what and in whatever order.
+// The experts of a few tokens as one launch whose blocks meet: the bits that each token has alone
+// by other kernels, whoever computes what and in whatever order.
 
 #include "kernels/gpu/experts_stream.h"
 
@@ -7,6 +7,7 @@
 
 #include <algorithm>
 
+#include "kernels/gpu/decode_experts.h"
 #include "kernels/gpu/gpu_test_util.h"
 
 namespace tetrad::gpu {
@@ -62,11 +63,7 @@ class StreamLayer {
         .sorted_pairs = gpu_.zeros<uint32_t>(pairs),
         .active = reinterpret_cast<ActiveExpert*>(gpu_.zeros<uint32_t>(4 * case_.num_experts)),
         .num_active = gpu_.zeros<uint32_t>(1)};
-    const auto part = [&]<class T>(const std::vector<T>& all, uint32_t width) {
-      return gpu_.copy(
-          std::vector<T>(all.begin() + first * width, all.begin() + (first + count) * width));
-    };
-    ExpertChoice choice{.logits = part(logits_, case_.num_experts),
+    ExpertChoice choice{.logits = part(logits_, case_.num_experts, first, count),
                         .bias = bias_,
                         .num_experts = case_.num_experts,
                         .num_experts_per_tok = case_.top_k,
@@ -83,38 +80,12 @@ class StreamLayer {
                                       .num_experts = num_here(),
                                       .lists = lists});
     }
-    ExpertsUpArgs up{.w1 = w1_,
-                     .w3 = w3_,
-                     .expert_stride = packed_bytes(TileFormat::codes, w1_.rows, w1_.cols),
-                     .x = part(x_, case_.hidden),
-                     .x_stride = case_.hidden,
-                     .choice = choice,
-                     .lists = lists,
-                     .hidden = gpu_.zeros<uint16_t>(pairs * case_.intermediate),
-                     .hidden_stride = case_.intermediate};
-    std::ranges::copy(kIq4NlCodebook, up.codebook);
-    gpu_.kernels().experts_up(up);
-    ExpertsDownArgs down{
-        .w2 = w2_,
-        .expert_stride = packed_bytes(TileFormat::codes, w2_.rows, w2_.cols),
-        .hidden = up.hidden,
-        .hidden_stride = case_.intermediate,
-        .num_experts_per_tok = case_.top_k,
-        .num_tokens = count,
-        .lists = lists,
-        .products = reinterpret_cast<float*>(gpu_.allocate(uint64_t{pairs} * case_.hidden * 4)),
-        .weights = choice.weights,
-        .expert_ids = choice.expert_ids,
-        .num_experts = num_here(),
-        .residual = part(residual_, case_.hidden),
-        .add = case_.add,
-        .finished = gpu_.zeros<uint32_t>(case_.hidden)};
-    std::ranges::copy(kIq4NlCodebook, down.codebook);
-    gpu_.kernels().experts_down(down);
-    gpu_.check();
-    return {.residual = bits_of(gpu_.read(down.residual, count * case_.hidden)),
-            .expert_ids = gpu_.read(choice.expert_ids, pairs),
-            .weights = gpu_.read(choice.weights, pairs)};
+    Visited visited;
+    visited.residual =
+        count == 1 ? by_two_launches(first, choice, lists) : by_one_launch(first, choice, lists);
+    visited.expert_ids = gpu_.read(choice.expert_ids, pairs);
+    visited.weights = gpu_.read(choice.weights, pairs);
+    return visited;
   }
 
   Emulation& gpu() { return gpu_; }
@@ -131,6 +102,82 @@ class StreamLayer {
   }
 
  private:
+  template <class T>
+  T* part(const std::vector<T>& all, uint32_t width, uint32_t first, uint32_t count) {
+    return gpu_.copy(
+        std::vector<T>(all.begin() + first * width, all.begin() + (first + count) * width));
+  }
+  uint64_t stride_of(const PackedMatrix& w) const {
+    return packed_bytes(TileFormat::codes, w.rows, w.cols);
+  }
+  float* new_products(uint32_t pairs) {
+    return reinterpret_cast<float*>(gpu_.allocate(uint64_t{pairs} * case_.hidden * 4));
+  }
+
+  /// One token, by decode_experts.h.
+  std::vector<uint32_t> by_two_launches(uint32_t first, const ExpertChoice& choice,
+                                        const ExpertLists& lists) {
+    const uint32_t pairs = case_.top_k;
+    ExpertsUpArgs up{.w1 = w1_,
+                     .w3 = w3_,
+                     .expert_stride = stride_of(w1_),
+                     .x = part(x_, case_.hidden, first, 1),
+                     .x_stride = case_.hidden,
+                     .choice = choice,
+                     .lists = lists,
+                     .hidden = gpu_.zeros<uint16_t>(pairs * case_.intermediate),
+                     .hidden_stride = case_.intermediate};
+    std::ranges::copy(kIq4NlCodebook, up.codebook);
+    gpu_.kernels().experts_up(up);
+    ExpertsDownArgs down{.w2 = w2_,
+                         .expert_stride = stride_of(w2_),
+                         .hidden = up.hidden,
+                         .hidden_stride = case_.intermediate,
+                         .num_experts_per_tok = case_.top_k,
+                         .num_tokens = 1,
+                         .lists = lists,
+                         .products = new_products(pairs),
+                         .weights = choice.weights,
+                         .expert_ids = choice.expert_ids,
+                         .num_experts = num_here(),
+                         .residual = part(residual_, case_.hidden, first, 1),
+                         .add = case_.add,
+                         .finished = gpu_.zeros<uint32_t>(case_.hidden)};
+    std::ranges::copy(kIq4NlCodebook, down.codebook);
+    gpu_.kernels().experts_down(down);
+    gpu_.check();
+    return bits_of(gpu_.read(down.residual, case_.hidden));
+  }
+
+  std::vector<uint32_t> by_one_launch(uint32_t first, const ExpertChoice& choice,
+                                      const ExpertLists& lists) {
+    const uint32_t num_tokens = choice.num_tokens;
+    ExpertsStreamArgs stream{.w1 = w1_,
+                             .w3 = w3_,
+                             .w2 = w2_,
+                             .up_stride = stride_of(w1_),
+                             .down_stride = stride_of(w2_),
+                             .x = part(x_, case_.hidden, first, num_tokens),
+                             .x_stride = case_.hidden,
+                             .choice = choice,
+                             .lists = lists,
+                             .products = new_products(num_tokens * case_.top_k)};
+    std::ranges::copy(kIq4NlCodebook, stream.codebook);
+    stream.hidden = gpu_.copy(std::vector<uint32_t>(stream.num_hidden_words(), kNotYet));
+    EXPECT_TRUE(gpu_.kernels().takes_experts_stream(stream));
+    gpu_.kernels().experts_stream(stream);
+    float* residual = part(residual_, case_.hidden, first, num_tokens);
+    gpu_.kernels().combine_experts({.products = stream.products,
+                                    .weights = choice.weights,
+                                    .num_experts_per_tok = case_.top_k,
+                                    .residual = residual,
+                                    .hidden_size = case_.hidden,
+                                    .add = case_.add},
+                                   num_tokens);
+    gpu_.check();
+    return bits_of(gpu_.read(residual, num_tokens * case_.hidden));
+  }
+
   uint32_t num_here() const {
     return std::min(case_.end_expert, case_.num_experts) - case_.first_expert;
   }
@@ -159,8 +206,7 @@ TEST_P(ExpertsStreamTest, TokensHaveTheBitsThatTheyHaveAlone) {
   const auto count = [&](std::string_view name) {
     return std::ranges::count(layer.gpu().launched(), name);
   };
-  EXPECT_EQ(count("experts_up_stream"), 1);
-  EXPECT_EQ(count("experts_down_stream"), 1);
+  EXPECT_EQ(count("experts_stream"), 1);
   EXPECT_EQ(count("experts_up_one_codes"), c.num_tokens);
   EXPECT_EQ(together.expert_ids, alone.expert_ids);
   EXPECT_EQ(together.weights, alone.weights);
@@ -172,7 +218,7 @@ TEST_P(ExpertsStreamTest, TokensHaveTheBitsThatTheyHaveAlone) {
 INSTANTIATE_TEST_SUITE_P(
     Sizes, ExpertsStreamTest,
     testing::Values(
-        StreamCase{.name = "few"},
+        StreamCase{.name = "two"}, StreamCase{.name = "few", .num_tokens = 5},
         StreamCase{.name = "few_threads_descending",
                    .num_tokens = kFewTokens,
                    .order = ThreadOrder::descending},
@@ -194,7 +240,7 @@ INSTANTIATE_TEST_SUITE_P(
                    .top_k = 2,
                    .num_multiprocessors = 7,
                    .order = ThreadOrder::shuffled},
-        StreamCase{.name = "of_a_rank", .add = 0},
+        StreamCase{.name = "of_a_rank", .num_tokens = 3, .add = 0},
         StreamCase{.name = "some_experts_elsewhere",
                    .num_tokens = 7,
                    .num_experts = 8,

@@ -66,31 +66,36 @@ uint32_t GpuKernels::least_streamed_tokens() const {
   return is_gfx12_ ? ~0u : kLeastStreamedTokens;
 }
 
-bool GpuKernels::takes_streamed(const PackedMatrix& weight, uint32_t num_tokens,
-                                uint32_t num_experts_per_tok) const {
-  return num_tokens >= least_streamed_tokens() &&
-         num_tokens * num_experts_per_tok <= kMaxStreamedPairs &&
-         is_codes_in_whole_segments(weight) && weight.rows % kTileRows == 0 &&
-         ExpertsStreamLayout(weight.cols).end <= shared_bytes_;
+/// Whether an expert's three matrices, of Args, come by themselves.
+template <class Args>
+static bool are_streamable(const Args& args) {
+  return is_codes_in_whole_segments(args.w1) && is_codes_in_whole_segments(args.w3) &&
+         is_codes_in_whole_segments(args.w2) && args.w3.rows == args.w1.rows &&
+         args.w2.cols == args.w1.rows && args.w2.rows == args.w1.cols;
 }
 
-bool GpuKernels::streams_experts(const PackedMatrix& w1, const PackedMatrix& w2,
-                                 const ExpertChoice& choice) const {
-  const uint32_t per_token = choice.num_experts_per_tok;
-  const bool by_themselves = takes_streamed(w1, choice.num_tokens, per_token) &&
-                             takes_streamed(w2, choice.num_tokens, per_token);
-  return tuning_.streams_experts(choice.num_tokens, per_token, choice.num_experts, by_themselves);
+bool GpuKernels::takes_experts_stream(const ExpertsStreamArgs& args) const {
+  const uint32_t num_pairs = args.choice.num_tokens * args.choice.num_experts_per_tok;
+  return args.choice.num_tokens >= least_streamed_tokens() && num_pairs <= kMaxStreamedPairs &&
+         are_streamable(args) &&
+         ExpertsStreamLayout(args.w1.cols, args.w2.cols).end <= shared_bytes_;
+}
+
+bool GpuKernels::reads_experts_once(const ExpertChoice& choice, bool by_themselves) const {
+  return tuning_.streams_experts(choice.num_tokens, choice.num_experts_per_tok, choice.num_experts,
+                                 by_themselves);
+}
+
+void GpuKernels::experts_stream(const ExpertsStreamArgs& args, ExpertCount experts) {
+  launch(kernels_.experts_stream,
+         {.grid_x = num_multiprocessors_,
+          .threads = kStreamThreads,
+          .shared_bytes = ExpertsStreamLayout(args.w1.cols, args.w2.cols).end,
+          .blocks_meet = true},
+         args, experts);
 }
 
 void GpuKernels::experts_up(ExpertsUpArgs args, ExpertCount experts) {
-  if (takes_streamed(args.w1, args.choice.num_tokens, args.choice.num_experts_per_tok) &&
-      args.w3.format == TileFormat::codes) {
-    return launch(kernels_.experts_up_stream,
-                  {.grid_x = num_multiprocessors_,
-                   .threads = kStreamThreads,
-                   .shared_bytes = ExpertsStreamLayout(args.w1.cols).end},
-                  args, experts);
-  }
   const uint32_t per_block = kDecodeWarps / 2 / tiles_for(args.w1.cols, kSegmentColumns);
   const uint32_t tiles = tiles_for(tiles_for(args.w1.rows, kTileRows), per_block);
   const uint32_t num_tokens = args.choice.num_tokens;
@@ -112,21 +117,6 @@ void GpuKernels::experts_up(ExpertsUpArgs args, ExpertCount experts) {
 }
 
 void GpuKernels::experts_down(ExpertsDownArgs args, ExpertCount experts) {
-  if (takes_streamed(args.w2, args.num_tokens, args.num_experts_per_tok)) {
-    const CombineExpertsArgs sum{.products = args.products,
-                                 .weights = args.weights,
-                                 .num_experts_per_tok = args.num_experts_per_tok,
-                                 .residual = args.residual,
-                                 .hidden_size = args.w2.rows,
-                                 .add = args.add};
-    args.residual = nullptr;
-    launch(kernels_.experts_down_stream,
-           {.grid_x = num_multiprocessors_,
-            .threads = kStreamThreads,
-            .shared_bytes = ExpertsStreamLayout(args.w2.cols).end},
-           args, experts);
-    return combine_experts(sum, args.num_tokens);
-  }
   const bool is_codes = args.w2.format == TileFormat::codes;
   // All picks' halves at once, where there is shared memory for them.
   if (args.num_tokens == 1 && args.num_experts_per_tok <= kDecodeWarps &&
@@ -153,11 +143,7 @@ void GpuKernels::experts_down(ExpertsDownArgs args, ExpertCount experts) {
 
 bool GpuKernels::takes_experts_of_one(const ExpertsOfOneArgs& args) const {
   if (is_gfx12_ || num_multiprocessors_ < 2 || args.choice.num_tokens != 1) return false;
-  for (const PackedMatrix& matrix : {args.w1, args.w3, args.w2}) {
-    if (!is_codes_in_whole_segments(matrix)) return false;
-  }
-  if (args.w3.rows != args.w1.rows || args.w2.cols != args.w1.rows || args.w2.rows != args.w1.cols)
-    return false;
+  if (!are_streamable(args)) return false;
   const ExpertsOfOneWork work(args.w1, args.w2, num_multiprocessors_);
   return ExpertsOfOneLayout(work, args.choice.num_experts_per_tok).end <= shared_bytes_;
 }

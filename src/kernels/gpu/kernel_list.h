@@ -93,8 +93,7 @@
 // Those that need copies that run by themselves, which gfx12 has not.
 #define TETRAD_NVIDIA_KERNELS(X)      \
   X(experts_of_one, ExpertsOfOneArgs) \
-  X(experts_up_stream, ExpertsUpArgs) \
-  X(experts_down_stream, ExpertsDownArgs)
+  X(experts_stream, ExpertsStreamArgs)
 // Those that only code for sm_90a has, which multiply by wgmma.
 #define TETRAD_WARPGROUP_KERNELS(X)               \
   X(attend_prefill_rows_64, AttentionArgs)        \

@@ -119,13 +119,11 @@ LaunchCost launch_cost(const ExpertsUpArgs& args, ExpertCount experts) {
 
 LaunchCost launch_cost(const ExpertsDownArgs& args, ExpertCount experts) {
   const double pairs = static_cast<double>(args.num_tokens) * args.num_experts_per_tok;
-  // The last block for some rows reads the products of all picks again, and the residual; where
-  // another launch adds them up, neither.
-  const bool adds_up = args.residual != nullptr;
-  const double products = args.num_tokens == 1 || !adds_up ? 0 : pairs;
+  // The last block for some rows reads the products of all picks again, and the residual.
+  const double products = args.num_tokens == 1 ? 0 : pairs;
   return {.bytes = experts_met(pairs, experts, args.num_experts_per_tok) * bytes_of(args.w2) +
                    kHalfBytes * args.w2.cols * pairs * part_here(experts) +
-                   kFloatBytes * args.w2.rows * (products + (adds_up ? args.num_tokens : 0)),
+                   kFloatBytes * args.w2.rows * (products + args.num_tokens),
           .operations = product_operations(args.w2, pairs * part_here(experts))};
 }
 
@@ -138,6 +136,17 @@ LaunchCost launch_cost(const ExpertsOfOneArgs& args, ExpertCount experts) {
                kHalfBytes * (args.w1.cols + args.w2.cols * picks_here) + kFloatBytes * args.w2.rows,
       .operations =
           2 * product_operations(args.w1, picks_here) + product_operations(args.w2, picks_here)};
+}
+
+LaunchCost launch_cost(const ExpertsStreamArgs& args, ExpertCount experts) {
+  const uint32_t per_token = args.choice.num_experts_per_tok;
+  const double pairs = static_cast<double>(args.choice.num_tokens) * per_token;
+  const double pairs_here = pairs * part_here(experts);
+  return {.bytes = experts_met(pairs, experts, per_token) *
+                       (bytes_of(args.w1) + bytes_of(args.w3) + bytes_of(args.w2)) +
+                   kHalfBytes * (args.w1.cols * args.choice.num_tokens + args.w2.cols * pairs_here),
+          .operations = 2 * product_operations(args.w1, pairs_here) +
+                        product_operations(args.w2, pairs_here)};
 }
 
 LaunchCost launch_cost(const ExpertsUpGemmArgs& args, uint32_t num_pairs, ExpertCount experts) {

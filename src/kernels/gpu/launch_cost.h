@@ -56,6 +56,7 @@ LaunchCost launch_cost(const AddSegmentsArgs& args);
 LaunchCost launch_cost(const ExpertsUpArgs& args, ExpertCount experts);
 LaunchCost launch_cost(const ExpertsDownArgs& args, ExpertCount experts);
 LaunchCost launch_cost(const ExpertsOfOneArgs& args, ExpertCount experts);
+LaunchCost launch_cost(const ExpertsStreamArgs& args, ExpertCount experts);
 LaunchCost launch_cost(const ExpertsUpGemmArgs& args, uint32_t num_pairs, ExpertCount experts);
 LaunchCost launch_cost(const ExpertsDownGemmArgs& args, uint32_t num_pairs, ExpertCount experts);
 LaunchCost launch_cost(const SummarizeLogitsArgs& args, uint32_t num_rows);

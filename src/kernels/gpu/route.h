@@ -28,7 +28,7 @@ struct RouteArgs {
   uint16_t* normed = nullptr;     // [T, normed_stride]: h as halves, for the experts
   uint32_t normed_stride = 0;
   ExpertChoice choice;  // the logits
-  // Words that blocks of the next launch tell each other, to be kNotYet when it begins.
+  // Words that blocks of the experts' launch tell each other, to be kNotYet when it begins.
   uint32_t* not_yet = nullptr;
   uint32_t num_not_yet = 0;
 };
@@ -59,6 +59,13 @@ struct StoreRouterInput {
 };
 
 inline constexpr uint32_t kRouteTokens = kRouteTokensOf<Fragment>;
+
+/// By the first row of a grid of blocks of 256 threads.
+TETRAD_DEVICE void clear_told(const RouteArgs& args) {
+  if (block_y() != 0) return;
+  for (uint32_t i = block_x() * 256 + thread_index(); i < args.num_not_yet; i += grid_x() * 256)
+    args.not_yet[i] = kNotYet;
+}
 
 /// kIsOne: one token (decode_product.h says why).
 template <bool kIsOne>
@@ -91,8 +98,7 @@ TETRAD_DEVICE void route_tokens(const RouteArgs& args) {
   wait_for_launches_before();
   let_next_launch_begin();
 
-  for (uint32_t i = block_x() * 256 + thread_index(); i < args.num_not_yet; i += grid_x() * 256)
-    args.not_yet[i] = kNotYet;
+  clear_told(args);
   uint16_t* normed = block_x() == 0
                          ? args.normed + static_cast<uint64_t>(first_token) * args.normed_stride
                          : nullptr;

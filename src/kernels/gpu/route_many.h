@@ -64,6 +64,7 @@ TETRAD_KERNEL(route_norm, RouteManyArgs, 256) {
   weight.load(args.route.norm_weight, cols);
   wait_for_launches_before();
   let_next_launch_begin();
+  clear_told(args.route);
   const uint64_t token = block_x();
   uint16_t* normed = args.route.normed + token * stride;
   norm_to<1>(args.route.residual + token * cols, 1, weight, cols, args.route.eps,
@@ -203,7 +204,10 @@ TETRAD_DEVICE void choose_for_block(const RouteManyArgs& args, uint32_t first_to
        first < first_token + kTile.block_tokens() && first < choice.num_tokens;
        first += kFewTokens) {
     const uint32_t left = choice.num_tokens - first;
-    choose_experts(choice, bias, first, left < kFewTokens ? left : kFewTokens, memory, true);
+    const uint32_t count = left < kFewTokens ? left : kFewTokens;
+    TokenLogits<kFewTokens> logits;
+    logits.load(choice, first, count);
+    choose_experts(choice, bias, logits, first, count, memory, true);
     sync_block();
   }
 }
