@@ -16,8 +16,8 @@ namespace tetrad::gpu {
 
 struct GpuTuning {
   /// Blocks a multiprocessor of the kernels that go over their work in turn: the products of few
-  /// tokens, the experts' w1 and w3, and their w2.
-  /// The experts' of two to four tokens alone where weights come by themselves (experts_stream.h).
+  /// tokens, the experts' w1 and w3, and their w2. The experts' not where their weights come by
+  /// themselves (experts_of_one.h, experts_stream.h).
   uint32_t product_blocks = 2;
   uint32_t experts_up_blocks = 2;
   uint32_t experts_down_blocks = 2;
