@@ -83,7 +83,7 @@ class TuneBench {
   const gpu::DeviceInfo& info() const { return info_; }
   const ModelConfig& config() const { return model_->config(); }
   uint32_t fragment_tokens() const { return model_->kernels().fragment_tokens(); }
-  uint32_t least_streamed_tokens() const { return model_->kernels().least_streamed_tokens(); }
+  uint32_t least_streamed_tokens() const { return model_->least_streamed_tokens(); }
 
  private:
   TuneBench(gpu::DeviceInfo info, std::unique_ptr<GpuModel> model)

@@ -208,7 +208,8 @@ void GpuModel::experts(const GpuLayer& layer) {
   // The experts' weights are read once for a few tokens each; for many, tiles of tokens are worth
   // it.
   const bool is_few = kernels_.reads_experts_once(choice, by_themselves);
-  route(layer, choice, is_few && by_themselves ? stream.num_hidden_words() : 0);
+  const bool streams = is_few && by_themselves;
+  route(layer, choice, streams ? stream.num_hidden_words() : 0);
   const uint32_t num_pairs = num_tokens * choice.num_experts_per_tok;
   const gpu::TokenTiles tiles{
       .token_tile =
@@ -221,8 +222,8 @@ void GpuModel::experts(const GpuLayer& layer) {
                               .num_experts = experts_here().here,
                               .lists = b.lists,
                               .tiles = tiles});
-  if (is_few && !by_themselves) return experts_by_token(layer, choice);
-  if (is_few)
+  if (is_few && !streams) return experts_by_token(layer, choice);
+  if (streams)
     kernels_.experts_stream(stream, experts_here());
   else
     experts_by_tile(layer, choice, tiles);
@@ -269,6 +270,14 @@ gpu::ExpertsOfOneArgs GpuModel::experts_of_one(const GpuLayer& layer,
                                              .add = adds_to_residual()});
 }
 
+uint32_t GpuModel::least_streamed_tokens() const {
+  const GpuLayer& layer = weights_.layers.front();
+  const gpu::ExpertChoice choice{
+      .num_experts_per_tok = static_cast<uint32_t>(config_.num_experts_per_tok),
+      .num_tokens = gpu::kLeastStreamedTokens};
+  return kernels_.takes_experts_stream(experts_stream(layer, choice)) ? choice.num_tokens : ~0u;
+}
+
 gpu::ExpertsStreamArgs GpuModel::experts_stream(const GpuLayer& layer,
                                                 const gpu::ExpertChoice& choice) const {
   const Buffers& b = *buffers_;
@@ -282,6 +291,7 @@ gpu::ExpertsStreamArgs GpuModel::experts_stream(const GpuLayer& layer,
                                               .choice = choice,
                                               .lists = b.lists,
                                               .hidden = told_hidden(),
+                                              .hidden_stride = b.hidden_stride,
                                               .products = b.products});
 }
 

@@ -78,6 +78,9 @@ class GpuModel {
   const ModelConfig& config() const { return config_; }
   const GpuRankGroup& ranks() const { return ranks_; }
   gpu::GpuKernels& kernels() { return kernels_; }
+  /// Tokens from which the experts' weights come by themselves (experts_stream.h); ~0: on this
+  /// machine, with these sizes, they never do.
+  uint32_t least_streamed_tokens() const;
   const GpuModelLimits& limits() const { return limits_; }
   /// Without graphs each launch can be timed.
   void set_use_graphs(bool use) { use_graphs_ = use; }

@@ -225,7 +225,7 @@ TEST_P(GpuModelTest, ABatchBeyondTheBuffersIsAnError) {
 }
 
 /// Where columns are whole segments.
-TEST(GpuModelOfOneToken, TakesTheExpertsInOneLaunchWithTheSameBits) {
+TEST(GpuModelOfWholeSegments, TakesTheExpertsInOneLaunchWithTheSameBits) {
   const ModelConfig config = synthetic_config({.layers = 2,
                                                .experts = 6,
                                                .vocab = 64,
@@ -243,18 +243,32 @@ TEST(GpuModelOfOneToken, TakesTheExpertsInOneLaunchWithTheSameBits) {
   const std::vector<std::string>& launched = device->launched;
   auto kernels = gpu::GpuKernels::create(*device).value();
   const GpuModelLimits limits{.num_kv_blocks = 4,
-                              .max_num_batched_tokens = 8,
+                              .max_num_batched_tokens = 16,
                               .max_num_seqs = 2,
-                              .max_logits_rows = 8,
+                              .max_logits_rows = 16,
                               .max_model_len = 32};
   const auto model =
       std::move(*GpuModel::create_random(config, 3, std::move(device), std::move(kernels), limits));
-  const std::vector<int32_t> tokens{5, 41, 17, 5, 63};
-  GpuTestSequence whole{.tokens = tokens, .blocks = {0}};
-  BatchOfSequences at_once;
-  at_once.add(whole, std::ssize(tokens), std::ssize(tokens));
-  const std::vector<float> expected = copied(model->forward(at_once.batch()));
+  const std::vector<int32_t> tokens{5, 41, 17, 5, 63, 8, 22, 60, 1};
+  const std::vector<int32_t> others{31, 2, 9, 44, 12, 50, 7, 26, 38};
+  const auto logits_of = [&](const std::vector<int32_t>& of, int64_t count) {
+    GpuTestSequence whole{.tokens = of, .blocks = {0}};
+    BatchOfSequences at_once;
+    at_once.add(whole, count, count);
+    return copied(model->forward(at_once.batch()));
+  };
+  const std::vector<float> expected = logits_of(tokens, 9);
+  // More than few tokens, and few: what another step told must not be there any more.
+  for (const int64_t count : {9, 5}) {
+    logits_of(others, count);
+    const std::vector<float> again = logits_of(tokens, count);
+    EXPECT_TRUE(std::ranges::equal(again, std::span(expected).first(again.size()))) << count;
+  }
   EXPECT_EQ(std::ranges::count(launched, "experts_of_one"), 0);
+  EXPECT_EQ(std::ranges::count(launched, "experts_stream"),
+            std::ranges::count(launched, "combine_experts"));
+  EXPECT_GT(std::ranges::count(launched, "experts_stream"), 0);
+  EXPECT_EQ(std::ranges::count(launched, "experts_up_codes"), 0);
   GpuTestSequence alone{.tokens = tokens, .blocks = {1}};
   for (size_t i = 0; i < tokens.size(); ++i) {
     BatchOfSequences batch;

@@ -21,7 +21,7 @@ STAGED_KERNELS = re.compile(r"gemm_(codes_fed|halves)$|attend_prefill_rows|multi
 WARPGROUP_KERNELS = {"attend_prefill_rows_64", "attend_prefill_rows_128", "gemm_codes_fed",
                      "experts_up_gemm_codes_fed", "experts_down_gemm_codes_fed"}
 # Those whose weights come by copies that run by themselves.
-STREAMING_KERNELS = re.compile(r"experts_of_one|experts_stream")
+STREAMING_KERNELS = {"experts_of_one", "experts_stream"}
 
 
 def run(tool, *arguments):
@@ -125,10 +125,11 @@ def check_ptx(path):
         if MATRIX_KERNELS.search(name) and wanted not in entry:
             problems.append(f"{name} has no {wanted}")
         names.add(name)
-        if STREAMING_KERNELS.search(name) and "cp.async.bulk" not in entry:
+        if name in STREAMING_KERNELS and "cp.async.bulk" not in entry:
             problems.append(f"{name} has no cp.async.bulk")
         for line in touched_on_the_way(entry):
             problems.append(f"{name} does not wait for wgmma before: {line}")
+    problems += [f"{name} is missing" for name in sorted(STREAMING_KERNELS - names)]
     if has_warpgroups:
         problems += [f"{name} is missing" for name in sorted(WARPGROUP_KERNELS - names)]
     if len(entries) < 30:

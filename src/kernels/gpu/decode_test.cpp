@@ -201,7 +201,7 @@ struct ExpertCase {
 TEST_P(DecodeTest, RouterAndExpertsAreWhatDoublesGive) {
   for (const ExpertCase c :
        {ExpertCase{128, 80, 12, 3, 1}, ExpertCase{256, 64, 9, 2, 8}, ExpertCase{768, 80, 5, 2, 1},
-        // Of which w1 and w3, then w2 alone come by themselves.
+        // Of which w1 and w3 come by themselves, and of which neither does.
         ExpertCase{768, 80, 5, 2, 8}, ExpertCase{256, 768, 5, 2, 8}}) {
     std::vector<float> expected_bits;
     for (const ThreadOrder order : {ThreadOrder::ascending, ThreadOrder::shuffled}) {

@@ -161,6 +161,7 @@ class StreamLayer {
                              .x_stride = case_.hidden,
                              .choice = choice,
                              .lists = lists,
+                             .hidden_stride = case_.intermediate,
                              .products = new_products(num_tokens * case_.top_k)};
     std::ranges::copy(kIq4NlCodebook, stream.codebook);
     stream.hidden = gpu_.copy(std::vector<uint32_t>(stream.num_hidden_words(), kNotYet));
@@ -232,6 +233,17 @@ INSTANTIATE_TEST_SUITE_P(
                    .hidden = 1536,
                    .num_multiprocessors = 5,
                    .order = ThreadOrder::shuffled},
+        // w2's first tiles begin while others' w1 and w3 are still multiplied.
+        StreamCase{.name = "few_with_early_w2",
+                   .num_tokens = kFewTokens,
+                   .hidden = 1536,
+                   .num_multiprocessors = 5,
+                   .order = ThreadOrder::shuffled},
+        StreamCase{.name = "few_with_two_rounds_of_early_w2",
+                   .num_tokens = kFewTokens,
+                   .hidden = 1536,
+                   .num_multiprocessors = 4,
+                   .order = ThreadOrder::descending},
         StreamCase{.name = "much_between", .num_tokens = 9, .intermediate = 1536},
         // Experts with more tokens than a pass takes, by blocks that begin within one.
         StreamCase{.name = "several_passes",
@@ -254,6 +266,63 @@ INSTANTIATE_TEST_SUITE_P(
                    .first_expert = 4},
         StreamCase{.name = "all_experts_elsewhere", .add = 0, .first_expert = 5, .end_expert = 5}),
     [](const auto& test) { return std::string(test.param.name); });
+
+/// MiniMax-M2's sizes, or the intermediate size of one of some ranks.
+ExpertsStreamArgs args_of(uint32_t num_tokens, uint32_t intermediate = 1536) {
+  constexpr uint32_t kHidden = 3072;
+  return {.w1 = {.rows = intermediate, .cols = kHidden, .format = TileFormat::codes},
+          .w3 = {.rows = intermediate, .cols = kHidden, .format = TileFormat::codes},
+          .w2 = {.rows = kHidden, .cols = intermediate, .format = TileFormat::codes},
+          .choice = {.num_experts_per_tok = 8, .num_tokens = num_tokens},
+          .hidden_stride = intermediate};
+}
+
+TEST(ExpertsStream, IsForSeveralTokensOfCodesInWholeSegments) {
+  Emulation gpu(kEmulations[0], ThreadOrder::ascending, 132);
+  const GpuKernels& kernels = gpu.kernels();
+  EXPECT_FALSE(kernels.takes_experts_stream(args_of(1)));
+  EXPECT_TRUE(kernels.takes_experts_stream(args_of(kLeastStreamedTokens)));
+  EXPECT_TRUE(kernels.takes_experts_stream(args_of(256)));
+  EXPECT_FALSE(kernels.takes_experts_stream(args_of(257)));
+  EXPECT_TRUE(kernels.takes_experts_stream(args_of(2, 768)));
+  EXPECT_FALSE(kernels.takes_experts_stream(args_of(2, 384)));
+  for (PackedMatrix ExpertsStreamArgs::* matrix :
+       {&ExpertsStreamArgs::w1, &ExpertsStreamArgs::w3, &ExpertsStreamArgs::w2}) {
+    ExpertsStreamArgs args = args_of(2);
+    (args.*matrix).format = TileFormat::halves;
+    EXPECT_FALSE(kernels.takes_experts_stream(args));
+  }
+  Emulation gfx12(kEmulations[1], ThreadOrder::ascending, 64);
+  EXPECT_FALSE(gfx12.kernels().takes_experts_stream(args_of(2)));
+}
+
+/// What has its part of every tile of rows, whoever it is, has it once, and w2's first tiles need
+/// what came of the first part alone.
+TEST(ExpertsStream, EveryTileIsOneBlocksOnce) {
+  for (const uint32_t blocks : {1u, 2u, 61u, 132u}) {
+    for (const uint32_t passes : {0u, 1u, 2u, 16u, 57u, 200u, 512u}) {
+      const ExpertsStreamArgs args = args_of(8);
+      uint32_t next[2] = {};
+      for (uint32_t index = 0; index < kStreamedParts; ++index) {
+        uint32_t& tile = next[index / 2];
+        for (uint32_t block = 0; block < blocks; ++block) {
+          const StreamedPart part = streamed_part(args, index, passes, block, blocks);
+          EXPECT_EQ(part.begin, tile);
+          EXPECT_GE(part.end, part.begin);
+          tile = part.end;
+        }
+        const uint32_t done = next[0] / (args.w1.rows / kTileRows);
+        if (index == 2) {
+          const uint32_t first = streamed_part(args, 0, passes, blocks - 1, blocks).end;
+          EXPECT_LE(tile, first / (args.w1.rows / kTileRows) * (args.w2.rows / kTileRows));
+          EXPECT_EQ(done, passes);
+        }
+      }
+      EXPECT_EQ(next[0], passes * (args.w1.rows / kTileRows));
+      EXPECT_EQ(next[1], passes * (args.w2.rows / kTileRows));
+    }
+  }
+}
 
 }  // namespace
 }  // namespace tetrad::gpu

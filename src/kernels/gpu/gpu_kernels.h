@@ -100,21 +100,18 @@ class GpuKernels {
   void decode_product(DecodeProductArgs args);
   void experts_up(ExpertsUpArgs args, ExpertCount experts = 1);
   void experts_down(ExpertsDownArgs args, ExpertCount experts = 1);
-  /// Tokens from which weights of codes in whole segments come by themselves (experts_stream.h);
-  /// ~0: on this machine they never do.
-  uint32_t least_streamed_tokens() const;
+  /// experts_up() and experts_down() as one launch, but for the sum over the picks, which is
+  /// combine_experts(). args.hidden is kNotYet: route() or route_many() has made it so.
+  void experts_stream(const ExpertsStreamArgs& args, ExpertCount experts = 1);
+  /// Whether this machine has it for so many tokens and such sizes.
+  bool takes_experts_stream(const ExpertsStreamArgs& args) const;
+  /// The three of one token as one launch, likewise.
+  void experts_of_one(const ExpertsOfOneArgs& args, ExpertCount experts = 1);
+  bool takes_experts_of_one(const ExpertsOfOneArgs& args) const;
   /// Whether the weights of so many tokens' experts are read once for a few tokens each, with lists
   /// alone: by themselves (takes_experts_stream()), or by experts_up() and experts_down(). Else
   /// they are the GEMMs', with tiles of tokens.
   bool reads_experts_once(const ExpertChoice& choice, bool by_themselves) const;
-  /// The same as one launch where takes_experts_stream(); combine_experts() adds up its products.
-  /// args.hidden is kNotYet: route() or route_many() has made it so.
-  void experts_stream(const ExpertsStreamArgs& args, ExpertCount experts = 1);
-  bool takes_experts_stream(const ExpertsStreamArgs& args) const;
-  /// Both for one token with the sum over the picks, likewise.
-  void experts_of_one(const ExpertsOfOneArgs& args, ExpertCount experts = 1);
-  /// Whether this machine has it for such sizes.
-  bool takes_experts_of_one(const ExpertsOfOneArgs& args) const;
 
   // Many tokens. token_tile is chosen here for the dense product, and by gemm_token_tile for the
   // experts' lists. `square_sums`: where wanted, as AddSegmentsArgs has them, of a product that
@@ -195,6 +192,8 @@ class GpuKernels {
   bool takes_segment_product(const GemmArgs& args) const;
   uint32_t segment_product_shared(uint32_t num_tokens) const;
   void gemm_by_segments(GemmArgs args, float* square_sums);
+  /// Whether experts_stream.h takes w1 and w3 of such sizes, and so many pairs.
+  bool fits_experts_stream(const ExpertsStreamArgs& args) const;
   /// Tokens of an expert that a decode kernel takes at a time: a fragment's, or fewer where shared
   /// memory is.
   uint32_t chunk_tokens(uint32_t cols, uint32_t num_tokens, uint32_t more_bytes) const;

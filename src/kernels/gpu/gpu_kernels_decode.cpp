@@ -62,23 +62,23 @@ static bool is_codes_in_whole_segments(const PackedMatrix& weight) {
   return weight.format == TileFormat::codes && weight.cols % kSegmentColumns == 0;
 }
 
-uint32_t GpuKernels::least_streamed_tokens() const {
-  return is_gfx12_ ? ~0u : kLeastStreamedTokens;
+static bool has_expert_sizes(const PackedMatrix& w1, const PackedMatrix& w3,
+                             const PackedMatrix& w2) {
+  return w3.rows == w1.rows && w2.cols == w1.rows && w2.rows == w1.cols;
 }
 
-/// Whether an expert's three matrices, of Args, come by themselves.
-template <class Args>
-static bool are_streamable(const Args& args) {
-  return is_codes_in_whole_segments(args.w1) && is_codes_in_whole_segments(args.w3) &&
-         is_codes_in_whole_segments(args.w2) && args.w3.rows == args.w1.rows &&
-         args.w2.cols == args.w1.rows && args.w2.rows == args.w1.cols;
+bool GpuKernels::fits_experts_stream(const ExpertsStreamArgs& args) const {
+  const uint32_t num_pairs = args.choice.num_tokens * args.choice.num_experts_per_tok;
+  return !is_gfx12_ && num_pairs <= kMaxStreamedPairs && is_codes_in_whole_segments(args.w1) &&
+         is_codes_in_whole_segments(args.w3) && args.w1.rows % kTileRows == 0 &&
+         std::max(args.w1.cols, args.w2.cols) <= kMaxStreamedColumns &&
+         ExpertsStreamLayout(args.w1.cols, args.w2.cols).end <= shared_bytes_;
 }
 
 bool GpuKernels::takes_experts_stream(const ExpertsStreamArgs& args) const {
-  const uint32_t num_pairs = args.choice.num_tokens * args.choice.num_experts_per_tok;
-  return args.choice.num_tokens >= least_streamed_tokens() && num_pairs <= kMaxStreamedPairs &&
-         are_streamable(args) &&
-         ExpertsStreamLayout(args.w1.cols, args.w2.cols).end <= shared_bytes_;
+  return args.choice.num_tokens >= kLeastStreamedTokens && fits_experts_stream(args) &&
+         is_codes_in_whole_segments(args.w2) && has_expert_sizes(args.w1, args.w3, args.w2) &&
+         args.hidden_stride == args.w1.rows;
 }
 
 bool GpuKernels::reads_experts_once(const ExpertChoice& choice, bool by_themselves) const {
@@ -96,6 +96,18 @@ void GpuKernels::experts_stream(const ExpertsStreamArgs& args, ExpertCount exper
 }
 
 void GpuKernels::experts_up(ExpertsUpArgs args, ExpertCount experts) {
+  ExpertsStreamArgs stream{.w1 = args.w1,
+                           .w3 = args.w3,
+                           .up_stride = args.expert_stride,
+                           .x = args.x,
+                           .x_stride = args.x_stride,
+                           .choice = args.choice,
+                           .lists = args.lists,
+                           .hidden = reinterpret_cast<uint32_t*>(args.hidden),
+                           .hidden_stride = args.hidden_stride};
+  std::ranges::copy(args.codebook, stream.codebook);
+  if (args.choice.num_tokens >= kLeastStreamedUpTokens && fits_experts_stream(stream))
+    return experts_stream(stream, experts);
   const uint32_t per_block = kDecodeWarps / 2 / tiles_for(args.w1.cols, kSegmentColumns);
   const uint32_t tiles = tiles_for(tiles_for(args.w1.rows, kTileRows), per_block);
   const uint32_t num_tokens = args.choice.num_tokens;
@@ -143,7 +155,10 @@ void GpuKernels::experts_down(ExpertsDownArgs args, ExpertCount experts) {
 
 bool GpuKernels::takes_experts_of_one(const ExpertsOfOneArgs& args) const {
   if (is_gfx12_ || num_multiprocessors_ < 2 || args.choice.num_tokens != 1) return false;
-  if (!are_streamable(args)) return false;
+  for (const PackedMatrix& matrix : {args.w1, args.w3, args.w2}) {
+    if (!is_codes_in_whole_segments(matrix)) return false;
+  }
+  if (!has_expert_sizes(args.w1, args.w3, args.w2)) return false;
   const ExpertsOfOneWork work(args.w1, args.w2, num_multiprocessors_);
   return ExpertsOfOneLayout(work, args.choice.num_experts_per_tok).end <= shared_bytes_;
 }

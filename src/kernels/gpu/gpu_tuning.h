@@ -49,8 +49,8 @@ struct GpuTuning {
   uint32_t narrow_experts_gemm_pairs = 64;
 
   /// Whether experts' weights are streamed for so many tokens, of whom each goes to some experts.
-  /// A few tokens always do: experts_up chooses their experts and nobody else. `by_themselves`:
-  /// experts_stream.h has these.
+  /// A few tokens always do: their experts are chosen by the kernels that stream these, and by
+  /// nobody else. `by_themselves`: experts_stream.h has them.
   bool streams_experts(uint64_t num_tokens, uint64_t num_experts_per_tok, uint64_t num_experts,
                        bool by_themselves) const;
 

@@ -73,22 +73,27 @@ class MiniMaxM2Launches : public testing::TestWithParam<testing_gpu::EmulationKi
     launch_router(kernels, choice);
     if (kernels.takes_experts_stream(stream(choice))) {
       kernels.experts_stream(stream(choice));
-      return expect_fits(kernels, num_tokens);
+      expect_fits(kernels, num_tokens);
     }
-    kernels.experts_up({.w1 = of_size(kIntermediate, kHidden),
-                        .w3 = of_size(kIntermediate, kHidden),
-                        .choice = choice});
-    expect_fits(kernels, num_tokens);
-    kernels.experts_down({.w2 = of_size(kHidden, kIntermediate),
-                          .num_experts_per_tok = kTopK,
-                          .num_tokens = num_tokens});
-    expect_fits(kernels, num_tokens);
+    // Of one of four ranks w2 has no whole segments of columns.
+    for (const uint32_t intermediate : {kIntermediate, kIntermediate / 4}) {
+      kernels.experts_up({.w1 = of_size(intermediate, kHidden),
+                          .w3 = of_size(intermediate, kHidden),
+                          .choice = choice,
+                          .hidden_stride = intermediate});
+      expect_fits(kernels, num_tokens);
+      kernels.experts_down({.w2 = of_size(kHidden, intermediate),
+                            .num_experts_per_tok = kTopK,
+                            .num_tokens = num_tokens});
+      expect_fits(kernels, num_tokens);
+    }
   }
   static ExpertsStreamArgs stream(const ExpertChoice& choice) {
     return {.w1 = of_size(kIntermediate, kHidden),
             .w3 = of_size(kIntermediate, kHidden),
             .w2 = of_size(kHidden, kIntermediate),
-            .choice = choice};
+            .choice = choice,
+            .hidden_stride = kIntermediate};
   }
   void launch_many_experts(GpuKernels& kernels, uint32_t num_tokens) {
     const uint32_t pairs = num_tokens * kTopK;
