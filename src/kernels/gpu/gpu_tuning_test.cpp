@@ -191,7 +191,7 @@ TEST_F(GpuTuner, ALossInOneStepCountsAgainstAGainInAnother) {
 
 TEST_F(GpuTuner, DoesNotTimeSizesThatNoKernelOfAStepHas) {
   options_.steps.push_back({.num_tokens = 4});
-  options_.least_streamed_tokens = kLeastStreamedTokens;
+  options_.least_streamed_tokens = 2;
   const auto file = find_gpu_tuning(
       options_, [](const GpuTuning&, const TuningStep&) -> Result<double> { return 1e-3; });
   ASSERT_TRUE(file);
