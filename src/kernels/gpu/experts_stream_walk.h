@@ -97,6 +97,7 @@ TETRAD_DEVICE constexpr StreamedPart streamed_part(const ExpertsStreamArgs& args
   // A tile for each warp of all blocks, or several, so that a block's end together.
   const uint32_t round = num_blocks * kStreamWarps;
   const uint32_t first_up = num_passes * up_tiles < round ? 0 : round;
+  // NOLINTNEXTLINE(clang-analyzer-core.DivideZero): there are blocks
   const uint32_t first_down = first_up / up_tiles * down_tiles / round * round;
   const uint32_t row_tiles = is_up ? up_tiles : down_tiles;
   const uint32_t first = is_up ? first_up : first_down;
