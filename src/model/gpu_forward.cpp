@@ -207,7 +207,7 @@ void GpuModel::experts(const GpuLayer& layer) {
   const bool by_themselves = kernels_.takes_experts_stream(stream);
   // The experts' weights are read once for a few tokens each; for many, tiles of tokens are worth
   // it.
-  const bool is_few = kernels_.reads_experts_once(choice, by_themselves);
+  const bool is_few = kernels_.streams_experts(choice, by_themselves);
   const bool streams = is_few && by_themselves;
   route(layer, choice, streams ? stream.num_hidden_words() : 0);
   const uint32_t num_pairs = num_tokens * choice.num_experts_per_tok;
@@ -254,20 +254,27 @@ gpu::ExpertChoice GpuModel::expert_choice(const GpuLayer& layer) const {
           .end_expert = static_cast<uint32_t>(ranks_.share().experts.end)};
 }
 
+template <class Args>
+Args GpuModel::experts_in_one_launch(const GpuLayer& layer, const gpu::ExpertChoice& choice) const {
+  Args args;
+  args.w1 = layer.w1;
+  args.w3 = layer.w3;
+  args.w2 = layer.w2;
+  args.up_stride = weights_.up_stride;
+  args.down_stride = weights_.down_stride;
+  args.x = buffers_->normed;
+  args.choice = choice;
+  args.hidden = told_hidden();
+  return with_codebook(args);
+}
+
 gpu::ExpertsOfOneArgs GpuModel::experts_of_one(const GpuLayer& layer,
                                                const gpu::ExpertChoice& choice) const {
-  const Buffers& b = *buffers_;
-  return with_codebook(gpu::ExpertsOfOneArgs{.w1 = layer.w1,
-                                             .w3 = layer.w3,
-                                             .w2 = layer.w2,
-                                             .up_stride = weights_.up_stride,
-                                             .down_stride = weights_.down_stride,
-                                             .x = b.normed,
-                                             .choice = choice,
-                                             .hidden = told_hidden(),
-                                             .products = b.told_products,
-                                             .residual = b.residual,
-                                             .add = adds_to_residual()});
+  auto args = experts_in_one_launch<gpu::ExpertsOfOneArgs>(layer, choice);
+  args.products = buffers_->told_products;
+  args.residual = buffers_->residual;
+  args.add = adds_to_residual();
+  return args;
 }
 
 uint32_t GpuModel::least_streamed_tokens() const {
@@ -280,19 +287,12 @@ uint32_t GpuModel::least_streamed_tokens() const {
 
 gpu::ExpertsStreamArgs GpuModel::experts_stream(const GpuLayer& layer,
                                                 const gpu::ExpertChoice& choice) const {
-  const Buffers& b = *buffers_;
-  return with_codebook(gpu::ExpertsStreamArgs{.w1 = layer.w1,
-                                              .w3 = layer.w3,
-                                              .w2 = layer.w2,
-                                              .up_stride = weights_.up_stride,
-                                              .down_stride = weights_.down_stride,
-                                              .x = b.normed,
-                                              .x_stride = b.normed_stride,
-                                              .choice = choice,
-                                              .lists = b.lists,
-                                              .hidden = told_hidden(),
-                                              .hidden_stride = b.hidden_stride,
-                                              .products = b.products});
+  auto args = experts_in_one_launch<gpu::ExpertsStreamArgs>(layer, choice);
+  args.x_stride = buffers_->normed_stride;
+  args.lists = buffers_->lists;
+  args.hidden_stride = buffers_->hidden_stride;
+  args.products = buffers_->products;
+  return args;
 }
 
 uint32_t* GpuModel::told_hidden() const {

@@ -130,6 +130,9 @@ class GpuModel {
   /// The choice that the experts of a step's tokens are found by. Of few tokens the experts' first
   /// kernel makes it.
   gpu::ExpertChoice expert_choice(const GpuLayer& layer) const;
+  /// What both of these have.
+  template <class Args>
+  Args experts_in_one_launch(const GpuLayer& layer, const gpu::ExpertChoice& choice) const;
   /// For one token alone.
   gpu::ExpertsOfOneArgs experts_of_one(const GpuLayer& layer,
                                        const gpu::ExpertChoice& choice) const;

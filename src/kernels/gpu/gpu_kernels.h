@@ -111,7 +111,7 @@ class GpuKernels {
   /// Whether the weights of so many tokens' experts are read once for a few tokens each, with lists
   /// alone: by themselves (takes_experts_stream()), or by experts_up() and experts_down(). Else
   /// they are the GEMMs', with tiles of tokens.
-  bool reads_experts_once(const ExpertChoice& choice, bool by_themselves) const;
+  bool streams_experts(const ExpertChoice& choice, bool by_themselves) const;
 
   // Many tokens. token_tile is chosen here for the dense product, and by gemm_token_tile for the
   // experts' lists. `square_sums`: where wanted, as AddSegmentsArgs has them, of a product that

@@ -81,7 +81,7 @@ bool GpuKernels::takes_experts_stream(const ExpertsStreamArgs& args) const {
          args.hidden_stride == args.w1.rows;
 }
 
-bool GpuKernels::reads_experts_once(const ExpertChoice& choice, bool by_themselves) const {
+bool GpuKernels::streams_experts(const ExpertChoice& choice, bool by_themselves) const {
   return tuning_.streams_experts(choice.num_tokens, choice.num_experts_per_tok, choice.num_experts,
                                  by_themselves);
 }

@@ -127,18 +127,9 @@ LaunchCost launch_cost(const ExpertsDownArgs& args, ExpertCount experts) {
           .operations = product_operations(args.w2, pairs * part_here(experts))};
 }
 
-LaunchCost launch_cost(const ExpertsOfOneArgs& args, ExpertCount experts) {
-  const uint32_t pairs = args.choice.num_experts_per_tok;
-  const double picks_here = pairs * part_here(experts);
-  return {
-      .bytes = experts_met(pairs, experts, pairs) *
-                   (bytes_of(args.w1) + bytes_of(args.w3) + bytes_of(args.w2)) +
-               kHalfBytes * (args.w1.cols + args.w2.cols * picks_here) + kFloatBytes * args.w2.rows,
-      .operations =
-          2 * product_operations(args.w1, picks_here) + product_operations(args.w2, picks_here)};
-}
-
-LaunchCost launch_cost(const ExpertsStreamArgs& args, ExpertCount experts) {
+/// Of w1, w3 and w2 in one launch.
+template <class Args>
+static LaunchCost cost_of_experts(const Args& args, ExpertCount experts) {
   const uint32_t per_token = args.choice.num_experts_per_tok;
   const double pairs = static_cast<double>(args.choice.num_tokens) * per_token;
   const double pairs_here = pairs * part_here(experts);
@@ -147,6 +138,16 @@ LaunchCost launch_cost(const ExpertsStreamArgs& args, ExpertCount experts) {
                    kHalfBytes * (args.w1.cols * args.choice.num_tokens + args.w2.cols * pairs_here),
           .operations = 2 * product_operations(args.w1, pairs_here) +
                         product_operations(args.w2, pairs_here)};
+}
+
+LaunchCost launch_cost(const ExpertsOfOneArgs& args, ExpertCount experts) {
+  LaunchCost cost = cost_of_experts(args, experts);
+  cost.bytes += kFloatBytes * args.w2.rows;  // the residual
+  return cost;
+}
+
+LaunchCost launch_cost(const ExpertsStreamArgs& args, ExpertCount experts) {
+  return cost_of_experts(args, experts);
 }
 
 LaunchCost launch_cost(const ExpertsUpGemmArgs& args, uint32_t num_pairs, ExpertCount experts) {

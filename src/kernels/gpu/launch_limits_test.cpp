@@ -167,7 +167,7 @@ TEST_P(MiniMaxM2Launches, WithAnyTuning) {
       for (const uint32_t tokens : {1u, 3u, 48u, 256u, 257u, 512u}) {
         const ExpertChoice choice{
             .num_experts = kExperts, .num_experts_per_tok = kTopK, .num_tokens = tokens};
-        if (kernels.reads_experts_once(choice, kernels.takes_experts_stream(stream(choice))))
+        if (kernels.streams_experts(choice, kernels.takes_experts_stream(stream(choice))))
           launch_few_experts(kernels, tokens);
         else
           launch_many_experts(kernels, tokens);

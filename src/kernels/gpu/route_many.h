@@ -203,8 +203,7 @@ TETRAD_DEVICE void choose_for_block(const RouteManyArgs& args, uint32_t first_to
   for (uint32_t first = first_token;
        first < first_token + kTile.block_tokens() && first < choice.num_tokens;
        first += kFewTokens) {
-    const uint32_t left = choice.num_tokens - first;
-    const uint32_t count = left < kFewTokens ? left : kFewTokens;
+    const uint32_t count = smaller_of(choice.num_tokens - first, kFewTokens);
     TokenLogits<kFewTokens> logits;
     logits.load(choice, first, count);
     choose_experts(choice, bias, logits, first, count, memory, true);
