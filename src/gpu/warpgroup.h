@@ -97,6 +97,7 @@ TETRAD_DEVICE void wait_for_sums(float (&sums)[kRowTiles][kTokenTiles][4]) {
 // The operands of an instruction for so many tiles of tokens: as text, and as what they are.
 #define TETRAD_TEXT_2 "%0, %1, %2, %3, %4, %5, %6, %7"
 #define TETRAD_TEXT_4 TETRAD_TEXT_2 ", %8, %9, %10, %11, %12, %13, %14, %15"
+#define TETRAD_TEXT_6 TETRAD_TEXT_4 ", %16, %17, %18, %19, %20, %21, %22, %23"
 #define TETRAD_TEXT_8 \
   TETRAD_TEXT_4       \
   ", %16, %17, %18, %19, %20, %21, %22, %23, %24, %25, %26, %27, %28, %29, %30, %31"
@@ -110,6 +111,7 @@ TETRAD_DEVICE void wait_for_sums(float (&sums)[kRowTiles][kTokenTiles][4]) {
 #define TETRAD_SUMS_1(to, n) to(sums[n][0]), to(sums[n][1]), to(sums[n][2]), to(sums[n][3])
 #define TETRAD_SUMS_2(to, n) TETRAD_SUMS_1(to, n), TETRAD_SUMS_1(to, n + 1)
 #define TETRAD_SUMS_4(to, n) TETRAD_SUMS_2(to, n), TETRAD_SUMS_2(to, n + 2)
+#define TETRAD_SUMS_6(to, n) TETRAD_SUMS_4(to, n), TETRAD_SUMS_2(to, n + 4)
 #define TETRAD_SUMS_8(to, n) TETRAD_SUMS_4(to, n), TETRAD_SUMS_4(to, n + 4)
 #define TETRAD_SUMS_9(to, n) TETRAD_SUMS_8(to, n), TETRAD_SUMS_1(to, n + 8)
 #define TETRAD_SUMS_10(to, n) TETRAD_SUMS_8(to, n), TETRAD_SUMS_2(to, n + 8)
@@ -139,14 +141,16 @@ TETRAD_DEVICE void multiply_tiles(float (&sums)[kTokenTiles][4], const uint32_t 
                                   uint64_t b) {
   TETRAD_MULTIPLY_TILES(2, 16, TETRAD_ADD, 1);
   TETRAD_MULTIPLY_TILES(4, 32, TETRAD_ADD, 1);
+  TETRAD_MULTIPLY_TILES(6, 48, TETRAD_ADD, 1);
   TETRAD_MULTIPLY_TILES(8, 64, TETRAD_ADD, 1);
   TETRAD_MULTIPLY_TILES(9, 72, TETRAD_ADD, 1);
   TETRAD_MULTIPLY_TILES(10, 80, TETRAD_ADD, 1);
   TETRAD_MULTIPLY_TILES(12, 96, TETRAD_ADD, 1);
   TETRAD_MULTIPLY_TILES(16, 128, TETRAD_ADD, 1);
   TETRAD_MULTIPLY_TILES(17, 136, TETRAD_ADD, 1);
-  static_assert(kTokenTiles == 2 || kTokenTiles == 4 || (kTokenTiles >= 8 && kTokenTiles <= 10) ||
-                kTokenTiles == 12 || kTokenTiles == 16 || kTokenTiles == 17);
+  static_assert(kTokenTiles == 2 || kTokenTiles == 4 || kTokenTiles == 6 ||
+                (kTokenTiles >= 8 && kTokenTiles <= 10) || kTokenTiles == 12 || kTokenTiles == 16 ||
+                kTokenTiles == 17);
 }
 /// sums = A B.
 template <uint32_t kTokenTiles>
@@ -177,6 +181,7 @@ TETRAD_DEVICE void multiply_tiles_if(float (&sums)[kTokenTiles][4], const uint32
 #undef TETRAD_SUMS_1
 #undef TETRAD_SUMS_2
 #undef TETRAD_SUMS_4
+#undef TETRAD_SUMS_6
 #undef TETRAD_SUMS_8
 #undef TETRAD_SUMS_9
 #undef TETRAD_SUMS_10
@@ -185,6 +190,7 @@ TETRAD_DEVICE void multiply_tiles_if(float (&sums)[kTokenTiles][4], const uint32
 #undef TETRAD_SUMS_17
 #undef TETRAD_TEXT_2
 #undef TETRAD_TEXT_4
+#undef TETRAD_TEXT_6
 #undef TETRAD_TEXT_8
 #undef TETRAD_TEXT_9
 #undef TETRAD_TEXT_10

@@ -26,6 +26,7 @@ struct SegmentsCase {
 struct SegmentsResult {
   std::vector<float> out;
   std::vector<float> square_sums;
+  std::vector<std::string> launched;
 };
 
 class GemmSegmentsTest : public testing::TestWithParam<testing_gpu::EmulationKind> {
@@ -71,7 +72,8 @@ class GemmSegmentsTest : public testing::TestWithParam<testing_gpu::EmulationKin
     gpu.kernels().gemm(args, squares);
     gpu.check();
     EXPECT_EQ(std::ranges::count(gpu.launched(), "add_segments"), by_segments ? 1 : 0);
-    return {gpu.read(args.out, c.num_tokens * c.rows), gpu.read(squares, num_squares)};
+    return {gpu.read(args.out, c.num_tokens * c.rows), gpu.read(squares, num_squares),
+            gpu.launched()};
   }
 };
 
@@ -83,6 +85,7 @@ TEST_P(GemmSegmentsTest, HaveTheBitsOfBlocksThatTakeAllColumns) {
         {48, 3072, 48, false},
         {16, 3136, 17, false},
         {256, 784, 64, false},
+        {144, 1600, 71, true},  // warps behind the last rows, and tokens of two blocks
         {32, 1536, 128, true},
         {48, 1600, 40, true, TileFormat::halves},
         // Of few tokens warps take tiles of rows of their own.
@@ -114,6 +117,21 @@ TEST_P(GemmSegmentsTest, TheOrderOfThreadsDoesNotChangeBits) {
     const SegmentsResult result = product(c, true, true, order);
     EXPECT_EQ(result.out, expected.out);
     EXPECT_EQ(result.square_sums, expected.square_sums);
+  }
+}
+
+TEST_P(GemmSegmentsTest, OfManyTokensMultiplyByWarpgroups) {
+  for (const auto& [num_tokens, kernel] :
+       std::initializer_list<std::pair<uint32_t, const char*>>{{17, "segment_staged_four"},
+                                                               {32, "segment_staged_four"},
+                                                               {33, "segment_staged_six"},
+                                                               {48, "segment_staged_six"},
+                                                               {49, "segment_staged_four"},
+                                                               {96, "segment_staged_six"},
+                                                               {128, "segment_staged_four"}}) {
+    const auto launched = product({16, 784, num_tokens, false}, true, true).launched;
+    const bool has_it = GetParam().has_warpgroups && !GetParam().is_gfx12;
+    EXPECT_EQ(std::ranges::count(launched, kernel), has_it ? 1 : 0) << num_tokens << " tokens";
   }
 }
 

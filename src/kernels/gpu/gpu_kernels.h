@@ -191,6 +191,8 @@ class GpuKernels {
   /// Whether, by segments, few tokens are segment_product.h's: all its blocks are at work at once.
   bool takes_segment_product(const GemmArgs& args) const;
   uint32_t segment_product_shared(uint32_t num_tokens) const;
+  /// Token tiles of the kernel of segment_staged.h that takes the product, likewise; 0: none.
+  uint32_t segment_staged_tiles(const GemmArgs& args) const;
   void gemm_by_segments(GemmArgs args, float* square_sums);
   /// Whether experts_stream.h takes w1 and w3 of such sizes, and so many pairs.
   bool fits_experts_stream(const ExpertsStreamArgs& args) const;

@@ -100,13 +100,26 @@ uint32_t GpuKernels::segment_product_shared(uint32_t num_tokens) const {
   return by_fragment([&]<class F>() { return segment_product_shared_bytes<F>(num_tokens); });
 }
 
+/// Blocks of a segment of the columns whose warps take a tile of rows each.
+static uint32_t segment_blocks(const PackedMatrix& weight) {
+  return tiles_for(weight.rows, kDecodeWarps * kTileRows) * tiles_for(weight.cols, kSegmentColumns);
+}
+
 bool GpuKernels::takes_segment_product(const GemmArgs& args) const {
   const uint32_t token_tiles = args.weight.format == TileFormat::codes ? 2 : 1;
-  const uint32_t blocks = tiles_for(args.weight.rows, kDecodeWarps * kTileRows) *
-                          tiles_for(args.weight.cols, kSegmentColumns);
   return args.num_tokens <= token_tiles * fragment_tokens() &&
          segment_product_shared(args.num_tokens) <= shared_bytes_ &&
-         blocks <= num_multiprocessors_ * kSegmentProductBlocks;
+         segment_blocks(args.weight) <= num_multiprocessors_ * kSegmentProductBlocks;
+}
+
+uint32_t GpuKernels::segment_staged_tiles(const GemmArgs& args) const {
+  if (!has_warpgroups_ || args.weight.format != TileFormat::codes ||
+      segment_blocks(args.weight) > num_multiprocessors_ * kSegmentProductBlocks)
+    return 0;
+  const auto time = [&](uint32_t token_tiles) {
+    return tiles_for(args.num_tokens, token_tiles * fragment_tokens()) * (token_tiles + 1);
+  };
+  return *std::ranges::min_element(kStagedTokenTiles, {}, time);
 }
 
 bool GpuKernels::takes_segments(const GemmArgs& args) {
@@ -138,6 +151,14 @@ void GpuKernels::gemm_by_segments(GemmArgs args, float* square_sums) {
             .grid_y = num_segments,
             .threads = kDecodeThreads,
             .shared_bytes = segment_product_shared(args.num_tokens)},
+           args);
+  } else if (const uint32_t token_tiles = segment_staged_tiles(args); token_tiles > 0) {
+    launch(token_tiles == 4 ? kernels_.segment_staged_four : kernels_.segment_staged_six,
+           {.grid_x = tiles_for(args.weight.rows, kDecodeWarps * kTileRows),
+            .grid_y = num_segments,
+            .grid_z = tiles_for(args.num_tokens, token_tiles * fragment_tokens()),
+            .threads = kDecodeThreads,
+            .shared_bytes = segment_staged_shared_bytes(token_tiles)},
            args);
   } else {
     const uint32_t row_blocks = tiles_for(args.weight.rows, kGemmRows);

@@ -27,6 +27,7 @@
 #include "kernels/gpu/route_many.h"
 #include "kernels/gpu/sample_summary.h"
 #include "kernels/gpu/segment_product.h"
+#include "kernels/gpu/segment_staged.h"
 #include "kernels/gpu/small_kernels.h"
 
 // clang-format off
@@ -99,6 +100,8 @@
   X(attend_prefill_rows_64, AttentionArgs)        \
   X(attend_prefill_rows_128, AttentionArgs)       \
   X(gemm_codes_fed, GemmArgs)                     \
+  X(segment_staged_four, GemmArgs)                \
+  X(segment_staged_six, GemmArgs)                 \
   X(experts_up_gemm_codes_fed, ExpertsUpGemmArgs) \
   X(experts_down_gemm_codes_fed, ExpertsDownGemmArgs)
 // Those that it has not, since they would never be launched.

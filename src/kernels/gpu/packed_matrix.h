@@ -164,14 +164,29 @@ struct CodeTile {
   /// A of group `group`: level times scale, rounded once to a half.
   template <uint32_t group>
   TETRAD_DEVICE void unpack(const uint32_t* table, uint32_t (&a)[F::kA]) const {
+    look_up<group>(table, a);
+    scale<group>(a, a);
+  }
+  /// The same in two steps.
+  template <uint32_t group>
+  TETRAD_DEVICE void look_up(const uint32_t* table, uint32_t (&levels)[F::kA]) const {
     constexpr uint32_t kPairs = F::kColumnsOfLane / 2;
     TETRAD_UNROLL
     for (uint32_t row = 0; row < F::kRowsOfLane; ++row) {
-      const uint32_t scale = double_half<group % 2>(scales[2 * row + group / 2]);
       TETRAD_UNROLL
-      for (uint32_t j = 0; j < kPairs; ++j) {
-        a[F::a_register(row, j)] =
-            multiply_halves(level_pair(table, codes[group], row * kPairs + j), scale);
+      for (uint32_t j = 0; j < kPairs; ++j)
+        levels[F::a_register(row, j)] = level_pair(table, codes[group], row * kPairs + j);
+    }
+  }
+  template <uint32_t group>
+  TETRAD_DEVICE void scale(const uint32_t (&levels)[F::kA], uint32_t (&a)[F::kA]) const {
+    TETRAD_UNROLL
+    for (uint32_t row = 0; row < F::kRowsOfLane; ++row) {
+      const uint32_t of_row = double_half<group % 2>(scales[2 * row + group / 2]);
+      TETRAD_UNROLL
+      for (uint32_t j = 0; j < F::kColumnsOfLane / 2; ++j) {
+        const uint32_t i = F::a_register(row, j);
+        a[i] = multiply_halves(levels[i], of_row);
       }
     }
   }
