@@ -22,6 +22,43 @@ static_assert(segment_product_shared_bytes<Gfx12Fragment>(Gfx12Fragment::kTokens
 
 namespace TETRAD_MACHINE {
 
+/// The columns of a segment, of num_tokens from `first` on, to place(token, piece) of each piece of
+/// 16 bytes; by all threads. A sync_block() must follow.
+template <class Place>
+TETRAD_DEVICE void copy_segment(const GemmArgs& args, uint32_t segment, uint32_t num_tiles,
+                                uint32_t first, uint32_t num_tokens, const Place& place) {
+  const uint32_t pieces = num_tiles * kTileColumns / 8;
+  for (uint32_t i = thread_index(); i < num_tokens * pieces; i += kDecodeThreads) {
+    const uint32_t token = i / pieces;
+    const uint32_t piece = i - token * pieces;
+    copy_16_async(place(token, piece), args.x +
+                                           static_cast<uint64_t>(first + token) * args.x_stride +
+                                           segment * kSegmentColumns + piece * 8);
+  }
+  end_copy_group();
+  wait_for_copy_groups<0>();
+}
+
+/// A warp's sums of a tile of rows, of num_tokens from `first` on, to where add_segments finds
+/// them.
+template <uint32_t kTokenTiles>
+TETRAD_DEVICE void store_segment(const GemmArgs& args, uint32_t segment, uint32_t row_tile,
+                                 uint32_t first, uint32_t num_tokens,
+                                 const float (&sums)[kTokenTiles][Fragment::kD]) {
+  float* out = partial_of(args, segment) + static_cast<uint64_t>(first) * args.weight.rows +
+               row_tile * kTileRows;
+  TETRAD_UNROLL
+  for (uint32_t n = 0; n < kTokenTiles; ++n) {
+    TETRAD_UNROLL
+    for (uint32_t i = 0; i < Fragment::kD; ++i) {
+      const uint32_t token = n * Fragment::kTokens + Fragment::d_token(lane(), i);
+      if (token < num_tokens)
+        out[static_cast<uint64_t>(token) * args.weight.rows + Fragment::d_row(lane(), i)] =
+            sums[n][i];
+    }
+  }
+}
+
 /// Of up to kTokenTiles of a fragment's tokens.
 template <class Tile, uint32_t kTokenTiles>
 TETRAD_DEVICE void segment_product(const GemmArgs& args) {
@@ -44,16 +81,9 @@ TETRAD_DEVICE void segment_product(const GemmArgs& args) {
   wait_for_launches_before();
   let_next_launch_begin();
 
-  const uint32_t pieces = num_tiles * kTileColumns / 8;
-  for (uint32_t i = thread_index(); i < args.num_tokens * pieces; i += kDecodeThreads) {
-    const uint32_t token = i / pieces;
-    const uint32_t column = (i - token * pieces) * 8;
-    copy_16_async(
-        x + token * kStride + column,
-        args.x + static_cast<uint64_t>(token) * args.x_stride + segment * kSegmentColumns + column);
-  }
-  end_copy_group();
-  wait_for_copy_groups<0>();
+  copy_segment(args, segment, num_tiles, 0, args.num_tokens,
+               [&](uint32_t token, uint32_t piece)
+                   TETRAD_INLINE { return x + token * kStride + piece * 8; });
   sync_block();
   if (tiles == nullptr) return;
 
@@ -66,17 +96,7 @@ TETRAD_DEVICE void segment_product(const GemmArgs& args) {
   }
   typename Reader::Sums sums = {};
   reader.multiply(tiles, nullptr, num_tiles, of_lane, table, sums);
-  float* out = partial_of(args, segment) + row_tile * kTileRows;
-  TETRAD_UNROLL
-  for (uint32_t n = 0; n < kTokenTiles; ++n) {
-    TETRAD_UNROLL
-    for (uint32_t i = 0; i < Fragment::kD; ++i) {
-      const uint32_t token = n * Fragment::kTokens + Fragment::d_token(lane(), i);
-      if (token < args.num_tokens)
-        out[static_cast<uint64_t>(token) * args.weight.rows + Fragment::d_row(lane(), i)] =
-            sums[n][i];
-    }
-  }
+  store_segment(args, segment, row_tile, 0, args.num_tokens, sums);
 }
 
 // Grid: (tiles of rows / kDecodeWarps rounded up, segments). Rows are whole tiles, tokens at most

@@ -5,8 +5,7 @@
 // a segment's columns are brought there at once, so that the warps meet once. Only sm_90a has it.
 
 #include "gpu/warpgroup.h"
-#include "kernels/gpu/decode_product.h"
-#include "kernels/gpu/gemm.h"
+#include "kernels/gpu/segment_product.h"
 
 namespace tetrad::gpu {
 
@@ -49,19 +48,14 @@ TETRAD_DEVICE void segment_staged(const GemmArgs& args) {
   wait_for_launches_before();
   let_next_launch_begin();
 
-  const uint32_t first_token = block_z() * kTokenTiles * Fragment::kTokens;
-  const uint32_t num_tokens =
-      smaller_of(args.num_tokens - first_token, kTokenTiles * Fragment::kTokens);
-  const uint32_t pieces = num_tiles * kTileColumns / 8;
-  for (uint32_t i = thread_index(); i < num_tokens * pieces; i += kDecodeThreads) {
-    const uint32_t token = i / pieces;
-    const uint32_t piece = i - token * pieces;
-    copy_16_async(staged_piece(stages + piece / 8 * kStageBytes, token, piece % 8),
-                  args.x + static_cast<uint64_t>(first_token + token) * args.x_stride +
-                      segment * kSegmentColumns + piece * 8);
-  }
-  end_copy_group();
-  wait_for_copy_groups<0>();
+  constexpr uint32_t kTokens = kTokenTiles * Fragment::kTokens;
+  const uint32_t first_token = block_z() * kTokens;
+  const uint32_t left = args.num_tokens - first_token;
+  const uint32_t num_tokens = left < kTokens ? left : kTokens;
+  copy_segment(args, segment, num_tiles, first_token, num_tokens,
+               [&](uint32_t token, uint32_t piece) TETRAD_INLINE {
+                 return staged_piece(stages + piece / 8 * kStageBytes, token, piece % 8);
+               });
   show_to_warpgroups();
   sync_block();
 
@@ -96,19 +90,7 @@ TETRAD_DEVICE void segment_staged(const GemmArgs& args) {
     }
   }
   wait_for_sums(sums);
-  if (wanted >= row_tiles) return;
-  float* out = partial_of(args, segment) + static_cast<uint64_t>(first_token) * args.weight.rows +
-               row_tile * kTileRows;
-  TETRAD_UNROLL
-  for (uint32_t n = 0; n < kTokenTiles; ++n) {
-    TETRAD_UNROLL
-    for (uint32_t i = 0; i < Fragment::kD; ++i) {
-      const uint32_t token = n * Fragment::kTokens + Fragment::d_token(lane(), i);
-      if (token < num_tokens)
-        out[static_cast<uint64_t>(token) * args.weight.rows + Fragment::d_row(lane(), i)] =
-            sums[n][i];
-    }
-  }
+  if (wanted < row_tiles) store_segment(args, segment, row_tile, first_token, num_tokens, sums);
 }
 
 // Grid: (tiles of rows / kDecodeWarps, segments, tokens / a block's), rounded up. Rows are whole
