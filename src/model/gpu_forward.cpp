@@ -316,7 +316,16 @@ void GpuModel::route(const GpuLayer& layer, const gpu::ExpertChoice& choice,
     kernels_.route(route);
   } else {
     // The experts' products are not there yet, and their memory is wide enough.
-    kernels_.route_many({.route = route, .rows = b.products, .finished = b.route_finished});
+    const gpu::RouteManyArgs many{.route = route, .rows = b.products, .finished = b.route_finished};
+    kernels_.route_norm(many);
+    const plan::Range mine = ranks_.routed_tokens(choice.num_tokens);
+    if (mine.size() > 0)
+      kernels_.route_many(
+          many.part(static_cast<uint32_t>(mine.begin), static_cast<uint32_t>(mine.size())));
+    ranks_.gather_routed(reinterpret_cast<uint32_t*>(b.expert_ids), choice.num_tokens,
+                         choice.num_experts_per_tok);
+    ranks_.gather_routed(reinterpret_cast<uint32_t*>(b.expert_weights), choice.num_tokens,
+                         choice.num_experts_per_tok);
   }
 }
 

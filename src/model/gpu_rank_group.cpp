@@ -1,5 +1,6 @@
 #include "model/gpu_rank_group.h"
 
+#include <algorithm>
 #include <utility>
 
 #include "base/integer_math.h"
@@ -29,6 +30,7 @@ Result<GpuRankGroup> GpuRankGroup::join(const ModelConfig& config, const GpuRank
   if (others.ranks->size() == 1) return GpuRankGroup(config);
   GpuRankGroup group(config, share_among(config, &others));
   group.ranks_ = others.ranks;
+  group.least_shared_tokens_ = others.least_shared_tokens;
   TETRAD_ASSIGN(auto made,
                 collectives::make_device_communicator(kernels, *others.ranks, others.options));
   group.communicator_ = std::move(made.communicator);
@@ -73,6 +75,25 @@ void GpuRankGroup::sum_qk_squares(gpu::GpuKernels& kernels, const gpu::QkSquares
   if (*is_done) return;
   kernels.qk_squares(args, static_cast<uint32_t>(num_tokens));
   sum(args.squares, 2 * num_tokens);
+}
+
+bool GpuRankGroup::shares_routing(int64_t num_tokens) const {
+  return !is_alone() && !share_.layout.expert_parallel && num_tokens >= least_shared_tokens_;
+}
+
+plan::Range GpuRankGroup::routed_tokens(int64_t num_tokens) const {
+  if (!shares_routing(num_tokens)) return {0, num_tokens};
+  const int64_t each = ceil_div(num_tokens, share_.layout.tensor_parallel);
+  return {std::min(num_tokens, share_.rank * each), std::min(num_tokens, (share_.rank + 1) * each)};
+}
+
+void GpuRankGroup::gather_routed(uint32_t* all, int64_t num_tokens, int64_t per_token) {
+  if (!shares_routing(num_tokens) || !status_) return;
+  // It copies, whatever the words are.
+  const int64_t each = ceil_div(num_tokens, share_.layout.tensor_parallel) * per_token;
+  status_ = communicator_->all_gather(
+      reinterpret_cast<gpu::DeviceAddress>(all + share_.rank * each), 1, each,
+      reinterpret_cast<gpu::DeviceAddress>(all), num_tokens * per_token);
 }
 
 void GpuRankGroup::gather_logits(const float* part, int64_t rows, float* logits) {

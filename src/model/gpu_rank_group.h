@@ -22,6 +22,9 @@ struct GpuRanks {
   plan::Layout layout;
   collectives::CommunicatorOptions options;
   int64_t ranks_here = 1;  // that share this machine's memory, where a GPU is emulated
+  /// Tokens from which on each rank routes some of them, not all: what it saves must be worth two
+  /// messages.
+  int64_t least_shared_tokens = 512;
 };
 
 /// What a rank holds among `others`, or of the whole model where there are none.
@@ -65,6 +68,13 @@ class GpuRankGroup {
   void sum(float* values, int64_t count);
   /// args.squares = their sums over the ranks. Nothing alone.
   void sum_qk_squares(gpu::GpuKernels& kernels, const gpu::QkSquaresArgs& args, int64_t num_tokens);
+  /// Of a step's tokens, those that this rank routes: all alone, of few tokens, and where ranks
+  /// have different experts, since a choice says which of them are here.
+  plan::Range routed_tokens(int64_t num_tokens) const;
+  /// all: [num_tokens, per_token] words of four bytes, of which each rank has made those of its
+  /// routed_tokens(), and afterwards all ranks have all. Room for ceil_div(num_tokens, ranks)
+  /// tokens of each rank.
+  void gather_routed(uint32_t* all, int64_t num_tokens, int64_t per_token);
   /// part: [rows, vocabulary_width()], logits: [rows, vocab_size]
   void gather_logits(const float* part, int64_t rows, float* logits);
   /// The first error of these since the last call.
@@ -79,6 +89,7 @@ class GpuRankGroup {
   void leave();
 
  private:
+  bool shares_routing(int64_t num_tokens) const;
   GpuRankGroup(const ModelConfig& config, const plan::RankShare& share);
 
   std::shared_ptr<parallel::Communicator> ranks_;                  // outlives what it introduced
@@ -88,6 +99,7 @@ class GpuRankGroup {
   int64_t q_size_;
   int64_t kv_size_;
   int64_t vocab_size_;
+  int64_t least_shared_tokens_ = 0;
   Result<void> status_;
 };
 

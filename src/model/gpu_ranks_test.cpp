@@ -85,7 +85,8 @@ class GpuRanksTest : public testing::Test {
         const GpuRanks ranks{
             .ranks = std::move(ends[static_cast<size_t>(rank)]),
             .layout = {.tensor_parallel = of.ranks, .expert_parallel = of.expert_parallel},
-            .options = {.transport = of.transport, .deadline = of.deadline}};
+            .options = {.transport = of.transport, .deadline = of.deadline},
+            .least_shared_tokens = 9};
         const auto model = load(of, &ranks);
         ASSERT_TRUE(model) << model.error().message;
         body(**model, rank);

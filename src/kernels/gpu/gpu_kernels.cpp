@@ -246,10 +246,13 @@ void GpuKernels::route(const RouteArgs& args) {
          args);
 }
 
-void GpuKernels::route_many(const RouteManyArgs& args) {
+void GpuKernels::route_norm(const RouteManyArgs& args) {
   launch(kernels_.route_norm,
          {.grid_x = args.route.choice.num_tokens, .threads = 256, .shared_bytes = 8 * 4}, args,
          true);
+}
+
+void GpuKernels::route_many(const RouteManyArgs& args) {
   const auto shape = [&]<RouteTile kTile>() -> LaunchShape {
     return {
         .grid_x = tiles_for(args.route.choice.num_experts, kTile.block_experts()),

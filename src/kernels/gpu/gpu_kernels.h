@@ -76,8 +76,10 @@ class GpuKernels {
   void attend_prefill(const AttentionArgs& args, uint32_t head_dim, const AttentionWork& work = {});
   /// Of up to kFewTokens tokens.
   void route(const RouteArgs& args);
-  /// The same bits for more; the lists are group_by_expert's.
+  /// The same bits for more, after route_norm() of the same arguments; the lists are
+  /// group_by_expert's.
   void route_many(const RouteManyArgs& args);
+  void route_norm(const RouteManyArgs& args);
   void group_by_expert(const GroupByExpertArgs& args);
   void combine_experts(const CombineExpertsArgs& args, uint32_t num_tokens);
 

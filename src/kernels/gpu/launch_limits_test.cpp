@@ -63,6 +63,7 @@ class MiniMaxM2Launches : public testing::TestWithParam<testing_gpu::EmulationKi
     if (choice.num_tokens <= kFewTokens) {
       kernels.route(args);
     } else {
+      kernels.route_norm({.route = args});
       kernels.route_many({.route = args});
     }
     expect_fits(kernels, choice.num_tokens);

@@ -46,6 +46,19 @@ struct RouteManyArgs {
   RouteArgs route;
   float* rows = nullptr;         // [T, hidden_size], for h as floats
   uint32_t* finished = nullptr;  // [T / block_tokens rounded up], 0 before and after
+
+  /// Of `count` tokens from `first` on, for route_many.
+  RouteManyArgs part(uint32_t first, uint32_t count) const {
+    RouteManyArgs some = *this;
+    ExpertChoice& choice = some.route.choice;
+    const uint64_t picks = uint64_t{first} * choice.num_experts_per_tok;
+    some.rows += uint64_t{first} * route.hidden_size;
+    choice.logits += uint64_t{first} * choice.num_experts;
+    choice.expert_ids += picks;
+    choice.weights += picks;
+    choice.num_tokens = count;
+    return some;
+  }
 };
 
 template <class F, RouteTile kTile>

@@ -51,8 +51,9 @@ class RouteManyTest : public testing::TestWithParam<testing_gpu::EmulationKind> 
   };
 
   /// By the router for many tokens, or by that for few, which leaves the choice to others.
+  /// The last `in_second_part` tokens by a launch of their own, of the router for many.
   static RoutedTokens route(const RouteManyCase& c, bool is_many, ThreadOrder order,
-                            int64_t num_multiprocessors) {
+                            int64_t num_multiprocessors, uint32_t in_second_part = 0) {
     Emulation gpu(GetParam(), order, num_multiprocessors);
     const Router router(c);
     const uint32_t pairs = c.num_tokens * c.top_k;
@@ -74,9 +75,13 @@ class RouteManyTest : public testing::TestWithParam<testing_gpu::EmulationKind> 
                          .choice = choice};
     if (is_many) {
       auto* finished = gpu.zeros<uint32_t>(c.num_tokens);
-      gpu.kernels().route_many({.route = args,
-                                .rows = gpu.zeros<float>(uint64_t{c.num_tokens} * c.hidden),
-                                .finished = finished});
+      const RouteManyArgs many{.route = args,
+                               .rows = gpu.zeros<float>(uint64_t{c.num_tokens} * c.hidden),
+                               .finished = finished};
+      gpu.kernels().route_norm(many);
+      gpu.kernels().route_many(many.part(0, c.num_tokens - in_second_part));
+      if (in_second_part > 0)
+        gpu.kernels().route_many(many.part(c.num_tokens - in_second_part, in_second_part));
       for (const uint32_t counter : gpu.read(finished, c.num_tokens))
         EXPECT_EQ(counter, 0u);
     }
@@ -90,7 +95,7 @@ class RouteManyTest : public testing::TestWithParam<testing_gpu::EmulationKind> 
     }
     gpu.check();
     const char* const name = num_multiprocessors > 2 ? "route_many_small" : "route_many";
-    EXPECT_EQ(std::ranges::count(gpu.launched(), name), is_many ? 1 : 0);
+    EXPECT_EQ(std::ranges::count(gpu.launched(), name), is_many ? in_second_part > 0 ? 2 : 1 : 0);
     return {gpu.read(choice.logits, c.num_tokens * c.num_experts),
             gpu.read(choice.expert_ids, pairs), gpu.read(choice.weights, pairs),
             gpu.read(args.normed, c.num_tokens * stride)};
@@ -138,6 +143,12 @@ TEST_P(RouteManyTest, HasTheBitsOfTheRouterForFewTokens) {
         if (weights.empty()) weights = routed.weights;
         EXPECT_EQ(routed.weights, weights) << of;
       }
+      // As ranks do.
+      const RoutedTokens in_parts =
+          route(c, true, ThreadOrder::ascending, multiprocessors, c.num_tokens / 3);
+      EXPECT_EQ(in_parts.logits, expected.logits) << c.num_tokens << " tokens in parts";
+      expect_choice(c, in_parts);
+      EXPECT_EQ(in_parts.weights, weights) << c.num_tokens << " tokens in parts";
     }
   }
 }
