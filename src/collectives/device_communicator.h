@@ -45,7 +45,7 @@ class DeviceCommunicator {
   }
   /// all[row] = rank 0's mine[row], then that of rank 1, and so on, as far as all_cols: the last
   /// ranks may have fewer columns, or none. mine: float32 [rows, cols], all: float32 [rows,
-  /// all_cols]. A single row may stand where it comes to.
+  /// all_cols]. A single row may stand where it comes to: `all` has room for `cols` of each then.
   virtual Result<void> all_gather(DeviceAddress mine, int64_t rows, int64_t cols, DeviceAddress all,
                                   int64_t all_cols) = 0;
 

@@ -217,7 +217,7 @@ Result<void> GpuModel::allocate_activations() {
   TETRAD_ASSIGN(b.products, memory.array<float>(products));
   TETRAD_ASSIGN(b.router_logits, memory.array<float>(tokens * experts));
   // As many tokens of each rank, which may be more than there are (gather_routed).
-  const int64_t routed = pairs + gpu::kMaxRanks * config_.num_experts_per_tok;
+  const int64_t routed = pairs + ranks_.share().layout.tensor_parallel * picks;
   TETRAD_ASSIGN(b.expert_ids, memory.array<int32_t>(routed));
   TETRAD_ASSIGN(b.expert_weights, memory.array<float>(routed));
   TETRAD_ASSIGN(b.lists.expert_offsets, memory.array<uint32_t>(experts + 1));

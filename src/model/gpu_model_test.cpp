@@ -171,8 +171,8 @@ TEST_P(GpuModelTest, ManySequencesTogetherHaveTheBitsOfEachAlone) {
   EXPECT_EQ(count("add_segments"), 2);
   EXPECT_EQ(count("route_many_small"), 1);
   const auto of_many = [&] {
-    return count("gemm_segments_codes") + count("segment_staged_four") +
-           count("segment_staged_six");
+    return count("gemm_segments_codes") + count("segment_staged_four_codes") +
+           count("segment_staged_six_codes");
   };
   EXPECT_EQ(of_many(), 2);
   // Two sizes of tiles of tokens, and too many for them.

@@ -89,11 +89,12 @@ plan::Range GpuRankGroup::routed_tokens(int64_t num_tokens) const {
 
 void GpuRankGroup::gather_routed(uint32_t* all, int64_t num_tokens, int64_t per_token) {
   if (!shares_routing(num_tokens) || !status_) return;
-  // It copies, whatever the words are.
-  const int64_t each = ceil_div(num_tokens, share_.layout.tensor_parallel) * per_token;
-  status_ = communicator_->all_gather(
-      reinterpret_cast<gpu::DeviceAddress>(all + share_.rank * each), 1, each,
-      reinterpret_cast<gpu::DeviceAddress>(all), num_tokens * per_token);
+  // It copies, whatever the words are; as many of each rank, since NCCL can no other.
+  const int64_t ranks = share_.layout.tensor_parallel;
+  const int64_t each = ceil_div(num_tokens, ranks) * per_token;
+  status_ =
+      communicator_->all_gather(reinterpret_cast<gpu::DeviceAddress>(all + share_.rank * each), 1,
+                                each, reinterpret_cast<gpu::DeviceAddress>(all), ranks * each);
 }
 
 void GpuRankGroup::gather_logits(const float* part, int64_t rows, float* logits) {

@@ -89,6 +89,8 @@ class GpuRanksTest : public testing::Test {
             .least_shared_tokens = 9};
         const auto model = load(of, &ranks);
         ASSERT_TRUE(model) << model.error().message;
+        EXPECT_EQ((*model)->ranks().routed_tokens(kRankPrompt).size() < kRankPrompt,
+                  of.ranks > 1 && !of.expert_parallel);
         body(**model, rank);
       });
     }

@@ -14,12 +14,13 @@ import subprocess
 import sys
 
 # Kernels whose products go through the matrix unit.
-MATRIX_KERNELS = re.compile(r"(decode|segment)_product|experts_(up|down|of_one|stream)|gemm|attend|multiply_add_peak")
+MATRIX_KERNELS = re.compile(r"(decode|segment)_product|segment_staged|experts_(up|down|of_one|stream)|gemm|attend|multiply_add_peak")
 # Of those, the ones that multiply by wgmma on sm_90a.
-STAGED_KERNELS = re.compile(r"gemm_(codes_fed|halves)$|attend_prefill_rows|multiply_add_peak")
+STAGED_KERNELS = re.compile(r"gemm_(codes_fed|halves)$|segment_staged|attend_prefill_rows|multiply_add_peak")
 # Those that only sm_90a has.
 WARPGROUP_KERNELS = {"attend_prefill_rows_64", "attend_prefill_rows_128", "gemm_codes_fed",
-                     "experts_up_gemm_codes_fed", "experts_down_gemm_codes_fed"}
+                     "experts_up_gemm_codes_fed", "experts_down_gemm_codes_fed", "segment_staged_four_codes",
+                     "segment_staged_six_codes"}
 # Those whose weights come by copies that run by themselves.
 STREAMING_KERNELS = {"experts_of_one", "experts_stream"}
 

@@ -1,7 +1,7 @@
 #pragma once
 
-// Adds up what gemm_segments or segment_product left, a segment after the other: what a block that
-// takes all columns does as it goes on.
+// Adds up what gemm_segments, segment_product or segment_staged left, a segment after the other:
+// what a block that takes all columns does as it goes on.
 
 #include "kernels/gpu/packed_matrix.h"
 #include "kernels/gpu/square_sums.h"

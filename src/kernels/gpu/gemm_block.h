@@ -4,7 +4,8 @@
 // 8 warps takes 256 rows of W and a tile of tokens. Activations come through shared memory, 64
 // columns a stage, some stages ahead; a warp unpacks the weights of its rows once for all tokens.
 // Of codes so are the products of machines without wgmma, those of size `small`, and of a segment
-// of the columns: others are gemm_fed.h's. What a step of 64 columns costs an H200's multiprocessor
+// of the columns what segment_product.h and segment_staged.h do not take: others are gemm_fed.h's.
+// What a step of 64 columns costs an H200's multiprocessor
 // for T tokens is 12.4 T cycles of products by mma.sync, or 8 T by wgmma.
 
 #include "gpu/warpgroup.h"

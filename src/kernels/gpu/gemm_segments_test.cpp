@@ -4,6 +4,9 @@
 #include <fmt/format.h>
 #include <gtest/gtest.h>
 
+#include <initializer_list>
+#include <utility>
+
 #include "kernels/gpu/gpu_test_util.h"
 #include "kernels/gpu/pack_weights.h"
 
@@ -86,6 +89,7 @@ TEST_P(GemmSegmentsTest, HaveTheBitsOfBlocksThatTakeAllColumns) {
         {16, 3136, 17, false},
         {256, 784, 64, false},
         {144, 1600, 71, true},  // warps behind the last rows, and tokens of two blocks
+        {48, 1216, 33, true},   // a last segment of seven column tiles
         {32, 1536, 128, true},
         {48, 1600, 40, true, TileFormat::halves},
         // Of few tokens warps take tiles of rows of their own.
@@ -121,14 +125,14 @@ TEST_P(GemmSegmentsTest, TheOrderOfThreadsDoesNotChangeBits) {
 }
 
 TEST_P(GemmSegmentsTest, OfManyTokensMultiplyByWarpgroups) {
-  for (const auto& [num_tokens, kernel] :
-       std::initializer_list<std::pair<uint32_t, const char*>>{{17, "segment_staged_four"},
-                                                               {32, "segment_staged_four"},
-                                                               {33, "segment_staged_six"},
-                                                               {48, "segment_staged_six"},
-                                                               {49, "segment_staged_four"},
-                                                               {96, "segment_staged_six"},
-                                                               {128, "segment_staged_four"}}) {
+  for (const auto& [num_tokens, kernel] : std::initializer_list<std::pair<uint32_t, const char*>>{
+           {17, "segment_staged_four_codes"},
+           {32, "segment_staged_four_codes"},
+           {33, "segment_staged_six_codes"},
+           {48, "segment_staged_six_codes"},
+           {49, "segment_staged_four_codes"},
+           {96, "segment_staged_six_codes"},
+           {128, "segment_staged_four_codes"}}) {
     const auto launched = product({16, 784, num_tokens, false}, true, true).launched;
     const bool has_it = GetParam().has_warpgroups && !GetParam().is_gfx12;
     EXPECT_EQ(std::ranges::count(launched, kernel), has_it ? 1 : 0) << num_tokens << " tokens";

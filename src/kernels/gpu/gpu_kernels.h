@@ -76,10 +76,10 @@ class GpuKernels {
   void attend_prefill(const AttentionArgs& args, uint32_t head_dim, const AttentionWork& work = {});
   /// Of up to kFewTokens tokens.
   void route(const RouteArgs& args);
-  /// The same bits for more, after route_norm() of the same arguments; the lists are
-  /// group_by_expert's.
-  void route_many(const RouteManyArgs& args);
+  /// The same bits for more, in two launches: the norms, and with these arguments or parts of them
+  /// the choices. The lists are group_by_expert's.
   void route_norm(const RouteManyArgs& args);
+  void route_many(const RouteManyArgs& args);
   void group_by_expert(const GroupByExpertArgs& args);
   void combine_experts(const CombineExpertsArgs& args, uint32_t num_tokens);
 
@@ -103,7 +103,7 @@ class GpuKernels {
   void experts_up(ExpertsUpArgs args, ExpertCount experts = 1);
   void experts_down(ExpertsDownArgs args, ExpertCount experts = 1);
   /// experts_up() and experts_down() as one launch, but for the sum over the picks, which is
-  /// combine_experts(). args.hidden is kNotYet: route() or route_many() has made it so.
+  /// combine_experts(). args.hidden is kNotYet: route() or route_norm() has made it so.
   void experts_stream(const ExpertsStreamArgs& args, ExpertCount experts = 1);
   /// Whether this machine has it for so many tokens and such sizes.
   bool takes_experts_stream(const ExpertsStreamArgs& args) const;
@@ -193,7 +193,8 @@ class GpuKernels {
   /// Whether, by segments, few tokens are segment_product.h's: all its blocks are at work at once.
   bool takes_segment_product(const GemmArgs& args) const;
   uint32_t segment_product_shared(uint32_t num_tokens) const;
-  /// Token tiles of the kernel of segment_staged.h that takes the product, likewise; 0: none.
+  /// Token tiles of the kernel of segment_staged.h that takes the product, if the blocks of so many
+  /// tokens are at work at once; 0: none.
   uint32_t segment_staged_tiles(const GemmArgs& args) const;
   void gemm_by_segments(GemmArgs args, float* square_sums);
   /// Whether experts_stream.h takes w1 and w3 of such sizes, and so many pairs.

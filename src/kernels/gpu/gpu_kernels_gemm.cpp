@@ -153,13 +153,14 @@ void GpuKernels::gemm_by_segments(GemmArgs args, float* square_sums) {
             .shared_bytes = segment_product_shared(args.num_tokens)},
            args);
   } else if (const uint32_t token_tiles = segment_staged_tiles(args); token_tiles > 0) {
-    launch(token_tiles == 4 ? kernels_.segment_staged_four : kernels_.segment_staged_six,
-           {.grid_x = tiles_for(args.weight.rows, kDecodeWarps * kTileRows),
-            .grid_y = num_segments,
-            .grid_z = tiles_for(args.num_tokens, token_tiles * fragment_tokens()),
-            .threads = kDecodeThreads,
-            .shared_bytes = segment_staged_shared_bytes(token_tiles)},
-           args);
+    launch(
+        token_tiles == 4 ? kernels_.segment_staged_four_codes : kernels_.segment_staged_six_codes,
+        {.grid_x = tiles_for(args.weight.rows, kDecodeWarps * kTileRows),
+         .grid_y = num_segments,
+         .grid_z = tiles_for(args.num_tokens, token_tiles * fragment_tokens()),
+         .threads = kDecodeThreads,
+         .shared_bytes = segment_staged_shared_bytes(token_tiles)},
+        args);
   } else {
     const uint32_t row_blocks = tiles_for(args.weight.rows, kGemmRows);
     args.token_tile = dense_token_tile(args.weight.format, GemmSize::segment,

@@ -100,8 +100,8 @@
   X(attend_prefill_rows_64, AttentionArgs)        \
   X(attend_prefill_rows_128, AttentionArgs)       \
   X(gemm_codes_fed, GemmArgs)                     \
-  X(segment_staged_four, GemmArgs)                \
-  X(segment_staged_six, GemmArgs)                 \
+  X(segment_staged_four_codes, GemmArgs)                \
+  X(segment_staged_six_codes, GemmArgs)                 \
   X(experts_up_gemm_codes_fed, ExpertsUpGemmArgs) \
   X(experts_down_gemm_codes_fed, ExpertsDownGemmArgs)
 // Those that it has not, since they would never be launched.

@@ -25,8 +25,8 @@ struct AllReduceArgs {
   uint32_t count = 0;
 };
 
-/// all[row][r * cols + i] = rank r's mine[row][i], as far as all_cols: the last rank may have
-/// fewer. Groups of four values of a row, counted over all rows, are what blocks share:
+/// all[row][r * cols + i] = rank r's mine[row][i], as far as all_cols: the last ranks may have
+/// fewer, or none. Groups of four values of a row, counted over all rows, are what blocks share:
 /// `num_groups` from first_group on, at most kExchangeBlockBytes / 16 / num_ranks for each block.
 struct AllGatherArgs {
   RankExchange exchange;

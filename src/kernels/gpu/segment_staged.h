@@ -17,6 +17,8 @@ inline constexpr uint32_t kStagedTokenTiles[] = {4, 6};
 constexpr uint32_t segment_staged_shared_bytes(uint32_t token_tiles) {
   return kLevelTableBytes + token_tiles * 8 * kSegmentColumns * 2;
 }
+/// As much as a multiprocessor has, which keeps 1 KiB of it for each block.
+static_assert(kSegmentProductBlocks * (segment_staged_shared_bytes(6) + 1024) <= 228 * 1024);
 
 #if TETRAD_HAS_WARPGROUPS
 namespace TETRAD_MACHINE {
@@ -96,10 +98,10 @@ TETRAD_DEVICE void segment_staged(const GemmArgs& args) {
 // Grid: (tiles of rows / kDecodeWarps, segments, tokens / a block's), rounded up. Rows are whole
 // tiles.
 
-TETRAD_KERNEL(segment_staged_four, GemmArgs, 256) {
+TETRAD_KERNEL(segment_staged_four_codes, GemmArgs, 256) {
   segment_staged<4>(args);
 }
-TETRAD_KERNEL(segment_staged_six, GemmArgs, 256) {
+TETRAD_KERNEL(segment_staged_six_codes, GemmArgs, 256) {
   segment_staged<6>(args);
 }
 
