@@ -14,7 +14,8 @@ import subprocess
 import sys
 
 # Kernels whose products go through the matrix unit.
-MATRIX_KERNELS = re.compile(r"(decode|segment)_product|segment_staged|experts_(up|down|of_one|stream)|gemm|attend|multiply_add_peak")
+MATRIX_KERNELS = re.compile(r"(decode|segment)_product|segment_staged|experts_(up|down|of_one|stream)|gemm|attend|"
+                            r"multiply_add_peak")
 # Of those, the ones that multiply by wgmma on sm_90a.
 STAGED_KERNELS = re.compile(r"gemm_(codes_fed|halves)$|segment_staged|attend_prefill_rows|multiply_add_peak")
 # Those that only sm_90a has.

@@ -5,8 +5,8 @@
 // columns a stage, some stages ahead; a warp unpacks the weights of its rows once for all tokens.
 // Of codes so are the products of machines without wgmma, those of size `small`, and of a segment
 // of the columns what segment_product.h and segment_staged.h do not take: others are gemm_fed.h's.
-// What a step of 64 columns costs an H200's multiprocessor
-// for T tokens is 12.4 T cycles of products by mma.sync, or 8 T by wgmma.
+// What a step of 64 columns costs an H200's multiprocessor for T tokens is 12.4 T cycles of
+// products by mma.sync, or 8 T by wgmma.
 
 #include "gpu/warpgroup.h"
 #include "kernels/gpu/gemm_weights.h"
