@@ -101,21 +101,23 @@ TETRAD_DEVICE void wait_for_sums(float (&sums)[kRowTiles][kTokenTiles][4]) {
 #define TETRAD_TEXT_8 \
   TETRAD_TEXT_4       \
   ", %16, %17, %18, %19, %20, %21, %22, %23, %24, %25, %26, %27, %28, %29, %30, %31"
+#define TETRAD_TEXT_7 TETRAD_TEXT_6 ", %24, %25, %26, %27"
 #define TETRAD_TEXT_9 TETRAD_TEXT_8 ", %32, %33, %34, %35"
 #define TETRAD_TEXT_10 TETRAD_TEXT_8 ", %32, %33, %34, %35, %36, %37, %38, %39"
 #define TETRAD_TEXT_12 TETRAD_TEXT_10 ", %40, %41, %42, %43, %44, %45, %46, %47"
-#define TETRAD_TEXT_16 \
-  TETRAD_TEXT_12       \
-  ", %48, %49, %50, %51, %52, %53, %54, %55, %56, %57, %58, %59, %60, %61, %62, %63"
+#define TETRAD_TEXT_14 TETRAD_TEXT_12 ", %48, %49, %50, %51, %52, %53, %54, %55"
+#define TETRAD_TEXT_16 TETRAD_TEXT_14 ", %56, %57, %58, %59, %60, %61, %62, %63"
 #define TETRAD_TEXT_17 TETRAD_TEXT_16 ", %64, %65, %66, %67"
 #define TETRAD_SUMS_1(to, n) to(sums[n][0]), to(sums[n][1]), to(sums[n][2]), to(sums[n][3])
 #define TETRAD_SUMS_2(to, n) TETRAD_SUMS_1(to, n), TETRAD_SUMS_1(to, n + 1)
 #define TETRAD_SUMS_4(to, n) TETRAD_SUMS_2(to, n), TETRAD_SUMS_2(to, n + 2)
 #define TETRAD_SUMS_6(to, n) TETRAD_SUMS_4(to, n), TETRAD_SUMS_2(to, n + 4)
 #define TETRAD_SUMS_8(to, n) TETRAD_SUMS_4(to, n), TETRAD_SUMS_4(to, n + 4)
+#define TETRAD_SUMS_7(to, n) TETRAD_SUMS_6(to, n), TETRAD_SUMS_1(to, n + 6)
 #define TETRAD_SUMS_9(to, n) TETRAD_SUMS_8(to, n), TETRAD_SUMS_1(to, n + 8)
 #define TETRAD_SUMS_10(to, n) TETRAD_SUMS_8(to, n), TETRAD_SUMS_2(to, n + 8)
 #define TETRAD_SUMS_12(to, n) TETRAD_SUMS_8(to, n), TETRAD_SUMS_4(to, n + 8)
+#define TETRAD_SUMS_14(to, n) TETRAD_SUMS_12(to, n), TETRAD_SUMS_2(to, n + 12)
 #define TETRAD_SUMS_16(to, n) TETRAD_SUMS_8(to, n), TETRAD_SUMS_8(to, n + 8)
 #define TETRAD_SUMS_17(to, n) TETRAD_SUMS_16(to, n), TETRAD_SUMS_1(to, n + 16)
 #define TETRAD_ADD(sum) "+f"(sum)
@@ -142,15 +144,17 @@ TETRAD_DEVICE void multiply_tiles(float (&sums)[kTokenTiles][4], const uint32_t 
   TETRAD_MULTIPLY_TILES(2, 16, TETRAD_ADD, 1);
   TETRAD_MULTIPLY_TILES(4, 32, TETRAD_ADD, 1);
   TETRAD_MULTIPLY_TILES(6, 48, TETRAD_ADD, 1);
+  TETRAD_MULTIPLY_TILES(7, 56, TETRAD_ADD, 1);
   TETRAD_MULTIPLY_TILES(8, 64, TETRAD_ADD, 1);
   TETRAD_MULTIPLY_TILES(9, 72, TETRAD_ADD, 1);
   TETRAD_MULTIPLY_TILES(10, 80, TETRAD_ADD, 1);
   TETRAD_MULTIPLY_TILES(12, 96, TETRAD_ADD, 1);
+  TETRAD_MULTIPLY_TILES(14, 112, TETRAD_ADD, 1);
   TETRAD_MULTIPLY_TILES(16, 128, TETRAD_ADD, 1);
   TETRAD_MULTIPLY_TILES(17, 136, TETRAD_ADD, 1);
   static_assert(kTokenTiles == 2 || kTokenTiles == 4 || kTokenTiles == 6 ||
-                (kTokenTiles >= 8 && kTokenTiles <= 10) || kTokenTiles == 12 || kTokenTiles == 16 ||
-                kTokenTiles == 17);
+                (kTokenTiles >= 6 && kTokenTiles <= 10) || kTokenTiles == 12 || kTokenTiles == 14 ||
+                kTokenTiles == 16 || kTokenTiles == 17);
 }
 /// sums = A B.
 template <uint32_t kTokenTiles>
@@ -166,10 +170,17 @@ template <uint32_t kTokenTiles>
 TETRAD_DEVICE void multiply_tiles_if(float (&sums)[kTokenTiles][4], const uint32_t (&a)[4],
                                      uint64_t b, uint32_t adds) {
   TETRAD_MULTIPLY_TILES_IF(4, 32);
+  TETRAD_MULTIPLY_TILES_IF(6, 48);
+  TETRAD_MULTIPLY_TILES_IF(7, 56);
   TETRAD_MULTIPLY_TILES_IF(8, 64);
+  TETRAD_MULTIPLY_TILES_IF(9, 72);
   TETRAD_MULTIPLY_TILES_IF(10, 80);
   TETRAD_MULTIPLY_TILES_IF(12, 96);
-  static_assert(kTokenTiles == 4 || kTokenTiles == 8 || kTokenTiles == 10 || kTokenTiles == 12);
+  TETRAD_MULTIPLY_TILES_IF(14, 112);
+  TETRAD_MULTIPLY_TILES_IF(16, 128);
+  TETRAD_MULTIPLY_TILES_IF(17, 136);
+  static_assert(kTokenTiles == 4 || (kTokenTiles >= 6 && kTokenTiles <= 10) || kTokenTiles == 12 ||
+                kTokenTiles == 14 || kTokenTiles == 16 || kTokenTiles == 17);
 }
 
 #undef TETRAD_MULTIPLY_TILES_IF
@@ -182,19 +193,23 @@ TETRAD_DEVICE void multiply_tiles_if(float (&sums)[kTokenTiles][4], const uint32
 #undef TETRAD_SUMS_2
 #undef TETRAD_SUMS_4
 #undef TETRAD_SUMS_6
+#undef TETRAD_SUMS_7
 #undef TETRAD_SUMS_8
 #undef TETRAD_SUMS_9
 #undef TETRAD_SUMS_10
 #undef TETRAD_SUMS_12
+#undef TETRAD_SUMS_14
 #undef TETRAD_SUMS_16
 #undef TETRAD_SUMS_17
 #undef TETRAD_TEXT_2
 #undef TETRAD_TEXT_4
 #undef TETRAD_TEXT_6
+#undef TETRAD_TEXT_7
 #undef TETRAD_TEXT_8
 #undef TETRAD_TEXT_9
 #undef TETRAD_TEXT_10
 #undef TETRAD_TEXT_12
+#undef TETRAD_TEXT_14
 #undef TETRAD_TEXT_16
 #undef TETRAD_TEXT_17
 

@@ -17,10 +17,11 @@ import sys
 MATRIX_KERNELS = re.compile(r"(decode|segment)_product|segment_staged|experts_(up|down|of_one|stream)|gemm|attend|"
                             r"multiply_add_peak")
 # Of those, the ones that multiply by wgmma on sm_90a.
-STAGED_KERNELS = re.compile(r"gemm_(codes_fed|halves)$|segment_staged|attend_prefill_rows|multiply_add_peak")
+STAGED_KERNELS = re.compile(r"gemm_(codes_fed|codes_fed_wide|halves)$|segment_staged|attend_prefill_rows|multiply_add_peak")
 # Those that only sm_90a has.
 WARPGROUP_KERNELS = {"attend_prefill_rows_64", "attend_prefill_rows_128", "gemm_codes_fed",
-                     "experts_up_gemm_codes_fed", "experts_down_gemm_codes_fed", "segment_staged_four_codes",
+                     "experts_up_gemm_codes_fed", "experts_down_gemm_codes_fed", "gemm_codes_fed_wide",
+                     "experts_up_gemm_codes_fed_wide", "experts_down_gemm_codes_fed_wide", "segment_staged_four_codes",
                      "segment_staged_six_codes"}
 # Those whose weights come by copies that run by themselves.
 STREAMING_KERNELS = {"experts_of_one", "experts_stream"}

@@ -35,22 +35,53 @@ struct RingPlace {
     index = 0;
     parity ^= 1;
   }
+  TETRAD_DEVICE uint32_t index_before() const { return index == 0 ? kPlaces - 1 : index - 1; }
+};
+
+/// Places that the warps that multiply empty: all that is known of those which are full when
+/// another ring's are.
+template <uint32_t kPlaces>
+class EmptiedPlaces {
+ public:
+  using Place = RingPlace<kPlaces>;
+  static constexpr uint32_t kBytes = kPlaces * 8;
+  /// `arrivals`: kBytes of shared memory.
+  TETRAD_DEVICE explicit EmptiedPlaces(char* arrivals)
+      : empty_(reinterpret_cast<uint64_t*>(arrivals)) {}
+  /// By one thread; a sync_block() must follow.
+  TETRAD_DEVICE void init() const {
+    TETRAD_NO_UNROLL
+    for (uint32_t index = 0; index < kPlaces; ++index)
+      init_arrivals_of(empty_ + index, FedBlock::kMultiplyWarps);
+  }
+  TETRAD_DEVICE void wait_until_empty(const Place& place) const {
+    wait_for_arrival(empty_ + place.index, place.parity ^ 1);
+  }
+  /// By all warps that multiply.
+  TETRAD_DEVICE void say_empty(uint32_t index) const {
+    sync_warp();
+    if (lane() == 0) arrive(empty_ + index);
+  }
+
+ private:
+  uint64_t* empty_;
 };
 
 /// Filled by the threads that feed, emptied by the warps that multiply.
 template <uint32_t kPlaces>
-class FedRing {
+class FedRing : public EmptiedPlaces<kPlaces> {
  public:
   using Place = RingPlace<kPlaces>;
   /// `arrivals`: fed_ring_bytes(kPlaces) of shared memory.
-  TETRAD_DEVICE explicit FedRing(char* arrivals) : full_(reinterpret_cast<uint64_t*>(arrivals)) {}
+  TETRAD_DEVICE explicit FedRing(char* arrivals)
+      : EmptiedPlaces<kPlaces>(arrivals + kPlaces * 8),
+        full_(reinterpret_cast<uint64_t*>(arrivals)) {}
   /// By one thread; a sync_block() must follow.
   TETRAD_DEVICE void init() const {
+    EmptiedPlaces<kPlaces>::init();
     TETRAD_NO_UNROLL
-    for (uint32_t index = 0; index < kPlaces; ++index) {
+    for (uint32_t index = 0; index < kPlaces; ++index)
       init_arrivals_of(full_ + index, FedBlock::kGroupThreads);
-      init_arrivals_of(empty(index), FedBlock::kMultiplyWarps);
-    }
   }
   TETRAD_DEVICE void wait_until_full(const Place& place) const {
     wait_for_arrival(full_ + place.index, place.parity);
@@ -60,17 +91,8 @@ class FedRing {
     show_to_warpgroups();
     arrive(full_ + index);
   }
-  TETRAD_DEVICE void wait_until_empty(const Place& place) const {
-    wait_for_arrival(empty(place.index), place.parity ^ 1);
-  }
-  /// By all warps that multiply.
-  TETRAD_DEVICE void say_empty(uint32_t index) const {
-    sync_warp();
-    if (lane() == 0) arrive(empty(index));
-  }
 
  private:
-  TETRAD_DEVICE uint64_t* empty(uint32_t index) const { return full_ + kPlaces + index; }
   uint64_t* full_;
 };
 

@@ -16,7 +16,7 @@ struct GemmArgs {
   const uint16_t* x = nullptr;  // [T, x_stride] halves in activation_offset order, zero from cols
   uint32_t x_stride = 0;        // on to the next multiple of 64; the stride is one as well
   uint32_t num_tokens = 0;
-  uint32_t token_tile = 0;  // a block's, at most gemm_tokens(), or DenseFedShape::kTokens
+  uint32_t token_tile = 0;  // a block's, at most gemm_tokens(), or the fed shape's
   float* out = nullptr;     // [T, out_stride]
   uint32_t out_stride = 0;
   uint32_t add = 0;  // 1: out += W x

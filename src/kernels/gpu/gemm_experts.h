@@ -24,7 +24,7 @@ struct ExpertsUpGemmArgs {
   uint32_t x_stride = 0;
   uint32_t num_experts_per_tok = 0;
   ExpertLists lists;
-  TokenTiles tiles;            // token_tile: at most gemm_tokens(), or ExpertsFedShape::kTokens
+  TokenTiles tiles;            // token_tile: at most gemm_tokens(), or what the shape has
   uint16_t* hidden = nullptr;  // [pairs, hidden_stride] halves in activation_offset order; from
   uint32_t hidden_stride = 0;  // rows on to the next multiple of 64 zeros are written
 };
@@ -55,9 +55,12 @@ struct ExpertTile {
     if (index >= *tiles.num_tiles) return;
     const uint32_t tile = tiles.tiles[index];
     expert = tile >> 16;
-    first_pair = lists.expert_offsets[expert] + (tile & 0xFFFFu) * tiles.token_tile;
-    const uint32_t left = lists.expert_offsets[expert + 1] - first_pair;
-    num_pairs = left < tiles.token_tile ? left : tiles.token_tile;
+    const uint32_t first = lists.expert_offsets[expert];
+    const uint32_t pairs = lists.expert_offsets[expert + 1] - first;
+    const uint32_t tokens = tokens_of_tile(pairs, tiles.token_tile);
+    const uint32_t before = (tile & 0xFFFFu) * tokens;
+    first_pair = first + before;
+    num_pairs = pairs - before < tokens ? pairs - before : tokens;
   }
 };
 

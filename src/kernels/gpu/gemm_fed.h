@@ -26,7 +26,7 @@ class FedWarp {
  public:
   /// Waits for the block's first step.
   TETRAD_DEVICE FedWarp() {
-    Memory::stages().wait_until_full(place_);
+    Memory::steps().wait_until_full(place_.tokens);
     load_tiles();
     look_up<0>();
   }
@@ -34,10 +34,11 @@ class FedWarp {
   /// All of an item; `store` gets the sums. Then the next one's first step is there.
   template <uint32_t kTokens, class Store>
   TETRAD_DEVICE void multiply(uint32_t column_tiles, const Store& store) {
-    constexpr bool kInRegisters = kTokens <= Shape::kRegisterTokens;
-    using Sums = float[kRowTiles][kTokens / Fragment::kTokens][Fragment::kD];
-    Sums sums;
-    Sums totals;
+    constexpr uint32_t kTokenTiles = kTokens / Fragment::kTokens;
+    constexpr uint32_t kInRegisters = fed_tokens_in_registers(kTokens) / Fragment::kTokens;
+    float sums[kRowTiles][kTokenTiles][Fragment::kD];
+    float totals[kRowTiles][kInRegisters][Fragment::kD];
+    const auto at = [](uint32_t i) TETRAD_INLINE { return Memory::total(i); };
     fill_sums(sums, 0.0f);
     // What -0 is added to stays what it is.
     fill_sums(totals, -0.0f);
@@ -51,22 +52,17 @@ class FedWarp {
       for (uint32_t step = 0; step < steps; ++step)
         multiply_step(sums, step);
       wait_for_sums(sums);
-      Memory::stages().say_empty(stage_);
+      Memory::steps().say_empty(stage_);
       column_tile += steps;
-      if constexpr (kInRegisters) {
-        for_each_sum(sums, [&](float& sum, uint32_t r, uint32_t n, uint32_t i)
-                               TETRAD_INLINE { totals[r][n][i] += sum; });
-      } else {
-        // Left where the next segment finds them, but the last one's.
-        const auto at = [](uint32_t i) TETRAD_INLINE { return Memory::total(i); };
-        if (!is_first) add_totals(sums, at);
-        if (column_tile < column_tiles) store_totals(sums, at);
-      }
+      for_each_sum(totals, [&](float& total, uint32_t r, uint32_t n, uint32_t i) TETRAD_INLINE {
+        total += sums[r][n][i];
+        sums[r][n][i] = total;
+      });
+      // Others are left where the next segment finds them, but the last one's.
+      if (!is_first) add_totals<kInRegisters>(sums, at);
+      if (column_tile < column_tiles) store_totals<kInRegisters>(sums, at);
     } while (column_tile < column_tiles);
-    if constexpr (kInRegisters)
-      store(totals);
-    else
-      store(sums);
+    store(sums);
   }
 
  private:
@@ -87,28 +83,29 @@ class FedWarp {
         scales[r][i] = tiles_[r].scales[i];
     }
     const uint32_t stage_before = stage_;
-    stage_ = place_.index;
-    wait_for_products();
+    stage_ = place_.tokens.index;
     scale<0>(scales);
     multiply_pair<0>(sums, step);
+    if (step != 0) Memory::steps().say_empty(stage_before);
     look_up<1>();
-    if (step != 0) Memory::stages().say_empty(stage_before);
     place_.next();
-    Memory::stages().wait_until_full(place_);
+    Memory::steps().wait_until_full(place_.tokens);
     load_tiles();
     wait_for_products();
     scale<1>(scales);
     multiply_pair<1>(sums, 1);
     look_up<0>();
+    wait_for_products();
   }
 
   TETRAD_DEVICE void load_tiles() {
     const char* mine =
-        Memory::weights(place_.index) + warp() * (kRowTiles / kParts) * kCodeTileBytes;
+        Memory::weights(place_.weights_index()) + warp() * (kRowTiles / kParts) * kCodeTileBytes;
     constexpr uint32_t kNext = kParts == 2 ? kGemmRowTiles / 2 : 1;
     TETRAD_UNROLL
     for (uint32_t r = 0; r < kRowTiles; ++r)
       tiles_[r].load_staged(mine + r * (kNext * kCodeTileBytes));
+    if constexpr (!Shape::kTogether) Memory::weight_places().say_empty(place_.weights.index);
   }
   /// Pairs of levels of groups 2 kPair and 2 kPair + 1 of the tiles.
   template <uint32_t kPair>
@@ -162,8 +159,8 @@ class FedWarp {
     end_products();
   }
 
-  typename Memory::Ring::Place place_;  // of the tiles
-  uint32_t stage_ = 0;                  // that is multiplied
+  FedPlace<Shape> place_;  // of the tiles
+  uint32_t stage_ = 0;     // place of the tokens that are multiplied
   CodeTile<Fragment> tiles_[kRowTiles];
   Operand levels_;
   Operand a_;
@@ -175,7 +172,7 @@ TETRAD_DEVICE void gemm_fed(const Items& items, const int8_t (&codebook)[16], co
                             uint32_t x_stride, uint32_t column_tiles) {
   using Memory = FedMemory<Shape>;
   fill_level_table<kWideRowWords>(Memory::table(), codebook, Shape::kThreads);
-  if (thread_index() == 0) Memory::stages().init();
+  if (thread_index() == 0) Memory::init_rings();
   wait_for_launches_before();
   let_next_launch_begin();
   if (block_x() >= items.count()) return;
@@ -195,15 +192,17 @@ TETRAD_DEVICE void gemm_fed(const Items& items, const int8_t (&codebook)[16], co
     const auto store = [&](const auto& sums) TETRAD_INLINE {
       items.store(item).store(sums, item.first_row_tile + warp() * (2 / kParts));
     };
-    // One after the other, as in multiply_block(), and no more loops than these: each one's
-    // registers are kept from the others.
-    const auto by_loop_of = [&]<uint32_t kTokens>(uint32_t more_than) TETRAD_INLINE {
+    // One after the other, as in multiply_block().
+    uint32_t more_than = 0;
+    const auto by_loop_of = [&]<uint32_t kTokens>() TETRAD_INLINE {
       if (num_tokens > more_than && num_tokens <= kTokens)
         mine.template multiply<kTokens>(column_tiles, store);
+      more_than = kTokens;
     };
-    by_loop_of.template operator()<32>(0);
-    by_loop_of.template operator()<64>(32);
-    by_loop_of.template operator()<Shape::kTokens>(64);
+    [&]<uint32_t... kTokens>(FedLoops<kTokens...>) TETRAD_INLINE {
+      (by_loop_of.template operator()<kTokens>(), ...);
+    }(typename Shape::Loops());
+    by_loop_of.template operator()<Shape::kTokens>();
   }
 }
 
@@ -268,6 +267,18 @@ TETRAD_LONE_KERNEL(experts_up_gemm_codes_fed, ExpertsUpGemmArgs, 384) {
 TETRAD_LONE_KERNEL(experts_down_gemm_codes_fed, ExpertsDownGemmArgs, 384) {
   gemm_fed<ExpertsFedShape, 1>(ExpertsDownItems{args}, args.codebook, args.hidden,
                                args.hidden_stride, tiles_for(args.w2.cols, kTileColumns));
+}
+TETRAD_LONE_KERNEL(gemm_codes_fed_wide, GemmArgs, 384) {
+  gemm_fed<WideFedShape, 1>(DenseItems{args}, args.codebook, args.x, args.x_stride,
+                            tiles_for(args.weight.cols, kTileColumns));
+}
+TETRAD_LONE_KERNEL(experts_up_gemm_codes_fed_wide, ExpertsUpGemmArgs, 384) {
+  gemm_fed<WideFedShape, 2>(ExpertsUpItems{args}, args.codebook, args.x, args.x_stride,
+                            tiles_for(args.w1.cols, kTileColumns));
+}
+TETRAD_LONE_KERNEL(experts_down_gemm_codes_fed_wide, ExpertsDownGemmArgs, 384) {
+  gemm_fed<WideFedShape, 1>(ExpertsDownItems{args}, args.codebook, args.hidden, args.hidden_stride,
+                            tiles_for(args.w2.cols, kTileColumns));
 }
 static_assert(FedBlock::kThreads == 384);
 

@@ -10,40 +10,66 @@
 
 namespace tetrad::gpu {
 
-/// `kMostTokens`: of a tile.
-template <uint32_t kMostTokens, uint32_t kNumStages>
-struct GemmFedShape : FedBlock {
+/// Places in shared memory for the tokens, and for the weights, of so many steps. With as many of
+/// both a step's are filled and emptied together. With fewer for weights, which stay in registers
+/// half a step after they have been loaded, there is room for larger tiles.
+template <uint32_t kOfTokens, uint32_t kOfWeights>
+struct FedPlaces {
+  static_assert(kOfWeights <= kOfTokens);
+  static constexpr uint32_t kTokenPlaces = kOfTokens;
+  static constexpr uint32_t kWeightPlaces = kOfWeights;
+  static constexpr bool kTogether = kOfTokens == kOfWeights;
+};
+
+/// Of so many tokens of a tile, the first whose totals registers have room for beside the sums.
+constexpr uint32_t fed_tokens_in_registers(uint32_t tokens) {
+  constexpr uint32_t kRoom = 160;
+  return tokens <= kRoom - tokens ? tokens : (kRoom - tokens) / 8 * 8;
+}
+
+/// Loops for so many tokens each, one more than the other.
+template <uint32_t... kTokens>
+struct FedLoops {};
+
+/// A tile of at most kMostTokens tokens is multiplied by the first loop that has room for it.
+template <class Places, uint32_t kMostTokens, class LoopsForLess>
+struct GemmFedShape : FedBlock, Places {
+  using Loops = LoopsForLess;
   static constexpr uint32_t kTokens = kMostTokens;
-  static constexpr uint32_t kStages = kNumStages;
-  /// Of weights, and of a tile's tokens: 64 halves each, as multiply_staged() reads them.
   static constexpr uint32_t kWeightsBytes = kGemmRowTiles * kCodeTileBytes;
-  static constexpr uint32_t kStageBytes = kWeightsBytes + kTokens * kTileColumns * 2;
-  static_assert(kWeightsBytes % 1024 == 0 && kStageBytes % 1024 == 0);
-  /// Tokens whose totals are in registers; of more, those of kTableTokens are in the halves of the
-  /// table's rows that have no levels.
-  static constexpr uint32_t kRegisterTokens = 64;
+  /// 64 halves each, as multiply_staged() reads them.
+  static constexpr uint32_t kTokensBytes = kTokens * kTileColumns * 2;
+  static_assert(kTokensBytes % 1024 == 0 && kWideTableBytes % 1024 == 0);
+  /// Totals that are not in registers: some are in the halves of the table's rows that have no
+  /// levels.
   static constexpr uint32_t kTableTokens = kWideTableBytes / 2 / (kGemmRows * 4);
   static_assert(kMultiplyThreads / 8 * (kTableTokens * kGemmRows / 4 / kMultiplyThreads) == 256);
-  static constexpr uint32_t kTotalsBytes = kTokens > kRegisterTokens
-                                               ? (kTokens - kTableTokens) * kGemmRows * 4
+  static constexpr uint32_t kSharedTokens = kTokens - fed_tokens_in_registers(kTokens);
+  static constexpr uint32_t kTotalsBytes = kSharedTokens > kTableTokens
+                                               ? (kSharedTokens - kTableTokens) * kGemmRows * 4
                                                : 0;
-  /// What is known of an item, for as many as may be under way: one more than there are stages.
-  static constexpr uint32_t kItems = kStages + 1;
+  /// What is known of an item, for as many as may be under way: one more than there are places.
+  static constexpr uint32_t kItems = Places::kTokenPlaces + 1;
   static constexpr uint32_t kItemWords = 2 + kTokens;
 
   // From the table on.
-  static constexpr uint32_t kFirstStage = kWideTableBytes;
-  static constexpr uint32_t kFirstTotal = kFirstStage + kStages * kStageBytes;
+  static constexpr uint32_t kFirstTokens = kWideTableBytes;
+  static constexpr uint32_t kFirstWeights = kFirstTokens + Places::kTokenPlaces * kTokensBytes;
+  static constexpr uint32_t kFirstTotal = kFirstWeights + Places::kWeightPlaces * kWeightsBytes;
   static constexpr uint32_t kFirstArrival = kFirstTotal + kTotalsBytes;
-  static constexpr uint32_t kFirstItem = kFirstArrival + fed_ring_bytes(kStages);
+  static constexpr uint32_t kFirstEmptied = kFirstArrival + fed_ring_bytes(Places::kTokenPlaces);
+  static constexpr uint32_t kFirstItem = kFirstEmptied + Places::kWeightPlaces * 8;
   static constexpr uint32_t kSharedBytes = kFirstItem + kItems * kItemWords * 4;
   static_assert(kSharedBytes <= 227 * 1024);
 };
 
-/// The experts': twice as many tokens as their mean takes two tiles, so larger ones gain little.
-using ExpertsFedShape = GemmFedShape<80, 5>;
+/// The experts' where they have few tokens: tiles of 64 and 80 are a few hundredths faster
+/// so.
+using ExpertsFedShape = GemmFedShape<FedPlaces<5, 5>, 80, FedLoops<32, 48, 56, 64, 72>>;
 /// One matrix for all tokens.
-using DenseFedShape = GemmFedShape<96, 4>;
+using DenseFedShape = GemmFedShape<FedPlaces<4, 4>, 96, FedLoops<32, 64, 80>>;
+/// Of both, where there are tokens for them. A level that is looked up serves all of a tile.
+using WideFedShape = GemmFedShape<FedPlaces<4, 3>, 128, FedLoops<32, 64, 72, 80, 96, 112>>;
 
 namespace TETRAD_MACHINE {
 
@@ -61,11 +87,11 @@ struct FedItem {
 template <class Shape>
 struct FedMemory {
   TETRAD_DEVICE static uint32_t* table() { return reinterpret_cast<uint32_t*>(shared_memory()); }
-  TETRAD_DEVICE static char* weights(uint32_t stage) {
-    return shared_memory() + Shape::kFirstStage + stage * Shape::kStageBytes;
+  TETRAD_DEVICE static char* weights(uint32_t place) {
+    return shared_memory() + Shape::kFirstWeights + place * Shape::kWeightsBytes;
   }
-  TETRAD_DEVICE static char* activations(uint32_t stage) {
-    return weights(stage) + Shape::kWeightsBytes;
+  TETRAD_DEVICE static char* activations(uint32_t place) {
+    return shared_memory() + Shape::kFirstTokens + place * Shape::kTokensBytes;
   }
   /// The i-th four of this thread's totals, of those that multiply.
   TETRAD_DEVICE static Words4* total(uint32_t i) {
@@ -85,8 +111,31 @@ struct FedMemory {
                                              Shape::kFirstItem)[number % Shape::kItems];
   }
 
-  using Ring = FedRing<Shape::kStages>;
-  TETRAD_DEVICE static Ring stages() { return Ring(shared_memory() + Shape::kFirstArrival); }
+  /// Of steps: the places of their tokens, and what is full there is so of weights, too.
+  using Ring = FedRing<Shape::kTokenPlaces>;
+  TETRAD_DEVICE static Ring steps() { return Ring(shared_memory() + Shape::kFirstArrival); }
+  using WeightRing = EmptiedPlaces<Shape::kWeightPlaces>;
+  TETRAD_DEVICE static WeightRing weight_places() {
+    return WeightRing(shared_memory() + Shape::kFirstEmptied);
+  }
+  TETRAD_DEVICE static void init_rings() {
+    steps().init();
+    if constexpr (!Shape::kTogether) weight_places().init();
+  }
+};
+
+/// A step's places.
+template <class Shape>
+struct FedPlace {
+  RingPlace<Shape::kTokenPlaces> tokens;
+  RingPlace<Shape::kWeightPlaces> weights;
+  TETRAD_DEVICE uint32_t weights_index() const {
+    return Shape::kTogether ? tokens.index : weights.index;
+  }
+  TETRAD_DEVICE void next() {
+    tokens.next();
+    if constexpr (!Shape::kTogether) weights.next();
+  }
 };
 
 /// An item: its rows of kParts matrices, and its tokens.
@@ -118,10 +167,12 @@ class GemmFeeder {
       take(work);
       TETRAD_NO_UNROLL
       for (uint32_t column_tile = 0; column_tile < work.weights.column_tiles; ++column_tile) {
-        Memory::stages().wait_until_empty(place_);
+        wait_for_place_of_weights();
+        copy_weights(column_tile);
+        Memory::steps().wait_until_empty(place_.tokens);
         // Those who multiply are past the item that had this place: see Shape::kItems.
         if (column_tile == 0) tell(work, number++);
-        copy(column_tile);
+        copy_tokens(column_tile);
         end_copy_group();
         say_last_full<1>();
         is_first_ = false;
@@ -129,9 +180,9 @@ class GemmFeeder {
       }
     }
     say_last_full<0>();
-    // Those who multiply look one stage ahead.
-    Memory::stages().wait_until_empty(place_);
-    Memory::stages().say_full(place_.index);
+    // Those who multiply look one step ahead.
+    Memory::steps().wait_until_empty(place_.tokens);
+    Memory::steps().say_full(place_.tokens.index);
   }
 
  private:
@@ -141,8 +192,7 @@ class GemmFeeder {
   static constexpr uint32_t kWeightCopies = kGemmRowTiles * kTilePieces / Shape::kGroupThreads;
   static_assert(kWeightCopies * Shape::kGroupThreads == kGemmRowTiles * kTilePieces);
   static constexpr uint32_t kTokensAtOnce = Shape::kGroupThreads / 8;
-  static constexpr uint32_t kTokenCopies = Shape::kTokens / kTokensAtOnce;
-  static_assert(kTokenCopies * kTokensAtOnce == Shape::kTokens);
+  static constexpr uint32_t kTokenCopies = tiles_for(Shape::kTokens, kTokensAtOnce);
 
   TETRAD_DEVICE void take(const FedWork<kParts>& work) {
     const GemmWork<kParts>& of = work.weights;
@@ -170,33 +220,42 @@ class GemmFeeder {
       item.num_tokens = num_tokens_;
       item.first_row_tile = work.weights.first_row_tile;
     }
-    static_assert(Shape::kTokens <= Shape::kGroupThreads);
-    if (thread_ < Shape::kTokens)
-      item.tokens[thread_] = work.row_of_output(thread_ < num_tokens_ ? thread_ : 0);
+    TETRAD_UNROLL
+    for (uint32_t token = thread_; token < Shape::kTokens; token += Shape::kGroupThreads)
+      item.tokens[token] = work.row_of_output(token < num_tokens_ ? token : 0);
   }
-  TETRAD_DEVICE void copy(uint32_t column_tile) const {
-    char* weights = Memory::weights(place_.index);
+  TETRAD_DEVICE void wait_for_place_of_weights() const {
+    if constexpr (Shape::kTogether)
+      Memory::steps().wait_until_empty(place_.tokens);
+    else
+      Memory::weight_places().wait_until_empty(place_.weights);
+  }
+  TETRAD_DEVICE void copy_weights(uint32_t column_tile) const {
+    char* weights = Memory::weights(place_.weights_index());
     TETRAD_UNROLL
     for (uint32_t i = 0; i < kWeightCopies; ++i)
       copy_16_async(weights + (i * Shape::kGroupThreads + thread_) * 16,
                     weights_[i] + column_tile * kCodeTileBytes);
-    char* activations = Memory::activations(place_.index);
+  }
+  TETRAD_DEVICE void copy_tokens(uint32_t column_tile) const {
+    char* activations = Memory::activations(place_.tokens.index);
     TETRAD_UNROLL
     for (uint32_t i = 0; i < kTokenCopies; ++i) {
       // Columns of tokens that are not there may be any numbers: nobody stores what comes of them.
       if (i * kTokensAtOnce >= num_tokens_) break;
       const uint32_t token = i * kTokensAtOnce + thread_ / 8;
+      if (Shape::kTokens % kTokensAtOnce != 0 && token >= Shape::kTokens) break;
       const uint64_t from = pieces_[i] + column_tile * (kTileColumns / 8);
       copy_16_async(staged_piece(activations, token, thread_ % 8), x_ + from * 8);
     }
   }
-  /// Of the stages that have been asked for all but kLater are there. More than one on its way
+  /// Of the steps that have been asked for all but kLater are there. More than one on its way
   /// besides was no faster, and those who multiply would hear of each the later.
   template <uint32_t kLater>
   TETRAD_DEVICE void say_last_full() const {
     if (is_first_) return;
     wait_for_copy_groups<kLater>();
-    Memory::stages().say_full(place_.index == 0 ? Shape::kStages - 1 : place_.index - 1);
+    Memory::steps().say_full(place_.tokens.index_before());
   }
 
   const uint16_t* x_;
@@ -206,7 +265,7 @@ class GemmFeeder {
   uint32_t num_tokens_ = 0;
   const char* weights_[kWeightCopies];  // this thread's pieces of 16 bytes of the first step
   uint32_t pieces_[kTokenCopies];       // of 16 bytes, from x on
-  typename Memory::Ring::Place place_;
+  FedPlace<Shape> place_;
 };
 
 #endif

@@ -140,24 +140,33 @@ TETRAD_DEVICE void fill_sums(float (&sums)[kRowTiles][kTokenTiles][Fragment::kD]
   for_each_sum(sums, [&](float& sum, uint32_t, uint32_t, uint32_t) TETRAD_INLINE { sum = value; });
 }
 
-/// sums = totals + sums, where the totals of shared memory are: the i-th four at `at(i)`.
-template <uint32_t kRowTiles, uint32_t kTokenTiles, class At>
-TETRAD_DEVICE void add_totals(float (&sums)[kRowTiles][kTokenTiles][Fragment::kD], const At& at) {
+/// what(four, i) for those of the tiles of tokens from kFirst on, in their order.
+template <uint32_t kFirst, uint32_t kRowTiles, uint32_t kTokenTiles, class Sum, class Do>
+TETRAD_DEVICE void for_each_four(Sum (&sums)[kRowTiles][kTokenTiles][4], const Do& what) {
   TETRAD_UNROLL
-  for (uint32_t i = 0; i < kRowTiles * kTokenTiles; ++i) {
+  for (uint32_t r = 0; r < kRowTiles; ++r) {
+    TETRAD_UNROLL
+    for (uint32_t n = kFirst; n < kTokenTiles; ++n)
+      what(sums[r][n], r * (kTokenTiles - kFirst) + n - kFirst);
+  }
+}
+
+/// sums = totals + sums for tiles of tokens from kFirst on, whose totals are in shared memory: the
+/// i-th four of them at `at(i)`.
+template <uint32_t kFirst = 0, uint32_t kRowTiles, uint32_t kTokenTiles, class At>
+TETRAD_DEVICE void add_totals(float (&sums)[kRowTiles][kTokenTiles][Fragment::kD], const At& at) {
+  for_each_four<kFirst>(sums, [&](float(&sum)[4], uint32_t i) TETRAD_INLINE {
     const Words4 words = *at(i);
-    float* sum = sums[i / kTokenTiles][i % kTokenTiles];
     TETRAD_UNROLL
     for (uint32_t j = 0; j < 4; ++j)
       sum[j] = __builtin_bit_cast(float, words.word[j]) + sum[j];
-  }
+  });
 }
-template <uint32_t kRowTiles, uint32_t kTokenTiles, class At>
+template <uint32_t kFirst = 0, uint32_t kRowTiles, uint32_t kTokenTiles, class At>
 TETRAD_DEVICE void store_totals(const float (&sums)[kRowTiles][kTokenTiles][Fragment::kD],
                                 const At& at) {
-  TETRAD_UNROLL
-  for (uint32_t i = 0; i < kRowTiles * kTokenTiles; ++i)
-    *at(i) = __builtin_bit_cast(Words4, sums[i / kTokenTiles][i % kTokenTiles]);
+  for_each_four<kFirst>(sums, [&](const float(&sum)[4], uint32_t i)
+                                  TETRAD_INLINE { *at(i) = __builtin_bit_cast(Words4, sum); });
 }
 
 /// The totals of the segments so far.

@@ -122,18 +122,27 @@ LaunchShape gemm_shape(const Emulation& gpu, TileFormat format, GemmSize size, u
                                          : gemm_shared_bytes<NvidiaFragment>(format, size)};
 }
 
+/// Whether it is gemm_fed.h's, and with which shape.
+enum class Fed { no, narrow, wide };
+
 struct GemmRun {
   GemmSize size = GemmSize::large;
   uint32_t token_tile = 0;
-  bool is_halves = false;   // where it is not the weights that say so
-  bool is_fed = false;      // gemm_fed.h
-  uint32_t num_blocks = 2;  // that share its items
+  bool is_halves = false;  // where it is not the weights that say so
+  Fed fed = Fed::no;
+  uint32_t num_blocks = 2;  // that share its items, where they are fed
 };
 
-/// Of fewer blocks than there are items.
-template <class Shape>
-LaunchShape fed_shape(uint32_t num_blocks) {
-  return {.grid_x = num_blocks, .threads = Shape::kThreads, .shared_bytes = Shape::kSharedBytes};
+/// The end of a kernel's name.
+std::string name_of(Fed fed) {
+  return fed == Fed::no ? "" : fed == Fed::narrow ? "_fed" : "_fed_wide";
+}
+/// Of fewer blocks than there are items. `Narrow`: the shape that is not wide.
+template <class Narrow>
+LaunchShape fed_shape(Fed fed, uint32_t num_blocks) {
+  return {.grid_x = num_blocks,
+          .threads = FedBlock::kThreads,
+          .shared_bytes = fed == Fed::narrow ? Narrow::kSharedBytes : WideFedShape::kSharedBytes};
 }
 
 /// Every kernel for a matrix, with tiles for which it has different loops.
@@ -145,7 +154,9 @@ std::vector<GemmRun> gemm_runs(const Emulation& gpu, TileFormat format) {
     runs.push_back({GemmSize::large, 80});
     runs.push_back({GemmSize::large, 96});
     for (const uint32_t tile : {20u, 32u, 64u, 80u, 96u})
-      runs.push_back({.token_tile = tile, .is_fed = true});
+      runs.push_back({.token_tile = tile, .fed = Fed::narrow});
+    for (const uint32_t tile : {20u, 64u, 66u, 80u, 96u, 112u, 128u})
+      runs.push_back({.token_tile = tile, .fed = Fed::wide});
   }
   return runs;
 }
@@ -166,8 +177,8 @@ std::vector<float> run_gemm(Emulation& gpu, const GemmWeights& w, const GemmRun&
   set_gemm_codebook(args);
   std::string name = w.format == TileFormat::codes ? "gemm_codes" : "gemm_halves";
   if (run.size == GemmSize::small) name += "_small";
-  if (run.is_fed)
-    gpu.launch("gemm_codes_fed", fed_shape<DenseFedShape>(run.num_blocks), args);
+  if (run.fed != Fed::no)
+    gpu.launch(name + name_of(run.fed), fed_shape<DenseFedShape>(run.fed, run.num_blocks), args);
   else
     gpu.launch(name,
                gemm_shape(gpu, w.format, run.size, tiles_for(w.rows, kGemmRows),
@@ -230,8 +241,9 @@ TEST_P(GemmTest, TheOrderOfThreadsDoesNotChangeBits) {
                              {GemmSize::large, 96},
                              {GemmSize::large, 64, true},
                              {GemmSize::small, 32},
-                             {.token_tile = 80, .is_fed = true}}) {
-    if (run.is_fed && GetParam().is_gfx12) continue;
+                             {.token_tile = 80, .fed = Fed::narrow},
+                             {.token_tile = 128, .fed = Fed::wide}}) {
+    if (run.fed != Fed::no && GetParam().is_gfx12) continue;
     std::vector<float> expected;
     for (const ThreadOrder order :
          {ThreadOrder::ascending, ThreadOrder::descending, ThreadOrder::shuffled}) {
@@ -242,8 +254,7 @@ TEST_P(GemmTest, TheOrderOfThreadsDoesNotChangeBits) {
       const uint32_t tile = std::min(run.token_tile, gemm_tokens_of(gpu, w.format, run.size));
       const uint32_t tokens = tile - 3;
       const std::vector<float> x = random_floats(tokens * w.cols, 1.0f, 9);
-      const std::vector<float> out =
-          run_gemm(gpu, w, {run.size, tile, false, run.is_fed}, x, tokens);
+      const std::vector<float> out = run_gemm(gpu, w, {run.size, tile, false, run.fed}, x, tokens);
       if (expected.empty()) expected = sums_in_order(w, x, tokens);
       EXPECT_EQ(out, expected);
     }
@@ -264,9 +275,11 @@ TEST_P(GemmTest, ABlockThatStaysTakesAnyNumberOfItems) {
       Emulation gpu(GetParam(), order);
       const GemmWeights w = gemm_codes_of(gpu, c.rows, c.cols, 13);
       const std::vector<float> x = random_floats(c.num_tokens * c.cols, 1.0f, 14);
-      const GemmRun run{.token_tile = c.token_tile, .is_fed = true, .num_blocks = 1};
-      EXPECT_EQ(run_gemm(gpu, w, run, x, c.num_tokens), sums_in_order(w, x, c.num_tokens))
-          << c.rows << " x " << c.cols;
+      for (const Fed fed : {Fed::narrow, Fed::wide}) {
+        const GemmRun run{.token_tile = c.token_tile, .fed = fed, .num_blocks = 1};
+        EXPECT_EQ(run_gemm(gpu, w, run, x, c.num_tokens), sums_in_order(w, x, c.num_tokens))
+            << c.rows << " x " << c.cols << name_of(fed);
+      }
     }
   }
 }
@@ -298,13 +311,27 @@ struct SortedPairs {
                      [&](uint32_t a, uint32_t b) { return ids[a] < ids[b]; });
     for (const int32_t id : ids)
       ++offsets[static_cast<size_t>(id) + 1];
+    struct Tile {
+      uint32_t tokens;
+      uint32_t word;
+    };
+    std::vector<Tile> by_expert;
     for (uint32_t e = 0; e < num_experts; ++e) {
       const uint32_t count = offsets[e + 1];
       if (count > 0) active.push_back(e);
-      for (uint32_t i = 0; i * token_tile < count; ++i)
-        tiles.push_back(e << 16 | i);
+      const uint32_t number = (count + token_tile - 1) / token_tile;
+      // The least multiple of 8 of which so many hold them.
+      uint32_t tokens = 8;
+      while (tokens * number < count)
+        tokens += 8;
+      for (uint32_t i = 0; i < number; ++i)
+        by_expert.push_back({std::min(tokens, token_tile), e << 16 | i});
       offsets[e + 1] += offsets[e];
     }
+    std::stable_sort(by_expert.begin(), by_expert.end(),
+                     [](const Tile& a, const Tile& b) { return a.tokens > b.tokens; });
+    for (const Tile& tile : by_expert)
+      tiles.push_back(tile.word);
   }
   std::vector<uint32_t> pairs;
   std::vector<uint32_t> offsets;
@@ -441,7 +468,7 @@ struct ExpertGemmCase {
   GemmSize size;
   uint32_t token_tile;
   uint32_t num_tokens;
-  bool is_fed = false;
+  Fed fed = Fed::no;
   uint32_t hidden_size = 208;
 };
 
@@ -452,12 +479,14 @@ TEST_P(GemmTest, ExpertsHaveTheBitsOfTheirProductsAlone) {
   const uint32_t intermediate = 144;
   for (const ExpertGemmCase c : {ExpertGemmCase{TileFormat::codes, GemmSize::large, 128, 140},
                                  {TileFormat::codes, GemmSize::large, 64, 70},
-                                 {TileFormat::codes, GemmSize::large, 80, 150, true},
-                                 {TileFormat::codes, GemmSize::large, 48, 60, true},
-                                 {TileFormat::codes, GemmSize::large, 80, 120, true, 832},
+                                 {TileFormat::codes, GemmSize::large, 80, 150, Fed::narrow},
+                                 {TileFormat::codes, GemmSize::large, 48, 60, Fed::narrow},
+                                 {TileFormat::codes, GemmSize::large, 80, 120, Fed::narrow, 832},
+                                 {TileFormat::codes, GemmSize::large, 128, 125, Fed::wide, 832},
+                                 {TileFormat::codes, GemmSize::large, 128, 130, Fed::wide},
                                  {TileFormat::codes, GemmSize::small, 32, 41},
                                  {TileFormat::halves, GemmSize::large, 48, 60}}) {
-    if (c.is_fed && GetParam().is_gfx12) continue;
+    if (c.fed != Fed::no && GetParam().is_gfx12) continue;
     const uint32_t hidden_size = c.hidden_size;
     Emulation gpu(GetParam(), ThreadOrder::shuffled);
     const uint32_t token_tile = std::min(c.token_tile, gemm_tokens_of(gpu, c.format, c.size));
@@ -477,10 +506,10 @@ TEST_P(GemmTest, ExpertsHaveTheBitsOfTheirProductsAlone) {
     const GemmExperts downs(gpu, c.format, num_experts, hidden_size, intermediate, 300);
     const std::vector<float> x = random_floats(c.num_tokens * hidden_size, 1.0f, 12);
     const std::string name = std::string(c.format == TileFormat::codes ? "codes" : "halves") +
-                             (c.size == GemmSize::small ? "_small" : "") + (c.is_fed ? "_fed" : "");
+                             (c.size == GemmSize::small ? "_small" : "") + name_of(c.fed);
     const auto shape = [&](uint32_t grid_x) {
-      return c.is_fed ? fed_shape<ExpertsFedShape>(2)
-                      : gemm_shape(gpu, c.format, c.size, grid_x, grouped.max_tiles);
+      return c.fed != Fed::no ? fed_shape<ExpertsFedShape>(c.fed, 2)
+                              : gemm_shape(gpu, c.format, c.size, grid_x, grouped.max_tiles);
     };
 
     ExpertsUpGemmArgs up{

@@ -154,6 +154,7 @@ class GpuKernels {
   struct ExpertGemm {
     Kernel codes;
     Kernel codes_fed;
+    Kernel codes_fed_wide;
     Kernel codes_small;
     Kernel halves;
   };

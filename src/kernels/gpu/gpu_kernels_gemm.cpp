@@ -19,12 +19,14 @@ bool GpuKernels::is_fed(TileFormat format, GemmSize size) const {
 }
 
 std::span<const uint32_t> GpuKernels::gemm_tiles(TileFormat format, GemmSize size) const {
-  static constexpr uint32_t kOfFed[] = {32, 64, DenseFedShape::kTokens};
+  static constexpr uint32_t kOfFed[] = {32, 64, 80, 96, 112, 128};
   static constexpr uint32_t kOfSegment[] = {16, 32, 48, 64};
   static constexpr uint32_t kOfBlock[] = {16, 32, 64, 80, 96, 128};
   if (is_fed(format, size)) return kOfFed;
-  if (size == GemmSize::segment) return kOfSegment;
-  return kOfBlock;
+  const std::span<const uint32_t> tiles =
+      size == GemmSize::segment ? std::span<const uint32_t>(kOfSegment) : kOfBlock;
+  return tiles.first(static_cast<size_t>(
+      std::ranges::upper_bound(tiles, gemm_tokens(format, size)) - tiles.begin()));
 }
 
 uint32_t GpuKernels::dense_token_tile(TileFormat format, GemmSize size, uint32_t blocks_of_tile,
@@ -33,7 +35,6 @@ uint32_t GpuKernels::dense_token_tile(TileFormat format, GemmSize size, uint32_t
   uint32_t best = 16;
   uint64_t least = ~uint64_t{0};
   for (const uint32_t tile : gemm_tiles(format, size)) {
-    if (tile > gemm_tokens(format, size)) break;
     const uint64_t rounds = tiles_for(blocks_of_tile * tiles_for(num_tokens, tile), at_once);
     const uint64_t time = rounds * (tile + tuning_.gemm_block_tokens);
     if (time <= least) {
@@ -70,8 +71,11 @@ void GpuKernels::gemm(GemmArgs args, float* square_sums) {
       row_blocks * tiles_for(args.num_tokens, args.token_tile) < num_multiprocessors_;
   if (are_few && takes_segments(args)) return gemm_by_segments(args, square_sums);
   if (is_fed(args.weight.format, size)) {
-    launch_fed<DenseFedShape>(kernels_.gemm_codes_fed,
-                              row_blocks * tiles_for(args.num_tokens, args.token_tile), args);
+    const uint32_t items = row_blocks * tiles_for(args.num_tokens, args.token_tile);
+    if (args.token_tile <= DenseFedShape::kTokens)
+      launch_fed<DenseFedShape>(kernels_.gemm_codes_fed, items, args);
+    else
+      launch_fed<WideFedShape>(kernels_.gemm_codes_fed_wide, items, args);
     return add_squares(args, square_sums);
   }
   const Kernel small = is_codes ? kernels_.gemm_codes_small : kernels_.gemm_halves_small;
@@ -180,12 +184,18 @@ void GpuKernels::gemm_by_segments(GemmArgs args, float* square_sums) {
          sum);
 }
 
+/// Pairs an expert in the mean up to which the experts' tiles are those of ExpertsFedShape.
+static constexpr uint32_t kMostNarrowFedPairs = 72;
+
 uint32_t GpuKernels::gemm_token_tile(TileFormat format, uint32_t num_pairs,
                                      uint32_t num_experts) const {
   const bool is_small =
       format == TileFormat::codes && num_pairs <= tuning_.small_experts_gemm_pairs * num_experts;
   const GemmSize size = is_small ? GemmSize::small : GemmSize::large;
-  if (is_fed(format, size)) return ExpertsFedShape::kTokens;
+  if (is_fed(format, size)) {
+    const bool is_wide = num_pairs > kMostNarrowFedPairs * num_experts;
+    return is_wide ? WideFedShape::kTokens : ExpertsFedShape::kTokens;
+  }
   const uint32_t most = gemm_tokens(format, size);
   return num_pairs <= tuning_.narrow_experts_gemm_pairs * num_experts ? std::min(most, 64u) : most;
 }
@@ -199,12 +209,13 @@ void GpuKernels::launch_experts_gemm(const ExpertGemm& of, const PackedMatrix& w
       is_codes && args.tiles.token_tile <= gemm_tokens(weight.format, GemmSize::small)
           ? GemmSize::small
           : GemmSize::large;
-  if (is_fed(weight.format, size))
-    return launch_fed<ExpertsFedShape>(
-        of.codes_fed,
-        tiles_for(weight.rows, rows_of_block) *
-            max_token_tiles(num_pairs, experts.here, args.tiles.token_tile),
-        args, num_pairs, experts);
+  if (is_fed(weight.format, size)) {
+    const uint32_t items = tiles_for(weight.rows, rows_of_block) *
+                           max_token_tiles(num_pairs, experts.here, args.tiles.token_tile);
+    if (args.tiles.token_tile <= ExpertsFedShape::kTokens)
+      return launch_fed<ExpertsFedShape>(of.codes_fed, items, args, num_pairs, experts);
+    return launch_fed<WideFedShape>(of.codes_fed_wide, items, args, num_pairs, experts);
+  }
   launch(!is_codes                 ? of.halves
          : size == GemmSize::small ? of.codes_small
                                    : of.codes,
@@ -219,6 +230,7 @@ void GpuKernels::experts_up_gemm(const ExpertsUpGemmArgs& args, uint32_t num_pai
                                  ExpertCount experts) {
   launch_experts_gemm({.codes = kernels_.experts_up_gemm_codes,
                        .codes_fed = kernels_.experts_up_gemm_codes_fed,
+                       .codes_fed_wide = kernels_.experts_up_gemm_codes_fed_wide,
                        .codes_small = kernels_.experts_up_gemm_codes_small,
                        .halves = kernels_.experts_up_gemm_halves},
                       args.w1, kGemmUpRows, args, num_pairs, experts);
@@ -228,6 +240,7 @@ void GpuKernels::experts_down_gemm(const ExpertsDownGemmArgs& args, uint32_t num
                                    ExpertCount experts) {
   launch_experts_gemm({.codes = kernels_.experts_down_gemm_codes,
                        .codes_fed = kernels_.experts_down_gemm_codes_fed,
+                       .codes_fed_wide = kernels_.experts_down_gemm_codes_fed_wide,
                        .codes_small = kernels_.experts_down_gemm_codes_small,
                        .halves = kernels_.experts_down_gemm_halves},
                       args.w2, kGemmRows, args, num_pairs, experts);

@@ -10,16 +10,24 @@
 
 namespace tetrad::gpu {
 
-/// Tokens of one expert in tiles, expert by expert: what a block of a product takes.
+/// Tokens of one expert in tiles: what a block of a product takes. Those with the most tokens come
+/// first, so that blocks that take one after the other end together.
 struct TokenTiles {
   uint32_t token_tile = 0;        // tokens of a tile, at most
   uint32_t* tiles = nullptr;      // [max_token_tiles()]: expert << 16 | which of its tiles
   uint32_t* num_tiles = nullptr;  // [1]
 };
 
+/// Tokens of an expert's tile: of as many tiles as it needs each has as many, but for what makes
+/// them a multiple of 8. The last one may have less.
+constexpr uint32_t tokens_of_tile(uint32_t pairs, uint32_t token_tile) {
+  const uint32_t even = tiles_for(tiles_for(pairs, tiles_for(pairs, token_tile)), 8) * 8;
+  return even < token_tile ? even : token_tile;
+}
+
 /// What a list of tiles must have room for, and a grid blocks.
 constexpr uint32_t max_token_tiles(uint32_t num_pairs, uint32_t num_experts, uint32_t token_tile) {
-  // Every tile but an expert's last is full, and no expert without pairs has one.
+  // No expert has more tiles than full ones and one besides, and without pairs none.
   const uint32_t experts = num_pairs < num_experts ? num_pairs : num_experts;
   return experts + (num_pairs - experts) / token_tile;
 }
@@ -40,7 +48,7 @@ inline constexpr uint32_t kGroupWarps = kGroupThreads / kWarpSize;
 inline constexpr uint32_t kMaxGroupedTokens = 65535;
 
 constexpr uint32_t group_shared_bytes(uint32_t num_experts) {
-  return kGroupWarps * num_experts * 2 + (num_experts + 2 * kGroupWarps) * 4;
+  return kGroupWarps * num_experts * 2 + (2 * num_experts + 2 * kGroupWarps) * 4;
 }
 
 namespace TETRAD_MACHINE {
@@ -76,29 +84,52 @@ TETRAD_DEVICE void take_pairs(const GroupByExpertArgs& args, uint32_t first, uin
   uint32_t bits = 1;  // so that no expert is all ones, which stand for no pair
   while (args.num_experts >> bits != 0)
     ++bits;
-  for (uint32_t start = first; start < end; start += kWarpSize) {
-    const uint32_t pair = start + lane();
-    const auto loaded = static_cast<uint32_t>(args.expert_ids[pair < end ? pair : first]);
-    const bool there = pair < end && loaded < args.num_experts;
-    const uint32_t expert = there ? loaded : 0xFFFFFFFFu;
-    const uint32_t like = lanes_like(expert, bits);
-    const uint32_t before = count_bits_before(like);
-    const uint32_t had = there ? next[expert] : 0;
-    if constexpr (kPlace) {
-      if (there) args.lists.sorted_pairs[offsets[expert] + had + before] = pair;
+  // Some loads at once: one after the other they would be most of the time.
+  constexpr uint32_t kAtOnce = 4;
+  for (uint32_t start = first; start < end; start += kAtOnce * kWarpSize) {
+    uint32_t loaded[kAtOnce];
+    TETRAD_UNROLL
+    for (uint32_t i = 0; i < kAtOnce; ++i) {
+      const uint32_t pair = start + i * kWarpSize + lane();
+      loaded[i] = static_cast<uint32_t>(args.expert_ids[pair < end ? pair : first]);
     }
-    sync_warp();
-    if (there && before == 0) next[expert] = static_cast<uint16_t>(had + count_bits(like));
-    sync_warp();
+    TETRAD_UNROLL
+    for (uint32_t i = 0; i < kAtOnce; ++i) {
+      const uint32_t pair = start + i * kWarpSize + lane();
+      const bool there = pair < end && loaded[i] < args.num_experts;
+      const uint32_t expert = there ? loaded[i] : 0xFFFFFFFFu;
+      const uint32_t like = lanes_like(expert, bits);
+      const uint32_t before = count_bits_before(like);
+      const uint32_t had = there ? next[expert] : 0;
+      if constexpr (kPlace) {
+        if (there) args.lists.sorted_pairs[offsets[expert] + had + before] = pair;
+      }
+      sync_warp();
+      if (there && before == 0) next[expert] = static_cast<uint16_t>(had + count_bits(like));
+      sync_warp();
+    }
   }
+}
+
+/// Tiles that come before an expert's: those of more tokens, and of earlier experts' as large ones.
+/// `sizes`: [E], tokens of a tile << 16 | tiles.
+TETRAD_DEVICE uint32_t tiles_before(const uint32_t* sizes, uint32_t num_experts, uint32_t expert) {
+  const uint32_t mine = sizes[expert] >> 16;
+  uint32_t tiles = 0;
+  for (uint32_t e = 0; e < num_experts; ++e) {
+    const uint32_t other = sizes[e] >> 16;
+    if (other > mine || (other == mine && e < expert)) tiles += sizes[e] & 0xFFFFu;
+  }
+  return tiles;
 }
 
 TETRAD_KERNEL(group_by_expert, GroupByExpertArgs, 1024) {
   const uint32_t num_experts = args.num_experts;
   uint16_t* counts = reinterpret_cast<uint16_t*>(shared_memory());  // [warps][E]
   uint32_t* offsets = reinterpret_cast<uint32_t*>(counts + kGroupWarps * num_experts);  // [E]
-  uint32_t* pair_sums = offsets + num_experts;                                          // [warps]
-  uint32_t* tile_sums = pair_sums + kGroupWarps;                                        // [warps]
+  uint32_t* sizes = offsets + num_experts;                                              // [E]
+  uint32_t* pair_sums = sizes + num_experts;                                            // [warps]
+  uint32_t* count_sums = pair_sums + kGroupWarps;                                       // [warps]
 
   // Whole warps of pairs for each warp, so that few pairs are counted by few warps.
   const uint32_t stretch = tiles_for(args.num_pairs, kGroupThreads) * kWarpSize;
@@ -130,30 +161,35 @@ TETRAD_KERNEL(group_by_expert, GroupByExpertArgs, 1024) {
   // Both counts in one word: active experts above, tiles below.
   const uint32_t active_and_tiles = (pairs > 0 ? 1u << 20 : 0) + tiles;
   const uint32_t pairs_to_here = sum_of_lanes_before(pairs);
-  const uint32_t tiles_to_here = sum_of_lanes_before(active_and_tiles);
+  const uint32_t counts_to_here = sum_of_lanes_before(active_and_tiles);
+  if (expert < num_experts)
+    sizes[expert] = tiles != 0 ? tokens_of_tile(pairs, token_tile) << 16 | tiles : 0;
   if (lane() == kWarpSize - 1) {
     pair_sums[warp()] = pairs_to_here;
-    tile_sums[warp()] = tiles_to_here;
+    count_sums[warp()] = counts_to_here;
   }
   sync_block();
   uint32_t first_pair = pairs_to_here - pairs;
-  uint32_t first_tile = tiles_to_here - active_and_tiles;
+  uint32_t before = counts_to_here - active_and_tiles;
   for (uint32_t w = 0; w < warp(); ++w) {
     first_pair += pair_sums[w];
-    first_tile += tile_sums[w];
+    before += count_sums[w];
   }
   if (expert < num_experts) {
     offsets[expert] = first_pair;
     args.lists.expert_offsets[expert] = first_pair;
-    if (pairs > 0) args.lists.active[first_tile >> 20] = {expert, first_pair, pairs, 0};
-    for (uint32_t i = 0; i < tiles; ++i)
-      args.tiles.tiles[(first_tile & 0xFFFFFu) + i] = expert << 16 | i;
+    if (pairs > 0) args.lists.active[before >> 20] = {expert, first_pair, pairs, 0};
   }
   if (expert + 1 == num_experts) {
-    const uint32_t all = first_tile + active_and_tiles;
     args.lists.expert_offsets[num_experts] = first_pair + pairs;
+    const uint32_t all = before + active_and_tiles;
     *args.lists.num_active = all >> 20;
     if (token_tile != 0) *args.tiles.num_tiles = all & 0xFFFFFu;
+  }
+  if (token_tile != 0 && expert < num_experts) {
+    const uint32_t first_tile = tiles_before(sizes, num_experts, expert);
+    for (uint32_t i = 0; i < tiles; ++i)
+      args.tiles.tiles[first_tile + i] = expert << 16 | i;
   }
   sync_block();
   if (warp() < used_warps) take_pairs<true>(args, first, end, mine, offsets);

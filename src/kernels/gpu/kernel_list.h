@@ -103,7 +103,10 @@
   X(segment_staged_four_codes, GemmArgs)                \
   X(segment_staged_six_codes, GemmArgs)                 \
   X(experts_up_gemm_codes_fed, ExpertsUpGemmArgs) \
-  X(experts_down_gemm_codes_fed, ExpertsDownGemmArgs)
+  X(experts_down_gemm_codes_fed, ExpertsDownGemmArgs)  \
+  X(gemm_codes_fed_wide, GemmArgs)                     \
+  X(experts_up_gemm_codes_fed_wide, ExpertsUpGemmArgs) \
+  X(experts_down_gemm_codes_fed_wide, ExpertsDownGemmArgs)
 // Those that it has not, since they would never be launched.
 #define TETRAD_OTHERS_KERNELS(X)              \
   X(gemm_codes, GemmArgs)                     \

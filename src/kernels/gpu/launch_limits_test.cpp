@@ -150,14 +150,23 @@ TEST_P(MiniMaxM2Launches, OfManyTokensAreFedWhereTheMachineHasWarpgroups) {
   launch_dense(kernels, 2048);
   launch_many_experts(kernels, 2048);
   const bool are_fed = GetParam().has_warpgroups && !GetParam().is_gfx12;
-  const auto expect_launches = [&](std::string_view name, int64_t number) {
-    const std::string fed = std::string(name) + "_fed";
-    EXPECT_EQ(std::ranges::count(device_->launched, fed), are_fed ? number : 0) << fed;
-    EXPECT_EQ(std::ranges::count(device_->launched, name), are_fed ? 0 : number) << name;
+  const auto expect_launches = [&](std::string_view name, int64_t narrow, int64_t wide) {
+    const auto count = [&](std::string_view end) {
+      return std::ranges::count(device_->launched, std::string(name) + std::string(end));
+    };
+    EXPECT_EQ(count("_fed"), are_fed ? narrow : 0) << name;
+    EXPECT_EQ(count("_fed_wide"), are_fed ? wide : 0) << name;
+    EXPECT_EQ(count(""), are_fed ? 0 : narrow + wide) << name;
   };
-  expect_launches("gemm_codes", 3);
-  expect_launches("experts_up_gemm_codes", 1);
-  expect_launches("experts_down_gemm_codes", 1);
+  // Of q, k and v, and of the head, tiles of 128 tokens take fewer rounds.
+  expect_launches("gemm_codes", 1, 2);
+  // 64 tokens an expert.
+  expect_launches("experts_up_gemm_codes", 1, 0);
+  expect_launches("experts_down_gemm_codes", 1, 0);
+  device_->launched.clear();
+  launch_many_experts(kernels, 4096);
+  expect_launches("experts_up_gemm_codes", 0, 1);
+  expect_launches("experts_down_gemm_codes", 0, 1);
 }
 
 TEST_P(MiniMaxM2Launches, WithAnyTuning) {
