@@ -13,6 +13,10 @@ struct GpuLimits {
 
 Result<GpuLimits> measure_gpu_limits(gpu::GpuKernels& kernels);
 
+/// TFLOP/s of halves that spread as weights do, the median of five times 60 ms of it: what is left
+/// of GpuLimits::f16_tflops when the card has come to its power limit, as in a long prompt.
+Result<double> measure_sustained_tflops(gpu::GpuKernels& kernels);
+
 /// tetrad bench limits --device gpu
 int run_bench_gpu_limits(bool json);
 

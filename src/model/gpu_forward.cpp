@@ -67,13 +67,15 @@ void GpuModel::enqueue_told_logits(uint32_t first, uint32_t count) {
 /// residual += attention(norm(residual)); residual += experts(norm(residual)).
 void GpuModel::decoder_layer(size_t index) {
   const GpuLayer& layer = weights_.layers[index];
+  // Without ranks qk_norm_rope needs none, and attention but for sequences with one token.
+  const bool needs_squares = buffers_->squares != nullptr || shape().num_decodes > 0;
   norm_product(buffers_->residual, layer.input_layernorm,
                {.weight = layer.qkv,
                 .num_tokens = shape().num_tokens,
                 .out = buffers_->qkv,
                 .out_stride = layer.qkv.rows,
                 .partial = buffers_->products},
-               buffers_->square_sums);
+               needs_squares ? buffers_->square_sums : nullptr);
   attention(index);
   product({.weight = layer.o,
            .x = buffers_->attended,
@@ -220,6 +222,7 @@ void GpuModel::experts(const GpuLayer& layer) {
     kernels_.group_by_expert({.expert_ids = b.expert_ids,
                               .num_pairs = num_pairs,
                               .num_experts = experts_here().here,
+                              .places = b.pair_places,
                               .lists = b.lists,
                               .tiles = tiles});
   if (is_few && !streams) return experts_by_token(layer, choice);

@@ -28,6 +28,7 @@ struct GpuModel::Buffers {
   int32_t* expert_ids = nullptr;
   float* expert_weights = nullptr;
   gpu::ExpertLists lists;
+  uint16_t* pair_places = nullptr;
   uint32_t* token_tiles = nullptr;
   uint32_t* num_token_tiles = nullptr;
   uint32_t* route_finished = nullptr;

@@ -367,6 +367,7 @@ Grouped group(Emulation& gpu, const std::vector<int32_t>& ids, uint32_t num_expe
              GroupByExpertArgs{.expert_ids = gpu.copy(ids),
                                .num_pairs = num_pairs,
                                .num_experts = num_experts,
+                               .places = gpu.zeros<uint16_t>(num_pairs),
                                .lists = grouped.lists,
                                .tiles = grouped.tiles});
   return grouped;

@@ -156,7 +156,10 @@ void GpuKernels::gather_rows(const GatherRowsArgs& args, uint32_t num_rows) {
 
 void GpuKernels::qk_norm_rope(const QkNormRopeArgs& args, uint32_t num_tokens) {
   launch(args.squares != nullptr ? kernels_.qk_norm_rope_of_rank : kernels_.qk_norm_rope,
-         {.grid_x = num_tokens, .threads = kRopeThreads}, args, num_tokens);
+         {.grid_x = num_tokens,
+          .threads = kRopeThreads,
+          .shared_bytes = qk_norm_rope_shared_bytes(args.q_size, args.kv_size)},
+         args, num_tokens);
 }
 
 void GpuKernels::qk_squares(const QkSquaresArgs& args, uint32_t num_tokens) {
@@ -249,7 +252,7 @@ void GpuKernels::route(const RouteArgs& args) {
 void GpuKernels::route_norm(const RouteManyArgs& args) {
   launch(kernels_.route_norm,
          {.grid_x = args.route.choice.num_tokens, .threads = 256, .shared_bytes = 8 * 4}, args,
-         true);
+         RouteLaunch::norm);
 }
 
 void GpuKernels::route_many(const RouteManyArgs& args) {
@@ -263,9 +266,15 @@ void GpuKernels::route_many(const RouteManyArgs& args) {
   // Eight small tiles take more of a multiprocessor's time than a large one, but not eight times
   // as much.
   const LaunchShape large = shape.operator()<kRouteLarge>();
-  if (2 * large.grid_x * large.grid_y >= num_multiprocessors_)
-    return launch(kernels_.route_many, large, args, false);
-  launch(kernels_.route_many_small, shape.operator()<kRouteSmall>(), args, false);
+  if (2 * large.grid_x * large.grid_y >= num_multiprocessors_) {
+    launch(kernels_.route_many, large, args, RouteLaunch::logits);
+    return launch(kernels_.choose_many,
+                  {.grid_x = tiles_for(args.route.choice.num_tokens, kFewTokens),
+                   .threads = 256,
+                   .shared_bytes = sizeof(ChoiceMemory)},
+                  args, RouteLaunch::choice);
+  }
+  launch(kernels_.route_many_small, shape.operator()<kRouteSmall>(), args, RouteLaunch::logits);
 }
 
 void GpuKernels::summarize_logits(const SummarizeLogitsArgs& args, uint32_t num_rows) {

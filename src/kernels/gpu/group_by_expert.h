@@ -2,8 +2,8 @@
 
 // Pairs of a token and an expert, sorted by expert, for the products that take all tokens of an
 // expert together (gemm_experts.h). A counting sort by one block: each warp counts its stretch of
-// the pairs, counts become places, and each warp puts its pairs where they belong. Places follow
-// from the order of the pairs alone.
+// the pairs and notes which of its expert's each one is, counts become places, and each warp puts
+// its pairs where they belong. Places follow from the order of the pairs alone.
 
 #include "kernels/gpu/choose_experts.h"
 #include "kernels/gpu/packed_matrix.h"
@@ -38,6 +38,7 @@ struct GroupByExpertArgs {
                                         // num_experts and above are left out
   uint32_t num_pairs = 0;               // T * num_experts_per_tok, T at most kMaxGroupedTokens
   uint32_t num_experts = 0;             // at most kMaxExperts
+  uint16_t* places = nullptr;           // [num_pairs]: room for this launch
   ExpertLists lists;
   TokenTiles tiles;  // left alone where token_tile is 0
 };
@@ -75,38 +76,49 @@ TETRAD_DEVICE uint32_t sum_of_lanes_before(uint32_t value) {
   return sum;
 }
 
-/// Takes the warp's pairs in order. `next`: [E], of this warp: how many pairs of an expert came
-/// before, which it goes on counting. With kPlace they go to sorted_pairs, an expert's from
-/// offsets[expert] on.
-template <bool kPlace>
-TETRAD_DEVICE void take_pairs(const GroupByExpertArgs& args, uint32_t first, uint32_t end,
-                              uint16_t* next, const uint32_t* offsets) {
+/// Counts the warp's pairs in order, and how many of a pair's expert the warp had before it.
+/// `counts`: [E], of this warp.
+TETRAD_DEVICE void count_pairs(const GroupByExpertArgs& args, uint32_t first, uint32_t end,
+                               uint16_t* counts) {
   uint32_t bits = 1;  // so that no expert is all ones, which stand for no pair
   while (args.num_experts >> bits != 0)
     ++bits;
-  // Some loads at once: one after the other they would be most of the time.
+  for (uint32_t start = first; start < end; start += kWarpSize) {
+    const uint32_t pair = start + lane();
+    const auto loaded = static_cast<uint32_t>(args.expert_ids[pair < end ? pair : first]);
+    const bool there = pair < end && loaded < args.num_experts;
+    const uint32_t expert = there ? loaded : 0xFFFFFFFFu;
+    const uint32_t like = lanes_like(expert, bits);
+    const uint32_t before = count_bits_before(like);
+    const uint32_t had = there ? counts[expert] : 0;
+    if (there) args.places[pair] = static_cast<uint16_t>(had + before);
+    sync_warp();
+    if (there && before == 0) counts[expert] = static_cast<uint16_t>(had + count_bits(like));
+    sync_warp();
+  }
+}
+
+/// Writes the warp's pairs where they belong: behind `offsets`, [E], of their expert, and `before`,
+/// [E], of warps before.
+TETRAD_DEVICE void place_pairs(const GroupByExpertArgs& args, uint32_t first, uint32_t end,
+                               const uint16_t* before, const uint32_t* offsets) {
+  // Some loads at once: nothing else takes time.
   constexpr uint32_t kAtOnce = 4;
   for (uint32_t start = first; start < end; start += kAtOnce * kWarpSize) {
-    uint32_t loaded[kAtOnce];
+    uint32_t expert[kAtOnce];
+    uint32_t place[kAtOnce];
     TETRAD_UNROLL
     for (uint32_t i = 0; i < kAtOnce; ++i) {
-      const uint32_t pair = start + i * kWarpSize + lane();
-      loaded[i] = static_cast<uint32_t>(args.expert_ids[pair < end ? pair : first]);
+      const uint32_t wanted = start + i * kWarpSize + lane();
+      const uint32_t pair = wanted < end ? wanted : first;
+      expert[i] = static_cast<uint32_t>(args.expert_ids[pair]);
+      place[i] = args.places[pair];
     }
     TETRAD_UNROLL
     for (uint32_t i = 0; i < kAtOnce; ++i) {
       const uint32_t pair = start + i * kWarpSize + lane();
-      const bool there = pair < end && loaded[i] < args.num_experts;
-      const uint32_t expert = there ? loaded[i] : 0xFFFFFFFFu;
-      const uint32_t like = lanes_like(expert, bits);
-      const uint32_t before = count_bits_before(like);
-      const uint32_t had = there ? next[expert] : 0;
-      if constexpr (kPlace) {
-        if (there) args.lists.sorted_pairs[offsets[expert] + had + before] = pair;
-      }
-      sync_warp();
-      if (there && before == 0) next[expert] = static_cast<uint16_t>(had + count_bits(like));
-      sync_warp();
+      if (pair < end && expert[i] < args.num_experts)
+        args.lists.sorted_pairs[offsets[expert[i]] + before[expert[i]] + place[i]] = pair;
     }
   }
 }
@@ -143,7 +155,7 @@ TETRAD_KERNEL(group_by_expert, GroupByExpertArgs, 1024) {
   const uint32_t first = warp() * stretch;
   const uint32_t end = first + stretch < args.num_pairs ? first + stretch : args.num_pairs;
   uint16_t* mine = counts + warp() * num_experts;
-  if (warp() < used_warps) take_pairs<false>(args, first, end, mine, nullptr);
+  if (warp() < used_warps) count_pairs(args, first, end, mine);
   sync_block();
 
   // A thread an expert: its pairs in the warps before, and in the experts before.
@@ -192,7 +204,7 @@ TETRAD_KERNEL(group_by_expert, GroupByExpertArgs, 1024) {
       args.tiles.tiles[first_tile + i] = expert << 16 | i;
   }
   sync_block();
-  if (warp() < used_warps) take_pairs<true>(args, first, end, mine, offsets);
+  if (warp() < used_warps) place_pairs(args, first, end, mine, offsets);
 }
 
 }  // namespace TETRAD_MACHINE

@@ -52,6 +52,7 @@
   X(route_norm, RouteManyArgs)                          \
   X(route_many, RouteManyArgs)                          \
   X(route_many_small, RouteManyArgs)                    \
+  X(choose_many, RouteManyArgs)                         \
   X(group_by_expert, GroupByExpertArgs)                 \
   X(combine_experts, CombineExpertsArgs)                \
   X(decode_product_codes, DecodeProductArgs)            \

@@ -75,9 +75,12 @@ LaunchCost launch_cost(const RouteArgs& args) {
           .operations = 2 * router * num_tokens};
 }
 
-LaunchCost launch_cost(const RouteManyArgs& args, bool is_norm) {
-  if (!is_norm) return launch_cost(args.route);
-  return {.bytes = kFloatBytes * args.route.hidden_size * (args.route.choice.num_tokens + 1.0)};
+LaunchCost launch_cost(const RouteManyArgs& args, RouteLaunch which) {
+  if (which == RouteLaunch::logits) return launch_cost(args.route);
+  const ExpertChoice& choice = args.route.choice;
+  if (which == RouteLaunch::choice)
+    return {.bytes = kFloatBytes * choice.num_experts * (choice.num_tokens + 1.0)};
+  return {.bytes = kFloatBytes * args.route.hidden_size * (choice.num_tokens + 1.0)};
 }
 
 LaunchCost launch_cost(const GroupByExpertArgs& args) {

@@ -45,8 +45,9 @@ LaunchCost launch_cost(const DecodeAttentionArgs& args, uint32_t head_dim,
                        const AttentionWork& work);
 LaunchCost launch_cost(const MergeGroupsArgs& args, uint32_t head_dim, const AttentionWork& work);
 LaunchCost launch_cost(const RouteArgs& args);
-/// Of route_norm or of route_many.
-LaunchCost launch_cost(const RouteManyArgs& args, bool is_norm);
+/// Of the router for many tokens: route_norm, route_many, choose_many.
+enum class RouteLaunch { norm, logits, choice };
+LaunchCost launch_cost(const RouteManyArgs& args, RouteLaunch which);
 LaunchCost launch_cost(const GroupByExpertArgs& args);
 LaunchCost launch_cost(const CombineExpertsArgs& args, uint32_t num_tokens);
 LaunchCost launch_cost(const DecodeProductArgs& args);

@@ -15,7 +15,8 @@ inline constexpr uint32_t kKvBlock = 16;  // kKvBlockSize of kernels/batch.h
 /// A block a token. q_size is at most kMaxQSize, kv_size kMaxKvSize, rotary_dim a multiple of 8.
 struct QkNormRopeArgs {
   const float* qkv = nullptr;          // [T, q_size + 2 * kv_size]
-  const float* square_sums = nullptr;  // [T, (q_size + 2 * kv_size) / 16] (SquareSumsArgs)
+  const float* square_sums = nullptr;  // [T, (q_size + 2 * kv_size) / 16] (SquareSumsArgs), for
+                                       // attention; qk_norm_rope makes its own
   const float* q_norm = nullptr;       // [q_size]
   const float* k_norm = nullptr;       // [kv_size]
   float eps = 0;
@@ -65,6 +66,11 @@ inline constexpr uint32_t kRopeThreads = 512;
 inline constexpr uint32_t kMaxQSize = 6144;
 inline constexpr uint32_t kMaxKvSize = 2048;
 
+/// For qk_norm_rope, the stretches' sums.
+constexpr uint32_t qk_norm_rope_shared_bytes(uint32_t q_size, uint32_t kv_size) {
+  return (q_size + 2 * kv_size) / kSquareColumns * 4;
+}
+
 namespace TETRAD_MACHINE {
 
 /// The sums of the squares of a token's q and k, in each lane of a warp.
@@ -111,13 +117,17 @@ template <bool kAmongRanks>
 struct QkInverses {
   float q;
   float k;
-  TETRAD_DEVICE QkInverses(const QkNormRopeArgs& args, uint64_t token) {
+  TETRAD_DEVICE QkInverses(const QkNormRopeArgs& args, uint64_t token)
+      : QkInverses(args, token,
+                   args.square_sums + token * ((args.q_size + 2 * args.kv_size) / kSquareColumns)) {
+  }
+  /// `square_sums`: of the token.
+  TETRAD_DEVICE QkInverses(const QkNormRopeArgs& args, uint64_t token, const float* square_sums) {
     if constexpr (kAmongRanks) {
       q = inverse_rms(args.squares[2 * token], args.all_q_size, args.eps);
       k = inverse_rms(args.squares[2 * token + 1], args.all_kv_size, args.eps);
     } else {
-      const uint32_t num_sums = (args.q_size + 2 * args.kv_size) / kSquareColumns;
-      const QkSquares squares(args.square_sums + token * num_sums, args.q_size, args.kv_size);
+      const QkSquares squares(square_sums, args.q_size, args.kv_size);
       q = inverse_rms(squares.sums[0], args.q_size, args.eps);
       k = inverse_rms(squares.sums[1], args.kv_size, args.eps);
     }
@@ -241,6 +251,7 @@ TETRAD_KERNEL(square_sums, SquareSumsArgs, 256) {
   }
 }
 
+/// A thread keeps its numbers while the block adds up their squares.
 template <bool kAmongRanks>
 TETRAD_DEVICE void norm_and_rotate(const QkNormRopeArgs& args) {
   wait_for_launches_before();
@@ -250,15 +261,40 @@ TETRAD_DEVICE void norm_and_rotate(const QkNormRopeArgs& args) {
   const float* row = args.qkv + token * width;
   const int64_t slot = args.slot_mapping[token];
   const auto position = static_cast<uint32_t>(args.positions[token]);
-  const QkInverses<kAmongRanks> inverse(args, token);
-  for (uint32_t first = warp() * 128; first < width; first += kRopeThreads * 4) {
-    // Lanes beyond the end, of a warp's last heads, take the last numbers once more.
-    const uint32_t wanted = first + lane() * 4;
-    const bool is_there = wanted < width;
-    const QkvFour four(args, is_there ? wanted : width - 4, args.head_dim, position);
+
+  constexpr uint32_t kStep = kRopeThreads * 4;
+  constexpr uint32_t kFours = tiles_for(kMaxQSize + 2 * kMaxKvSize, kStep);
+  const uint32_t mine = thread_index() * 4;
+  // Lanes beyond the end, of a warp's last heads, take the last numbers once more.
+  const auto place_of = [&](uint32_t at) TETRAD_INLINE { return at < width ? at : width - 4; };
+  // Whether any lane of the warp has numbers there.
+  const auto is_warps = [&](uint32_t i) TETRAD_INLINE { return warp() * 128 + i * kStep < width; };
+  Words4 numbers[kFours] = {};
+  TETRAD_UNROLL
+  for (uint32_t i = 0; i < kFours; ++i) {
+    if (is_warps(i))
+      numbers[i] = *reinterpret_cast<const Words4*>(row + place_of(mine + i * kStep));
+  }
+  float* square_sums = reinterpret_cast<float*>(shared_memory());
+  if constexpr (!kAmongRanks) {
+    TETRAD_UNROLL
+    for (uint32_t i = 0; i < kFours; ++i) {
+      if (!is_warps(i)) break;
+      const float sum = square_sum_of_4_lanes(numbers[i]);
+      const uint32_t at = mine + i * kStep;
+      if (at < width && lane() % 4 == 0) square_sums[at / kSquareColumns] = sum;
+    }
+    sync_block();
+  }
+  const QkInverses<kAmongRanks> inverse(args, token, square_sums);
+  TETRAD_UNROLL
+  for (uint32_t i = 0; i < kFours; ++i) {
+    if (!is_warps(i)) break;
+    const uint32_t at = mine + i * kStep;
+    const QkvFour four(args, place_of(at), args.head_dim, position);
     float values[4];
-    four.turn(*reinterpret_cast<const Words4*>(row + four.at), inverse, args, values);
-    if (!is_there) continue;
+    four.turn(numbers[i], inverse, args, values);
+    if (at >= width) continue;
     if (four.part == QkvPart::q)
       *reinterpret_cast<Words2*>(args.q + token * args.q_size + four.at) =
           QkvFour::as_query(values, args);

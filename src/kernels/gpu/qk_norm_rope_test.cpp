@@ -128,12 +128,7 @@ class QkNormRopeTest : public testing::TestWithParam<testing_gpu::EmulationKind>
     Emulation gpu(GetParam(), order);
     const auto tokens = static_cast<uint32_t>(c.positions.size());
     const std::vector<uint8_t> cache(c.cache_bytes(), kUntouched);
-    const SquareSumsArgs squares{.x = gpu.copy(c.qkv),
-                                 .cols = c.width(),
-                                 .sums = gpu.zeros<float>(c.qkv.size() / kSquareColumns)};
-    gpu.kernels().square_sums(squares, tokens);
-    const QkNormRopeArgs args{.qkv = squares.x,
-                              .square_sums = squares.sums,
+    const QkNormRopeArgs args{.qkv = gpu.copy(c.qkv),
                               .q_norm = gpu.copy(c.q_norm),
                               .k_norm = gpu.copy(c.k_norm),
                               .eps = RopeCase::kEps,

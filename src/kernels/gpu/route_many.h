@@ -5,8 +5,9 @@
 // up the lanes. Here a warp does so for some tokens and experts at once, so that each number that
 // comes from shared memory serves several multiply-adds.
 //
-// route_norm writes the norm of each token once, for all blocks; the last block to finish for some
-// tokens chooses their experts, and group_by_expert sorts them.
+// route_norm writes the norm of each token once, for all blocks; then their experts are chosen, by
+// the last block to finish for some tokens, or of many by a launch of its own, since the last
+// blocks would keep their multiprocessors for a third of the time; and group_by_expert sorts them.
 
 #include "kernels/gpu/last_block.h"
 #include "kernels/gpu/route.h"
@@ -41,11 +42,12 @@ inline constexpr uint32_t kRouteStages =
     (F::kTokens == 8 ? 98304 : 65536) / (kTile.stage_floats() * 4);
 
 /// What `route` of the same arguments does, and the choice of experts: hidden_size is any multiple
-/// of 128. Grids: T for route_norm, then (E / block_experts, T / block_tokens) rounded up.
+/// of 128. Grids: T for route_norm, then (E / block_experts, T / block_tokens) rounded up; of
+/// choose_many, which route_many needs and route_many_small does not, T / kFewTokens rounded up.
 struct RouteManyArgs {
   RouteArgs route;
   float* rows = nullptr;         // [T, hidden_size], for h as floats
-  uint32_t* finished = nullptr;  // [T / block_tokens rounded up], 0 before and after
+  uint32_t* finished = nullptr;  // [T / block_tokens of kRouteSmall rounded up], 0 before and after
 
   /// Of `count` tokens from `first` on, for route_many.
   RouteManyArgs part(uint32_t first, uint32_t count) const {
@@ -65,7 +67,6 @@ template <class F, RouteTile kTile>
 constexpr uint32_t route_many_shared_bytes() {
   return kRouteStages<F, kTile> * kTile.stage_floats() * 4;
 }
-static_assert(sizeof(ChoiceMemory) + 16 <= route_many_shared_bytes<Gfx12Fragment, kRouteLarge>());
 static_assert(sizeof(ChoiceMemory) + 16 <= route_many_shared_bytes<Gfx12Fragment, kRouteSmall>());
 
 namespace TETRAD_MACHINE {
@@ -200,11 +201,21 @@ TETRAD_DEVICE void store_router_logits(const ExpertChoice& choice, uint32_t firs
   }
 }
 
+/// The experts of up to kFewTokens tokens from `first` on.
+TETRAD_DEVICE void choose_for_tokens(const ExpertChoice& choice, float bias, uint32_t first,
+                                     ChoiceMemory& memory) {
+  const uint32_t count = smaller_of(choice.num_tokens - first, kFewTokens);
+  TokenLogits<kFewTokens> logits;
+  logits.load(choice, first, count);
+  choose_experts(choice, bias, logits, first, count, memory, true);
+}
+
 /// The last block to get here for its tokens chooses their experts. `shared`: memory that nobody
 /// writes any more.
 template <RouteTile kTile>
-TETRAD_DEVICE void choose_for_block(const RouteManyArgs& args, uint32_t first_token,
-                                    float* shared) {
+TETRAD_DEVICE void choose_in_last_block(const RouteManyArgs& args, uint32_t first_token,
+                                        float* shared) {
+  static_assert(kTile.block_tokens() <= kFewTokens);
   const ExpertChoice& choice = args.route.choice;
   // It is read when is_last_of() writes there.
   uint32_t* is_last = reinterpret_cast<uint32_t*>(shared);
@@ -212,19 +223,10 @@ TETRAD_DEVICE void choose_for_block(const RouteManyArgs& args, uint32_t first_to
   if (!is_last_of(args.finished + block_y(), tiles_for(choice.num_experts, kTile.block_experts()),
                   is_last))
     return;
-  const float bias = bias_of_thread(choice);
-  for (uint32_t first = first_token;
-       first < first_token + kTile.block_tokens() && first < choice.num_tokens;
-       first += kFewTokens) {
-    const uint32_t count = smaller_of(choice.num_tokens - first, kFewTokens);
-    TokenLogits<kFewTokens> logits;
-    logits.load(choice, first, count);
-    choose_experts(choice, bias, logits, first, count, memory, true);
-    sync_block();
-  }
+  choose_for_tokens(choice, bias_of_thread(choice), first_token, memory);
 }
 
-template <RouteTile kTile>
+template <RouteTile kTile, bool kChooses>
 TETRAD_DEVICE void route_tile(const RouteManyArgs& args) {
   constexpr uint32_t kStages = kRouteStages<Fragment, kTile>;
   const uint32_t first_token = block_y() * kTile.block_tokens();
@@ -269,14 +271,23 @@ TETRAD_DEVICE void route_tile(const RouteManyArgs& args) {
   }
   store_router_logits<kTile>(args.route.choice, first_token + my_token, first_expert + my_expert,
                              sums);
-  choose_for_block<kTile>(args, first_token, stages);
+  if constexpr (kChooses) choose_in_last_block<kTile>(args, first_token, stages);
 }
 
 TETRAD_KERNEL(route_many, RouteManyArgs, 256) {
-  route_tile<kRouteLarge>(args);
+  route_tile<kRouteLarge, false>(args);
 }
 TETRAD_KERNEL(route_many_small, RouteManyArgs, 256) {
-  route_tile<kRouteSmall>(args);
+  route_tile<kRouteSmall, true>(args);
+}
+
+TETRAD_KERNEL(choose_many, RouteManyArgs, 256) {
+  const ExpertChoice& choice = args.route.choice;
+  const float bias = bias_of_thread(choice);
+  wait_for_launches_before();
+  let_next_launch_begin();
+  choose_for_tokens(choice, bias, block_x() * kFewTokens,
+                    *reinterpret_cast<ChoiceMemory*>(shared_memory()));
 }
 
 }  // namespace TETRAD_MACHINE
