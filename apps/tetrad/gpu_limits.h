@@ -13,8 +13,8 @@ struct GpuLimits {
 
 Result<GpuLimits> measure_gpu_limits(gpu::GpuKernels& kernels);
 
-/// TFLOP/s of halves that spread as weights do, the median of five times 60 ms of it: what is left
-/// of GpuLimits::f16_tflops when the card has come to its power limit, as in a long prompt.
+/// TFLOP/s of halves that spread as weights do, the median of five times 60 ms of it: less than
+/// GpuLimits::f16_tflops, since such numbers take more power and the card comes to its limit.
 Result<double> measure_sustained_tflops(gpu::GpuKernels& kernels);
 
 /// tetrad bench limits --device gpu

@@ -152,9 +152,8 @@ TETRAD_DEVICE void multiply_tiles(float (&sums)[kTokenTiles][4], const uint32_t 
   TETRAD_MULTIPLY_TILES(14, 112, TETRAD_ADD, 1);
   TETRAD_MULTIPLY_TILES(16, 128, TETRAD_ADD, 1);
   TETRAD_MULTIPLY_TILES(17, 136, TETRAD_ADD, 1);
-  static_assert(kTokenTiles == 2 || kTokenTiles == 4 || kTokenTiles == 6 ||
-                (kTokenTiles >= 6 && kTokenTiles <= 10) || kTokenTiles == 12 || kTokenTiles == 14 ||
-                kTokenTiles == 16 || kTokenTiles == 17);
+  static_assert(kTokenTiles == 2 || kTokenTiles == 4 || (kTokenTiles >= 6 && kTokenTiles <= 10) ||
+                kTokenTiles == 12 || kTokenTiles == 14 || kTokenTiles == 16 || kTokenTiles == 17);
 }
 /// sums = A B.
 template <uint32_t kTokenTiles>
@@ -178,9 +177,8 @@ TETRAD_DEVICE void multiply_tiles_if(float (&sums)[kTokenTiles][4], const uint32
   TETRAD_MULTIPLY_TILES_IF(12, 96);
   TETRAD_MULTIPLY_TILES_IF(14, 112);
   TETRAD_MULTIPLY_TILES_IF(16, 128);
-  TETRAD_MULTIPLY_TILES_IF(17, 136);
   static_assert(kTokenTiles == 4 || (kTokenTiles >= 6 && kTokenTiles <= 10) || kTokenTiles == 12 ||
-                kTokenTiles == 14 || kTokenTiles == 16 || kTokenTiles == 17);
+                kTokenTiles == 14 || kTokenTiles == 16);
 }
 
 #undef TETRAD_MULTIPLY_TILES_IF

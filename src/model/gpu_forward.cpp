@@ -67,8 +67,8 @@ void GpuModel::enqueue_told_logits(uint32_t first, uint32_t count) {
 /// residual += attention(norm(residual)); residual += experts(norm(residual)).
 void GpuModel::decoder_layer(size_t index) {
   const GpuLayer& layer = weights_.layers[index];
-  // Without ranks qk_norm_rope needs none, and attention but for sequences with one token.
-  const bool needs_squares = buffers_->squares != nullptr || shape().num_decodes > 0;
+  // Of a step with a prompt qk_norm_rope adds them up, but where other ranks have the other heads.
+  const bool needs_squares = buffers_->squares != nullptr || shape().num_items == 0;
   norm_product(buffers_->residual, layer.input_layernorm,
                {.weight = layer.qkv,
                 .num_tokens = shape().num_tokens,
@@ -129,7 +129,7 @@ void GpuModel::attention(size_t index) {
   const double softmax_scale = 1.0 / std::sqrt(static_cast<double>(head_dim));
   const gpu::QkNormRopeArgs rope{
       .qkv = b.qkv,
-      .square_sums = b.square_sums,
+      .square_sums = shape().num_decodes > 0 ? b.square_sums : nullptr,
       .q_norm = layer.q_norm,
       .k_norm = layer.k_norm,
       .eps = static_cast<float>(config_.rms_norm_eps),
@@ -213,16 +213,14 @@ void GpuModel::experts(const GpuLayer& layer) {
   const bool streams = is_few && by_themselves;
   route(layer, choice, streams ? stream.num_hidden_words() : 0);
   const uint32_t num_pairs = num_tokens * choice.num_experts_per_tok;
-  const gpu::TokenTiles tiles{
-      .token_tile =
-          is_few ? 0 : kernels_.gemm_token_tile(layer.w1.format, num_pairs, choice.num_experts),
-      .tiles = b.token_tiles,
-      .num_tiles = b.num_token_tiles};
+  gpu::TokenTiles tiles;
+  if (!is_few) tiles = kernels_.expert_tiles(layer.w1.format, num_pairs, choice.num_experts);
+  tiles.tiles = b.token_tiles;
+  tiles.num_tiles = b.num_token_tiles;
   if (num_tokens > gpu::kFewTokens)
     kernels_.group_by_expert({.expert_ids = b.expert_ids,
                               .num_pairs = num_pairs,
                               .num_experts = experts_here().here,
-                              .places = b.pair_places,
                               .lists = b.lists,
                               .tiles = tiles});
   if (is_few && !streams) return experts_by_token(layer, choice);

@@ -224,7 +224,6 @@ Result<void> GpuModel::allocate_activations() {
   TETRAD_ASSIGN(b.lists.sorted_pairs, memory.array<uint32_t>(pairs));
   TETRAD_ASSIGN(b.lists.active, memory.array<gpu::ActiveExpert>(experts));
   TETRAD_ASSIGN(b.lists.num_active, memory.array<uint32_t>(1));
-  TETRAD_ASSIGN(b.pair_places, memory.array<uint16_t>(pairs));
   TETRAD_ASSIGN(b.token_tiles, memory.array<uint32_t>(pairs + experts));
   TETRAD_ASSIGN(b.num_token_tiles, memory.array<uint32_t>(1));
   TETRAD_ASSIGN(b.route_finished, memory.zeros<uint32_t>(tokens));

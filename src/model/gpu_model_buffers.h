@@ -13,7 +13,7 @@ namespace tetrad {
 struct GpuModel::Buffers {
   float* residual = nullptr;
   float* qkv = nullptr;
-  float* square_sums = nullptr;  // of each 16 of qkv
+  float* square_sums = nullptr;  // of each 16 of qkv, where attention or other ranks need them
   // Of a rank among others.
   float* squares = nullptr;
   float* logits_part = nullptr;
@@ -28,7 +28,6 @@ struct GpuModel::Buffers {
   int32_t* expert_ids = nullptr;
   float* expert_weights = nullptr;
   gpu::ExpertLists lists;
-  uint16_t* pair_places = nullptr;
   uint32_t* token_tiles = nullptr;
   uint32_t* num_token_tiles = nullptr;
   uint32_t* route_finished = nullptr;

@@ -201,6 +201,51 @@ TEST_P(GpuModelTest, ManySequencesTogetherHaveTheBitsOfEachAlone) {
   EXPECT_EQ(count("add_segments"), 10);
 }
 
+TEST_P(GpuModelTest, SquaresOfQueriesAndKeysAreAddedUpOnce) {
+  if (kSanitized && GetParam()) GTEST_SKIP() << "one kind of card is enough for a sanitizer's time";
+  // Products of all columns at once, without which sums of squares come.
+  const ModelConfig config = synthetic_config({.layers = 1,
+                                               .experts = 4,
+                                               .vocab = 64,
+                                               .hidden = 128,
+                                               .intermediate = 64,
+                                               .heads = 2,
+                                               .kv_heads = 1,
+                                               .head_dim = 64,
+                                               .experts_per_token = 2})
+                                 .value();
+  auto device = std::make_unique<gpu::SizedDevice>(open_emulated(), 1000);
+  const std::vector<std::string>& launched = device->launched;
+  gpu::GpuKernels kernels = gpu::GpuKernels::create(*device).value();
+  const uint32_t num_decodes = kernels.max_decode_tokens(128) + 1;
+  const auto created = GpuModel::create_random(config, 4, std::move(device), kernels,
+                                               {.num_kv_blocks = 200,
+                                                .max_num_batched_tokens = 200,
+                                                .max_num_seqs = 100,
+                                                .max_logits_rows = 100,
+                                                .max_model_len = 160});
+  ASSERT_TRUE(created) << created.error().message;
+  GpuModel& model = **created;
+  std::vector<GpuTestSequence> decodes;
+  decodes.reserve(num_decodes);
+  for (uint32_t i = 0; i < num_decodes; ++i)
+    decodes.push_back({.tokens = {1, 2, 3}, .blocks = {20 + static_cast<int32_t>(i)}});
+  GpuTestSequence prompt{.tokens = some_tokens(150, 2), .blocks = {0, 1, 2, 3, 4, 5, 6, 7, 8, 9}};
+  const auto launches_of = [&](bool has_prompt, bool has_decodes) {
+    const auto before = std::ranges::count(launched, "square_sums");
+    BatchOfSequences batch;
+    if (has_prompt) batch.add(prompt, 70, 1);
+    for (GpuTestSequence& sequence : decodes) {
+      if (has_decodes) batch.add(sequence, 1, 1);
+    }
+    EXPECT_TRUE(model.forward(batch.batch()));
+    return std::ranges::count(launched, "square_sums") - before;
+  };
+  EXPECT_EQ(launches_of(true, false), 0);
+  EXPECT_EQ(launches_of(true, true), 0);
+  EXPECT_EQ(launches_of(false, true), 1);
+}
+
 TEST_P(GpuModelTest, ARecordedStepIsReplayedForLongerContexts) {
   if (kSanitized && GetParam()) GTEST_SKIP() << "one kind of card is enough for a sanitizer's time";
   const std::unique_ptr<GpuModel> model = load(1);

@@ -78,7 +78,6 @@ class StreamLayer {
       gpu_.kernels().group_by_expert({.expert_ids = choice.expert_ids,
                                       .num_pairs = pairs,
                                       .num_experts = num_here(),
-                                      .places = gpu_.zeros<uint16_t>(pairs),
                                       .lists = lists});
     }
     Visited visited;

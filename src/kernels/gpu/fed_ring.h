@@ -17,8 +17,11 @@ struct FedBlock {
   static constexpr uint32_t kThreads = kMultiplyThreads + kGroupThreads;
 };
 
+constexpr uint32_t emptied_places_bytes(uint32_t places) {
+  return places * 8;
+}
 constexpr uint32_t fed_ring_bytes(uint32_t places) {
-  return 2 * places * 8;
+  return 2 * emptied_places_bytes(places);
 }
 
 namespace TETRAD_MACHINE {
@@ -44,8 +47,7 @@ template <uint32_t kPlaces>
 class EmptiedPlaces {
  public:
   using Place = RingPlace<kPlaces>;
-  static constexpr uint32_t kBytes = kPlaces * 8;
-  /// `arrivals`: kBytes of shared memory.
+  /// `arrivals`: emptied_places_bytes(kPlaces) of shared memory.
   TETRAD_DEVICE explicit EmptiedPlaces(char* arrivals)
       : empty_(reinterpret_cast<uint64_t*>(arrivals)) {}
   /// By one thread; a sync_block() must follow.
@@ -74,7 +76,7 @@ class FedRing : public EmptiedPlaces<kPlaces> {
   using Place = RingPlace<kPlaces>;
   /// `arrivals`: fed_ring_bytes(kPlaces) of shared memory.
   TETRAD_DEVICE explicit FedRing(char* arrivals)
-      : EmptiedPlaces<kPlaces>(arrivals + kPlaces * 8),
+      : EmptiedPlaces<kPlaces>(arrivals + emptied_places_bytes(kPlaces)),
         full_(reinterpret_cast<uint64_t*>(arrivals)) {}
   /// By one thread; a sync_block() must follow.
   TETRAD_DEVICE void init() const {

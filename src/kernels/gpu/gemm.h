@@ -8,7 +8,7 @@ namespace tetrad::gpu {
 
 /// out[t] = W x[t]: f32 rows, or added to them. Grid: (rows / kGemmRows, T / token_tile), both
 /// rounded up; of gemm_segments also cols / kSegmentColumns, and only `partial` is written, for
-/// add_segments, as by segment_product and segment_staged; of gemm_codes_fed as many blocks as one
+/// add_segments, as by segment_product and segment_staged; of gemm_codes_fed… as many blocks as one
 /// likes.
 struct GemmArgs {
   PackedMatrix weight;

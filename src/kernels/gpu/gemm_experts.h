@@ -57,7 +57,7 @@ struct ExpertTile {
     expert = tile >> 16;
     const uint32_t first = lists.expert_offsets[expert];
     const uint32_t pairs = lists.expert_offsets[expert + 1] - first;
-    const uint32_t tokens = tokens_of_tile(pairs, tiles.token_tile);
+    const uint32_t tokens = tiles.tokens_of_tile(pairs);
     const uint32_t before = (tile & 0xFFFFu) * tokens;
     first_pair = first + before;
     num_pairs = pairs - before < tokens ? pairs - before : tokens;

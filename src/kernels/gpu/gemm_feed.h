@@ -27,7 +27,7 @@ constexpr uint32_t fed_tokens_in_registers(uint32_t tokens) {
   return tokens <= kRoom - tokens ? tokens : (kRoom - tokens) / 8 * 8;
 }
 
-/// Loops for so many tokens each, one more than the other.
+/// Loops for so many tokens each, in ascending order, multiples of 8.
 template <uint32_t... kTokens>
 struct FedLoops {};
 
@@ -58,13 +58,13 @@ struct GemmFedShape : FedBlock, Places {
   static constexpr uint32_t kFirstTotal = kFirstWeights + Places::kWeightPlaces * kWeightsBytes;
   static constexpr uint32_t kFirstArrival = kFirstTotal + kTotalsBytes;
   static constexpr uint32_t kFirstEmptied = kFirstArrival + fed_ring_bytes(Places::kTokenPlaces);
-  static constexpr uint32_t kFirstItem = kFirstEmptied + Places::kWeightPlaces * 8;
+  static constexpr uint32_t kFirstItem =
+      kFirstEmptied + (Places::kTogether ? 0 : emptied_places_bytes(Places::kWeightPlaces));
   static constexpr uint32_t kSharedBytes = kFirstItem + kItems * kItemWords * 4;
   static_assert(kSharedBytes <= 227 * 1024);
 };
 
-/// The experts' where they have few tokens: tiles of 64 and 80 are a few hundredths faster
-/// so.
+/// The experts' where they have few tokens, for which it is a few hundredths faster.
 using ExpertsFedShape = GemmFedShape<FedPlaces<5, 5>, 80, FedLoops<32, 48, 56, 64, 72>>;
 /// One matrix for all tokens.
 using DenseFedShape = GemmFedShape<FedPlaces<4, 4>, 96, FedLoops<32, 64, 80>>;
@@ -192,7 +192,8 @@ class GemmFeeder {
   static constexpr uint32_t kWeightCopies = kGemmRowTiles * kTilePieces / Shape::kGroupThreads;
   static_assert(kWeightCopies * Shape::kGroupThreads == kGemmRowTiles * kTilePieces);
   static constexpr uint32_t kTokensAtOnce = Shape::kGroupThreads / 8;
-  static constexpr uint32_t kTokenCopies = tiles_for(Shape::kTokens, kTokensAtOnce);
+  static constexpr uint32_t kTokenCopies = Shape::kTokens / kTokensAtOnce;
+  static_assert(kTokenCopies * kTokensAtOnce == Shape::kTokens);
 
   TETRAD_DEVICE void take(const FedWork<kParts>& work) {
     const GemmWork<kParts>& of = work.weights;
@@ -220,9 +221,9 @@ class GemmFeeder {
       item.num_tokens = num_tokens_;
       item.first_row_tile = work.weights.first_row_tile;
     }
-    TETRAD_UNROLL
-    for (uint32_t token = thread_; token < Shape::kTokens; token += Shape::kGroupThreads)
-      item.tokens[token] = work.row_of_output(token < num_tokens_ ? token : 0);
+    static_assert(Shape::kTokens <= Shape::kGroupThreads);
+    if (thread_ < Shape::kTokens)
+      item.tokens[thread_] = work.row_of_output(thread_ < num_tokens_ ? thread_ : 0);
   }
   TETRAD_DEVICE void wait_for_place_of_weights() const {
     if constexpr (Shape::kTogether)
@@ -244,7 +245,6 @@ class GemmFeeder {
       // Columns of tokens that are not there may be any numbers: nobody stores what comes of them.
       if (i * kTokensAtOnce >= num_tokens_) break;
       const uint32_t token = i * kTokensAtOnce + thread_ / 8;
-      if (Shape::kTokens % kTokensAtOnce != 0 && token >= Shape::kTokens) break;
       const uint64_t from = pieces_[i] + column_tile * (kTileColumns / 8);
       copy_16_async(staged_piece(activations, token, thread_ % 8), x_ + from * 8);
     }

@@ -304,13 +304,16 @@ TEST_P(GemmTest, ATokenHasTheBitsOfTheKernelsForFewTokens) {
 
 /// What group_by_expert is to write.
 struct SortedPairs {
-  SortedPairs(const std::vector<int32_t>& ids, uint32_t num_experts, uint32_t token_tile)
+  SortedPairs(const std::vector<int32_t>& ids, uint32_t num_experts, uint32_t token_tile,
+              bool are_even)
       : pairs(ids.size()), offsets(num_experts + 1) {
     std::iota(pairs.begin(), pairs.end(), 0u);
     std::stable_sort(pairs.begin(), pairs.end(),
                      [&](uint32_t a, uint32_t b) { return ids[a] < ids[b]; });
-    for (const int32_t id : ids)
-      ++offsets[static_cast<size_t>(id) + 1];
+    std::erase_if(pairs,
+                  [&](uint32_t pair) { return ids[pair] >= static_cast<int32_t>(num_experts); });
+    for (const uint32_t pair : pairs)
+      ++offsets[static_cast<size_t>(ids[pair]) + 1];
     struct Tile {
       uint32_t tokens;
       uint32_t word;
@@ -320,12 +323,15 @@ struct SortedPairs {
       const uint32_t count = offsets[e + 1];
       if (count > 0) active.push_back(e);
       const uint32_t number = (count + token_tile - 1) / token_tile;
-      // The least multiple of 8 of which so many hold them.
-      uint32_t tokens = 8;
-      while (tokens * number < count)
-        tokens += 8;
+      uint32_t tokens = token_tile;
+      if (are_even) {
+        // The least multiple of 8 of which so many hold them.
+        tokens = 8;
+        while (tokens * number < count)
+          tokens += 8;
+      }
       for (uint32_t i = 0; i < number; ++i)
-        by_expert.push_back({std::min(tokens, token_tile), e << 16 | i});
+        by_expert.push_back({std::min({tokens, token_tile, count}), e << 16 | i});
       offsets[e + 1] += offsets[e];
     }
     std::stable_sort(by_expert.begin(), by_expert.end(),
@@ -346,7 +352,7 @@ struct Grouped {
 };
 
 Grouped group(Emulation& gpu, const std::vector<int32_t>& ids, uint32_t num_experts,
-              uint32_t token_tile) {
+              uint32_t token_tile, bool are_even = false) {
   const auto num_pairs = static_cast<uint32_t>(ids.size());
   const uint32_t max_tiles =
       token_tile != 0 ? max_token_tiles(num_pairs, num_experts, token_tile) : 0;
@@ -359,6 +365,7 @@ Grouped group(Emulation& gpu, const std::vector<int32_t>& ids, uint32_t num_expe
                                       std::min(num_pairs, num_experts) * sizeof(ActiveExpert))),
                                   .num_active = words(1)},
                         .tiles = {.token_tile = token_tile,
+                                  .are_even = are_even ? 1u : 0u,
                                   .tiles = words(max_tiles),
                                   .num_tiles = words(token_tile != 0 ? 1 : 0)},
                         .max_tiles = max_tiles};
@@ -367,7 +374,6 @@ Grouped group(Emulation& gpu, const std::vector<int32_t>& ids, uint32_t num_expe
              GroupByExpertArgs{.expert_ids = gpu.copy(ids),
                                .num_pairs = num_pairs,
                                .num_experts = num_experts,
-                               .places = gpu.zeros<uint16_t>(num_pairs),
                                .lists = grouped.lists,
                                .tiles = grouped.tiles});
   return grouped;
@@ -395,25 +401,29 @@ struct GroupCase {
   uint32_t top_k;
   uint32_t num_experts;
   uint32_t token_tile;
+  bool are_even = false;
+  uint32_t num_elsewhere = 0;  // experts beyond, whose pairs are left out
 };
 
 TEST_P(GemmTest, PairsAreSortedByExpert) {
   for (const GroupCase c : {GroupCase{1, 8, 256, 16},
                             {5, 3, 7, 2},
+                            {5, 3, 7, 2, true},
                             {37, 4, 32, 1},
-                            {129, 8, 511, 16},
+                            {129, 8, 511, 16, true},
                             {700, 8, 256, 32},
-                            {4096, 8, 512, 128}}) {
+                            {600, 8, 100, 40, true, 60},
+                            {4096, 8, 512, 128, true}}) {
     for (const ThreadOrder order :
          {ThreadOrder::ascending, ThreadOrder::descending, ThreadOrder::shuffled}) {
       if (c.num_tokens > 129 && order != ThreadOrder::shuffled) continue;
       Emulation gpu(GetParam(), order);
       const std::vector<int32_t> ids =
-          random_expert_ids(c.num_tokens, c.top_k, c.num_experts, c.num_tokens);
-      const SortedPairs expected(ids, c.num_experts, c.token_tile);
-      const Grouped grouped = group(gpu, ids, c.num_experts, c.token_tile);
+          random_expert_ids(c.num_tokens, c.top_k, c.num_experts + c.num_elsewhere, c.num_tokens);
+      const SortedPairs expected(ids, c.num_experts, c.token_tile, c.are_even);
+      const Grouped grouped = group(gpu, ids, c.num_experts, c.token_tile, c.are_even);
       ASSERT_EQ(gpu.read(grouped.lists.expert_offsets, c.num_experts + 1), expected.offsets);
-      ASSERT_EQ(gpu.read(grouped.lists.sorted_pairs, ids.size()), expected.pairs);
+      ASSERT_EQ(gpu.read(grouped.lists.sorted_pairs, expected.pairs.size()), expected.pairs);
       ASSERT_EQ(gpu.read(grouped.lists.num_active, 1).at(0), expected.active.size());
       const std::vector<ActiveExpert> active =
           gpu.read(grouped.lists.active, expected.active.size());
@@ -428,7 +438,7 @@ TEST_P(GemmTest, PairsAreSortedByExpert) {
       ASSERT_EQ(gpu.read(grouped.tiles.tiles, expected.tiles.size()), expected.tiles);
       // Without a list of tiles.
       const Grouped plain = group(gpu, ids, c.num_experts, 0);
-      ASSERT_EQ(gpu.read(plain.lists.sorted_pairs, ids.size()), expected.pairs);
+      ASSERT_EQ(gpu.read(plain.lists.sorted_pairs, expected.pairs.size()), expected.pairs);
     }
   }
 }
@@ -501,7 +511,7 @@ TEST_P(GemmTest, ExpertsHaveTheBitsOfTheirProductsAlone) {
       ids.push_back(t % 3 == 0 ? other : 1);
       ids.push_back(t % 3 == 0 ? 1 : other);
     }
-    const Grouped grouped = group(gpu, ids, num_experts, token_tile);
+    const Grouped grouped = group(gpu, ids, num_experts, token_tile, c.fed != Fed::no);
     const GemmExperts gates(gpu, c.format, num_experts, intermediate, hidden_size, 100);
     const GemmExperts ups(gpu, c.format, num_experts, intermediate, hidden_size, 200);
     const GemmExperts downs(gpu, c.format, num_experts, hidden_size, intermediate, 300);

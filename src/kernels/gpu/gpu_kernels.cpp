@@ -158,7 +158,8 @@ void GpuKernels::qk_norm_rope(const QkNormRopeArgs& args, uint32_t num_tokens) {
   launch(args.squares != nullptr ? kernels_.qk_norm_rope_of_rank : kernels_.qk_norm_rope,
          {.grid_x = num_tokens,
           .threads = kRopeThreads,
-          .shared_bytes = qk_norm_rope_shared_bytes(args.q_size, args.kv_size)},
+          .shared_bytes =
+              args.squares != nullptr ? 0 : qk_norm_rope_shared_bytes(args.q_size, args.kv_size)},
          args, num_tokens);
 }
 

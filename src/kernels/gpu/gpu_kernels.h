@@ -76,8 +76,8 @@ class GpuKernels {
   void attend_prefill(const AttentionArgs& args, uint32_t head_dim, const AttentionWork& work = {});
   /// Of up to kFewTokens tokens.
   void route(const RouteArgs& args);
-  /// The same bits for more, in two launches: the norms, and with these arguments or parts of them
-  /// the choices. The lists are group_by_expert's.
+  /// The same bits for more, in two or three launches: the norms, and with these arguments or parts
+  /// of them the logits and the choices. The lists are group_by_expert's.
   void route_norm(const RouteManyArgs& args);
   void route_many(const RouteManyArgs& args);
   void group_by_expert(const GroupByExpertArgs& args);
@@ -115,13 +115,13 @@ class GpuKernels {
   /// they are the GEMMs', with tiles of tokens.
   bool streams_experts(const ExpertChoice& choice, bool by_themselves) const;
 
-  // Many tokens. token_tile is chosen here for the dense product, and by gemm_token_tile for the
+  // Many tokens. Tiles are chosen here for the dense product, and by expert_tiles for the
   // experts' lists. `square_sums`: where wanted, as AddSegmentsArgs has them, of a product that
   // is not added to anything; out's rows then follow each other. With args.partial, of
   // gemm_partial_floats(), of few tokens a block takes but a segment of the columns where blocks
   // would be fewer than multiprocessors.
   void gemm(GemmArgs args, float* square_sums = nullptr);
-  uint32_t gemm_token_tile(TileFormat format, uint32_t num_pairs, uint32_t num_experts) const;
+  TokenTiles expert_tiles(TileFormat format, uint32_t num_pairs, uint32_t num_experts) const;
   void experts_up_gemm(const ExpertsUpGemmArgs& args, uint32_t num_pairs, ExpertCount experts);
   void experts_down_gemm(const ExpertsDownGemmArgs& args, uint32_t num_pairs, ExpertCount experts);
 

@@ -187,17 +187,19 @@ void GpuKernels::gemm_by_segments(GemmArgs args, float* square_sums) {
 /// Pairs an expert in the mean up to which the experts' tiles are those of ExpertsFedShape.
 static constexpr uint32_t kMostNarrowFedPairs = 72;
 
-uint32_t GpuKernels::gemm_token_tile(TileFormat format, uint32_t num_pairs,
-                                     uint32_t num_experts) const {
+TokenTiles GpuKernels::expert_tiles(TileFormat format, uint32_t num_pairs,
+                                    uint32_t num_experts) const {
   const bool is_small =
       format == TileFormat::codes && num_pairs <= tuning_.small_experts_gemm_pairs * num_experts;
   const GemmSize size = is_small ? GemmSize::small : GemmSize::large;
   if (is_fed(format, size)) {
-    const bool is_wide = num_pairs > kMostNarrowFedPairs * num_experts;
-    return is_wide ? WideFedShape::kTokens : ExpertsFedShape::kTokens;
+    const bool are_narrow = num_pairs <= kMostNarrowFedPairs * num_experts;
+    return {.token_tile = are_narrow ? ExpertsFedShape::kTokens : WideFedShape::kTokens,
+            .are_even = 1};
   }
   const uint32_t most = gemm_tokens(format, size);
-  return num_pairs <= tuning_.narrow_experts_gemm_pairs * num_experts ? std::min(most, 64u) : most;
+  const bool are_narrow = num_pairs <= tuning_.narrow_experts_gemm_pairs * num_experts;
+  return {.token_tile = are_narrow ? std::min(most, 64u) : most};
 }
 
 template <class Args>

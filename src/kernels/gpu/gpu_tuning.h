@@ -44,7 +44,7 @@ struct GpuTuning {
   uint32_t gemm_block_tokens = 24;
   /// Pairs of a token and an expert, for each expert, up to which the experts' GEMM takes blocks of
   /// 32 tokens, and up to which it takes tiles of at most 64: the latter not where blocks of codes
-  /// are fed (gemm_fed.h), which have a loop for each number of tokens.
+  /// are fed (gemm_fed.h), which have loops for more numbers of tokens.
   uint32_t small_experts_gemm_pairs = 24;
   uint32_t narrow_experts_gemm_pairs = 64;
 

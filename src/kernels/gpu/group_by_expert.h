@@ -2,28 +2,31 @@
 
 // Pairs of a token and an expert, sorted by expert, for the products that take all tokens of an
 // expert together (gemm_experts.h). A counting sort by one block: each warp counts its stretch of
-// the pairs and notes which of its expert's each one is, counts become places, and each warp puts
-// its pairs where they belong. Places follow from the order of the pairs alone.
+// the pairs, counts become places, and each warp puts its pairs where they belong. Places follow
+// from the order of the pairs alone.
 
 #include "kernels/gpu/choose_experts.h"
 #include "kernels/gpu/packed_matrix.h"
 
 namespace tetrad::gpu {
 
-/// Tokens of one expert in tiles: what a block of a product takes. Those with the most tokens come
-/// first, so that blocks that take one after the other end together.
+/// Tokens of one expert in tiles: what a block of a product takes. Those of the experts whose tiles
+/// have the most tokens come first, so that blocks that take one after the other end together.
 struct TokenTiles {
   uint32_t token_tile = 0;        // tokens of a tile, at most
+  uint32_t are_even = 0;          // what tokens_of_tile() does
   uint32_t* tiles = nullptr;      // [max_token_tiles()]: expert << 16 | which of its tiles
   uint32_t* num_tiles = nullptr;  // [1]
-};
 
-/// Tokens of an expert's tile: of as many tiles as it needs each has as many, but for what makes
-/// them a multiple of 8. The last one may have less.
-constexpr uint32_t tokens_of_tile(uint32_t pairs, uint32_t token_tile) {
-  const uint32_t even = tiles_for(tiles_for(pairs, tiles_for(pairs, token_tile)), 8) * 8;
-  return even < token_tile ? even : token_tile;
-}
+  /// Tokens of each tile of an expert with so many pairs, of the last one perhaps fewer. Even ones
+  /// have as many each, but for what makes them a multiple of 8: for kernels with loops of many
+  /// sizes. Others are full, which leaves the least for those with few.
+  constexpr uint32_t tokens_of_tile(uint32_t pairs) const {
+    if (are_even == 0) return token_tile;
+    const uint32_t even = tiles_for(tiles_for(pairs, tiles_for(pairs, token_tile)), 8) * 8;
+    return even < token_tile ? even : token_tile;
+  }
+};
 
 /// What a list of tiles must have room for, and a grid blocks.
 constexpr uint32_t max_token_tiles(uint32_t num_pairs, uint32_t num_experts, uint32_t token_tile) {
@@ -38,7 +41,6 @@ struct GroupByExpertArgs {
                                         // num_experts and above are left out
   uint32_t num_pairs = 0;               // T * num_experts_per_tok, T at most kMaxGroupedTokens
   uint32_t num_experts = 0;             // at most kMaxExperts
-  uint16_t* places = nullptr;           // [num_pairs]: room for this launch
   ExpertLists lists;
   TokenTiles tiles;  // left alone where token_tile is 0
 };
@@ -76,10 +78,12 @@ TETRAD_DEVICE uint32_t sum_of_lanes_before(uint32_t value) {
   return sum;
 }
 
-/// Counts the warp's pairs in order, and how many of a pair's expert the warp had before it.
-/// `counts`: [E], of this warp.
-TETRAD_DEVICE void count_pairs(const GroupByExpertArgs& args, uint32_t first, uint32_t end,
-                               uint16_t* counts) {
+/// Takes the warp's pairs in order. `next`: [E], of this warp: how many pairs of an expert came
+/// before, which it goes on counting. With kPlace they go to sorted_pairs, an expert's from
+/// offsets[expert] on.
+template <bool kPlace>
+TETRAD_DEVICE void take_pairs(const GroupByExpertArgs& args, uint32_t first, uint32_t end,
+                              uint16_t* next, const uint32_t* offsets) {
   uint32_t bits = 1;  // so that no expert is all ones, which stand for no pair
   while (args.num_experts >> bits != 0)
     ++bits;
@@ -90,36 +94,13 @@ TETRAD_DEVICE void count_pairs(const GroupByExpertArgs& args, uint32_t first, ui
     const uint32_t expert = there ? loaded : 0xFFFFFFFFu;
     const uint32_t like = lanes_like(expert, bits);
     const uint32_t before = count_bits_before(like);
-    const uint32_t had = there ? counts[expert] : 0;
-    if (there) args.places[pair] = static_cast<uint16_t>(had + before);
-    sync_warp();
-    if (there && before == 0) counts[expert] = static_cast<uint16_t>(had + count_bits(like));
-    sync_warp();
-  }
-}
-
-/// Writes the warp's pairs where they belong: behind `offsets`, [E], of their expert, and `before`,
-/// [E], of warps before.
-TETRAD_DEVICE void place_pairs(const GroupByExpertArgs& args, uint32_t first, uint32_t end,
-                               const uint16_t* before, const uint32_t* offsets) {
-  // Some loads at once: nothing else takes time.
-  constexpr uint32_t kAtOnce = 4;
-  for (uint32_t start = first; start < end; start += kAtOnce * kWarpSize) {
-    uint32_t expert[kAtOnce];
-    uint32_t place[kAtOnce];
-    TETRAD_UNROLL
-    for (uint32_t i = 0; i < kAtOnce; ++i) {
-      const uint32_t wanted = start + i * kWarpSize + lane();
-      const uint32_t pair = wanted < end ? wanted : first;
-      expert[i] = static_cast<uint32_t>(args.expert_ids[pair]);
-      place[i] = args.places[pair];
+    const uint32_t had = there ? next[expert] : 0;
+    if constexpr (kPlace) {
+      if (there) args.lists.sorted_pairs[offsets[expert] + had + before] = pair;
     }
-    TETRAD_UNROLL
-    for (uint32_t i = 0; i < kAtOnce; ++i) {
-      const uint32_t pair = start + i * kWarpSize + lane();
-      if (pair < end && expert[i] < args.num_experts)
-        args.lists.sorted_pairs[offsets[expert[i]] + before[expert[i]] + place[i]] = pair;
-    }
+    sync_warp();
+    if (there && before == 0) next[expert] = static_cast<uint16_t>(had + count_bits(like));
+    sync_warp();
   }
 }
 
@@ -155,7 +136,7 @@ TETRAD_KERNEL(group_by_expert, GroupByExpertArgs, 1024) {
   const uint32_t first = warp() * stretch;
   const uint32_t end = first + stretch < args.num_pairs ? first + stretch : args.num_pairs;
   uint16_t* mine = counts + warp() * num_experts;
-  if (warp() < used_warps) count_pairs(args, first, end, mine);
+  if (warp() < used_warps) take_pairs<false>(args, first, end, mine, nullptr);
   sync_block();
 
   // A thread an expert: its pairs in the warps before, and in the experts before.
@@ -170,12 +151,12 @@ TETRAD_KERNEL(group_by_expert, GroupByExpertArgs, 1024) {
   }
   const uint32_t token_tile = args.tiles.token_tile;
   const uint32_t tiles = token_tile != 0 ? tiles_for(pairs, token_tile) : 0;
+  const uint32_t size = tiles != 0 ? smaller_of(args.tiles.tokens_of_tile(pairs), pairs) : 0;
   // Both counts in one word: active experts above, tiles below.
   const uint32_t active_and_tiles = (pairs > 0 ? 1u << 20 : 0) + tiles;
   const uint32_t pairs_to_here = sum_of_lanes_before(pairs);
   const uint32_t counts_to_here = sum_of_lanes_before(active_and_tiles);
-  if (expert < num_experts)
-    sizes[expert] = tiles != 0 ? tokens_of_tile(pairs, token_tile) << 16 | tiles : 0;
+  if (expert < num_experts) sizes[expert] = size << 16 | tiles;
   if (lane() == kWarpSize - 1) {
     pair_sums[warp()] = pairs_to_here;
     count_sums[warp()] = counts_to_here;
@@ -204,7 +185,7 @@ TETRAD_KERNEL(group_by_expert, GroupByExpertArgs, 1024) {
       args.tiles.tiles[first_tile + i] = expert << 16 | i;
   }
   sync_block();
-  if (warp() < used_warps) place_pairs(args, first, end, mine, offsets);
+  if (warp() < used_warps) take_pairs<true>(args, first, end, mine, offsets);
 }
 
 }  // namespace TETRAD_MACHINE

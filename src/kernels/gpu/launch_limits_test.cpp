@@ -98,8 +98,7 @@ class MiniMaxM2Launches : public testing::TestWithParam<testing_gpu::EmulationKi
   }
   void launch_many_experts(GpuKernels& kernels, uint32_t num_tokens) {
     const uint32_t pairs = num_tokens * kTopK;
-    const TokenTiles tiles{.token_tile =
-                               kernels.gemm_token_tile(TileFormat::codes, pairs, kExperts)};
+    const TokenTiles tiles = kernels.expert_tiles(TileFormat::codes, pairs, kExperts);
     launch_router(
         kernels, {.num_experts = kExperts, .num_experts_per_tok = kTopK, .num_tokens = num_tokens});
     kernels.group_by_expert({.num_pairs = pairs, .num_experts = kExperts, .tiles = tiles});

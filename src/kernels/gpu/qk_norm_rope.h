@@ -2,8 +2,9 @@
 
 // Between the product that gives q, k and v and attention: one norm over all heads of q and one
 // over all of k, the rotation, and the keys and values into the FP8 cache. A launch for the
-// tokens of a step with a prompt; of sequences with one token, attention does the same for the
-// heads it needs (paged_attention.h). The norms' sums of squares come with the product.
+// tokens of a step with a prompt, which adds up the squares that the norms need where no other
+// rank has heads; of sequences with one token, attention does the same for the heads it needs
+// (paged_attention.h), with sums of squares that come with the product.
 
 #include "kernels/gpu/rms_norm.h"
 #include "kernels/gpu/square_sums.h"
@@ -14,11 +15,11 @@ inline constexpr uint32_t kKvBlock = 16;  // kKvBlockSize of kernels/batch.h
 
 /// A block a token. q_size is at most kMaxQSize, kv_size kMaxKvSize, rotary_dim a multiple of 8.
 struct QkNormRopeArgs {
-  const float* qkv = nullptr;          // [T, q_size + 2 * kv_size]
-  const float* square_sums = nullptr;  // [T, (q_size + 2 * kv_size) / 16] (SquareSumsArgs), for
-                                       // attention; qk_norm_rope makes its own
-  const float* q_norm = nullptr;       // [q_size]
-  const float* k_norm = nullptr;       // [kv_size]
+  const float* qkv = nullptr;     // [T, q_size + 2 * kv_size]
+  float* square_sums = nullptr;   // [T, (q_size + 2 * kv_size) / 16] (SquareSumsArgs): attention
+                                  // reads them, and qk_norm_rope writes them if they are wanted
+  const float* q_norm = nullptr;  // [q_size]
+  const float* k_norm = nullptr;  // [kv_size]
   float eps = 0;
   uint32_t q_size = 0;
   uint32_t kv_size = 0;
@@ -282,7 +283,10 @@ TETRAD_DEVICE void norm_and_rotate(const QkNormRopeArgs& args) {
       if (!is_warps(i)) break;
       const float sum = square_sum_of_4_lanes(numbers[i]);
       const uint32_t at = mine + i * kStep;
-      if (at < width && lane() % 4 == 0) square_sums[at / kSquareColumns] = sum;
+      if (at >= width || lane() % 4 != 0) continue;
+      square_sums[at / kSquareColumns] = sum;
+      if (args.square_sums != nullptr)
+        args.square_sums[(token * width + at) / kSquareColumns] = sum;
     }
     sync_block();
   }

@@ -7,7 +7,7 @@
 //
 // route_norm writes the norm of each token once, for all blocks; then their experts are chosen, by
 // the last block to finish for some tokens, or of many by a launch of its own, since the last
-// blocks would keep their multiprocessors for a third of the time; and group_by_expert sorts them.
+// blocks would keep their multiprocessors waiting; and group_by_expert sorts them.
 
 #include "kernels/gpu/last_block.h"
 #include "kernels/gpu/route.h"

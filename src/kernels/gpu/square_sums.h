@@ -1,7 +1,7 @@
 #pragma once
 
-// Sums of the squares of stretches of a product, which come with it: what the norm of q and k over
-// all heads is made of (qk_norm_rope.h).
+// Sums of the squares of stretches of a product, which come with it or are added up by who reads
+// it: what the norm of q and k over all heads is made of (qk_norm_rope.h).
 
 #include "gpu/fragment.h"
 
