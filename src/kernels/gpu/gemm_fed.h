@@ -95,6 +95,8 @@ class FedWarp {
     scale<1>(scales);
     multiply_pair<1>(sums, 1);
     look_up<0>();
+    // At the beginning of the next step sums would be on their way where loops meet, and ptxas
+    // would keep each loop's registers from the others.
     wait_for_products();
   }
 
@@ -254,31 +256,41 @@ struct ExpertsDownItems {
   }
 };
 
+template <class Shape>
+TETRAD_DEVICE void dense_fed(const GemmArgs& args) {
+  gemm_fed<Shape, 1>(DenseItems{args}, args.codebook, args.x, args.x_stride,
+                     tiles_for(args.weight.cols, kTileColumns));
+}
+template <class Shape>
+TETRAD_DEVICE void experts_up_fed(const ExpertsUpGemmArgs& args) {
+  gemm_fed<Shape, 2>(ExpertsUpItems{args}, args.codebook, args.x, args.x_stride,
+                     tiles_for(args.w1.cols, kTileColumns));
+}
+template <class Shape>
+TETRAD_DEVICE void experts_down_fed(const ExpertsDownGemmArgs& args) {
+  gemm_fed<Shape, 1>(ExpertsDownItems{args}, args.codebook, args.hidden, args.hidden_stride,
+                     tiles_for(args.w2.cols, kTileColumns));
+}
+
 // Grid: as many blocks as there are multiprocessors, or items.
 
 TETRAD_LONE_KERNEL(gemm_codes_fed, GemmArgs, 384) {
-  gemm_fed<DenseFedShape, 1>(DenseItems{args}, args.codebook, args.x, args.x_stride,
-                             tiles_for(args.weight.cols, kTileColumns));
-}
-TETRAD_LONE_KERNEL(experts_up_gemm_codes_fed, ExpertsUpGemmArgs, 384) {
-  gemm_fed<ExpertsFedShape, 2>(ExpertsUpItems{args}, args.codebook, args.x, args.x_stride,
-                               tiles_for(args.w1.cols, kTileColumns));
-}
-TETRAD_LONE_KERNEL(experts_down_gemm_codes_fed, ExpertsDownGemmArgs, 384) {
-  gemm_fed<ExpertsFedShape, 1>(ExpertsDownItems{args}, args.codebook, args.hidden,
-                               args.hidden_stride, tiles_for(args.w2.cols, kTileColumns));
+  dense_fed<DenseFedShape>(args);
 }
 TETRAD_LONE_KERNEL(gemm_codes_fed_wide, GemmArgs, 384) {
-  gemm_fed<WideFedShape, 1>(DenseItems{args}, args.codebook, args.x, args.x_stride,
-                            tiles_for(args.weight.cols, kTileColumns));
+  dense_fed<WideFedShape>(args);
+}
+TETRAD_LONE_KERNEL(experts_up_gemm_codes_fed, ExpertsUpGemmArgs, 384) {
+  experts_up_fed<ExpertsFedShape>(args);
 }
 TETRAD_LONE_KERNEL(experts_up_gemm_codes_fed_wide, ExpertsUpGemmArgs, 384) {
-  gemm_fed<WideFedShape, 2>(ExpertsUpItems{args}, args.codebook, args.x, args.x_stride,
-                            tiles_for(args.w1.cols, kTileColumns));
+  experts_up_fed<WideFedShape>(args);
+}
+TETRAD_LONE_KERNEL(experts_down_gemm_codes_fed, ExpertsDownGemmArgs, 384) {
+  experts_down_fed<ExpertsFedShape>(args);
 }
 TETRAD_LONE_KERNEL(experts_down_gemm_codes_fed_wide, ExpertsDownGemmArgs, 384) {
-  gemm_fed<WideFedShape, 1>(ExpertsDownItems{args}, args.codebook, args.hidden, args.hidden_stride,
-                            tiles_for(args.w2.cols, kTileColumns));
+  experts_down_fed<WideFedShape>(args);
 }
 static_assert(FedBlock::kThreads == 384);
 
