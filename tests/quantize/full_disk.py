@@ -112,12 +112,15 @@ def mount(folder, size):
 
 
 def take_all_room(path):
-    status = os.statvfs(path.parent)
-    try:
-        with open(path, "wb") as file:
-            os.posix_fallocate(file.fileno(), 0, status.f_bavail * status.f_frsize)
-    except OSError:  # the quantizer took some of it in between
-        path.unlink()
+    with open(path, "wb") as file:
+        for _ in range(10):
+            status = os.statvfs(path.parent)
+            try:
+                os.posix_fallocate(file.fileno(), 0, status.f_bavail * status.f_frsize)
+                return
+            except OSError:  # the quantizer took some of it in between, or found none for a moment
+                pass
+    path.unlink()
 
 
 def may_mount():
