@@ -98,10 +98,10 @@ TETRAD_DEVICE void wait_for_sums(float (&sums)[kRowTiles][kTokenTiles][4]) {
 #define TETRAD_TEXT_2 "%0, %1, %2, %3, %4, %5, %6, %7"
 #define TETRAD_TEXT_4 TETRAD_TEXT_2 ", %8, %9, %10, %11, %12, %13, %14, %15"
 #define TETRAD_TEXT_6 TETRAD_TEXT_4 ", %16, %17, %18, %19, %20, %21, %22, %23"
+#define TETRAD_TEXT_7 TETRAD_TEXT_6 ", %24, %25, %26, %27"
 #define TETRAD_TEXT_8 \
   TETRAD_TEXT_4       \
   ", %16, %17, %18, %19, %20, %21, %22, %23, %24, %25, %26, %27, %28, %29, %30, %31"
-#define TETRAD_TEXT_7 TETRAD_TEXT_6 ", %24, %25, %26, %27"
 #define TETRAD_TEXT_9 TETRAD_TEXT_8 ", %32, %33, %34, %35"
 #define TETRAD_TEXT_10 TETRAD_TEXT_8 ", %32, %33, %34, %35, %36, %37, %38, %39"
 #define TETRAD_TEXT_12 TETRAD_TEXT_10 ", %40, %41, %42, %43, %44, %45, %46, %47"
@@ -112,8 +112,8 @@ TETRAD_DEVICE void wait_for_sums(float (&sums)[kRowTiles][kTokenTiles][4]) {
 #define TETRAD_SUMS_2(to, n) TETRAD_SUMS_1(to, n), TETRAD_SUMS_1(to, n + 1)
 #define TETRAD_SUMS_4(to, n) TETRAD_SUMS_2(to, n), TETRAD_SUMS_2(to, n + 2)
 #define TETRAD_SUMS_6(to, n) TETRAD_SUMS_4(to, n), TETRAD_SUMS_2(to, n + 4)
-#define TETRAD_SUMS_8(to, n) TETRAD_SUMS_4(to, n), TETRAD_SUMS_4(to, n + 4)
 #define TETRAD_SUMS_7(to, n) TETRAD_SUMS_6(to, n), TETRAD_SUMS_1(to, n + 6)
+#define TETRAD_SUMS_8(to, n) TETRAD_SUMS_4(to, n), TETRAD_SUMS_4(to, n + 4)
 #define TETRAD_SUMS_9(to, n) TETRAD_SUMS_8(to, n), TETRAD_SUMS_1(to, n + 8)
 #define TETRAD_SUMS_10(to, n) TETRAD_SUMS_8(to, n), TETRAD_SUMS_2(to, n + 8)
 #define TETRAD_SUMS_12(to, n) TETRAD_SUMS_8(to, n), TETRAD_SUMS_4(to, n + 8)

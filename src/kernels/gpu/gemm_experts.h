@@ -60,7 +60,7 @@ struct ExpertTile {
     const uint32_t tokens = tiles.tokens_of_tile(pairs);
     const uint32_t before = (tile & 0xFFFFu) * tokens;
     first_pair = first + before;
-    num_pairs = pairs - before < tokens ? pairs - before : tokens;
+    num_pairs = smaller_of(pairs - before, tokens);
   }
 };
 

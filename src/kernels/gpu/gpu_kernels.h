@@ -161,13 +161,16 @@ class GpuKernels {
   template <class Args>
   void launch_experts_gemm(const ExpertGemm& of, const PackedMatrix& weight, uint32_t rows_of_block,
                            const Args& args, uint32_t num_pairs, ExpertCount experts);
-  /// By blocks that stay, of which each multiprocessor has one, or of fewer items fewer.
-  template <class Shape, class Args, class... Known>
-  void launch_fed(Kernel kernel, uint32_t num_items, const Args& args, const Known&... known) {
-    launch(kernel,
+  /// By blocks that stay, of which each multiprocessor has one, or of fewer items fewer; of tiles
+  /// for which shape Narrow has no room, of the wide one.
+  template <class Narrow, class Args, class... Known>
+  void launch_fed(Kernel narrow, Kernel wide, uint32_t token_tile, uint32_t num_items,
+                  const Args& args, const Known&... known) {
+    const bool is_narrow = token_tile <= Narrow::kTokens;
+    launch(is_narrow ? narrow : wide,
            {.grid_x = std::min(num_items, num_multiprocessors_),
-            .threads = Shape::kThreads,
-            .shared_bytes = Shape::kSharedBytes},
+            .threads = FedBlock::kThreads,
+            .shared_bytes = is_narrow ? Narrow::kSharedBytes : WideFedShape::kSharedBytes},
            args, known...);
   }
   /// Whether gemm_fed.h has such products on this machine.

@@ -71,11 +71,9 @@ void GpuKernels::gemm(GemmArgs args, float* square_sums) {
       row_blocks * tiles_for(args.num_tokens, args.token_tile) < num_multiprocessors_;
   if (are_few && takes_segments(args)) return gemm_by_segments(args, square_sums);
   if (is_fed(args.weight.format, size)) {
-    const uint32_t items = row_blocks * tiles_for(args.num_tokens, args.token_tile);
-    if (args.token_tile <= DenseFedShape::kTokens)
-      launch_fed<DenseFedShape>(kernels_.gemm_codes_fed, items, args);
-    else
-      launch_fed<WideFedShape>(kernels_.gemm_codes_fed_wide, items, args);
+    launch_fed<DenseFedShape>(kernels_.gemm_codes_fed, kernels_.gemm_codes_fed_wide,
+                              args.token_tile,
+                              row_blocks * tiles_for(args.num_tokens, args.token_tile), args);
     return add_squares(args, square_sums);
   }
   const Kernel small = is_codes ? kernels_.gemm_codes_small : kernels_.gemm_halves_small;
@@ -211,13 +209,12 @@ void GpuKernels::launch_experts_gemm(const ExpertGemm& of, const PackedMatrix& w
       is_codes && args.tiles.token_tile <= gemm_tokens(weight.format, GemmSize::small)
           ? GemmSize::small
           : GemmSize::large;
-  if (is_fed(weight.format, size)) {
-    const uint32_t items = tiles_for(weight.rows, rows_of_block) *
-                           max_token_tiles(num_pairs, experts.here, args.tiles.token_tile);
-    if (args.tiles.token_tile <= ExpertsFedShape::kTokens)
-      return launch_fed<ExpertsFedShape>(of.codes_fed, items, args, num_pairs, experts);
-    return launch_fed<WideFedShape>(of.codes_fed_wide, items, args, num_pairs, experts);
-  }
+  if (is_fed(weight.format, size))
+    return launch_fed<ExpertsFedShape>(
+        of.codes_fed, of.codes_fed_wide, args.tiles.token_tile,
+        tiles_for(weight.rows, rows_of_block) *
+            max_token_tiles(num_pairs, experts.here, args.tiles.token_tile),
+        args, num_pairs, experts);
   launch(!is_codes                 ? of.halves
          : size == GemmSize::small ? of.codes_small
                                    : of.codes,

@@ -67,9 +67,12 @@ inline constexpr uint32_t kRopeThreads = 512;
 inline constexpr uint32_t kMaxQSize = 6144;
 inline constexpr uint32_t kMaxKvSize = 2048;
 
-/// For qk_norm_rope, the stretches' sums.
+/// Of a token: stretches of its q, k and v.
+constexpr uint32_t qkv_square_sums(uint32_t q_size, uint32_t kv_size) {
+  return (q_size + 2 * kv_size) / kSquareColumns;
+}
 constexpr uint32_t qk_norm_rope_shared_bytes(uint32_t q_size, uint32_t kv_size) {
-  return (q_size + 2 * kv_size) / kSquareColumns * 4;
+  return qkv_square_sums(q_size, kv_size) * 4;
 }
 
 namespace TETRAD_MACHINE {
@@ -85,7 +88,7 @@ struct QkSquares {
   }
   /// What a rank brings to the sum over all.
   TETRAD_DEVICE QkSquares(const QkSquaresArgs& args, uint64_t token)
-      : QkSquares(args.square_sums + token * ((args.q_size + 2 * args.kv_size) / kSquareColumns),
+      : QkSquares(args.square_sums + token * qkv_square_sums(args.q_size, args.kv_size),
                   args.q_size, args.kv_size) {
     if (args.counts_k == 0) sums[1] = 0;
   }
@@ -120,8 +123,7 @@ struct QkInverses {
   float k;
   TETRAD_DEVICE QkInverses(const QkNormRopeArgs& args, uint64_t token)
       : QkInverses(args, token,
-                   args.square_sums + token * ((args.q_size + 2 * args.kv_size) / kSquareColumns)) {
-  }
+                   args.square_sums + token * qkv_square_sums(args.q_size, args.kv_size)) {}
   /// `square_sums`: of the token.
   TETRAD_DEVICE QkInverses(const QkNormRopeArgs& args, uint64_t token, const float* square_sums) {
     if constexpr (kAmongRanks) {
