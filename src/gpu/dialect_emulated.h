@@ -168,6 +168,9 @@ inline void copy_bulk(void* shared, const void* global, uint32_t bytes, uint64_t
 inline void wait_for_arrival(uint64_t* arrivals, uint32_t parity) {
   emulated_thread().wait_for_copy(arrivals, parity);
 }
+inline bool has_arrived(uint64_t*, uint32_t) {
+  return false;
+}
 inline void init_arrivals_of(uint64_t* arrivals, uint32_t count) {
   *arrivals = EmulatedThread::arrivals_of(count);
 }
@@ -176,6 +179,9 @@ inline bool is_last_arrival(uint64_t* arrivals) {
 }
 inline void arrive(uint64_t* arrivals) {
   emulated_thread().arrive(arrivals);
+}
+inline void arrive_with_copies(uint64_t* arrivals) {
+  arrive(arrivals);
 }
 inline void leave_to_copies() {}
 inline void load_shared_16_if(bool wanted, uint32_t (&to)[4], const void* from) {

@@ -221,6 +221,17 @@ TETRAD_DEVICE void wait_for_arrival(uint64_t* arrivals, uint32_t parity) {
         : "memory");
   } while (is_there == 0);
 }
+/// Whether wait_for_arrival() would not wait; perhaps not yet although it would not.
+TETRAD_DEVICE bool has_arrived(uint64_t* arrivals, uint32_t parity) {
+  uint32_t is_there;
+  asm volatile(
+      "{ .reg .pred p; mbarrier.test_wait.parity.shared::cta.b64 p, [%1], %2; "
+      "selp.u32 %0, 1, 0, p; }"
+      : "=r"(is_there)
+      : "r"(shared_address(arrivals)), "r"(parity)
+      : "memory");
+  return is_there != 0;
+}
 /// Where `count` threads of a block arrive, time after time: 8 bytes of shared memory. Made by one
 /// thread; a sync_block() must follow before others use it. compute-sanitizer's racecheck knows
 /// that what a thread wrote is ordered by its own arrival; it knows no such thing of counters, nor
@@ -233,6 +244,13 @@ TETRAD_DEVICE void init_arrivals_of(uint64_t* arrivals, uint32_t count) {
 /// (0) or an odd (1) one.
 TETRAD_DEVICE void arrive(uint64_t* arrivals) {
   asm volatile("mbarrier.arrive.shared::cta.b64 _, [%0];" ::"r"(shared_address(arrivals))
+               : "memory");
+}
+/// arrive() as soon as all copies are there that the thread has begun with copy_16_async(). What it
+/// wrote itself before need not be seen then.
+TETRAD_DEVICE void arrive_with_copies(uint64_t* arrivals) {
+  asm volatile("cp.async.mbarrier.arrive.noinc.shared::cta.b64 [%0];" ::"r"(
+                   shared_address(arrivals))
                : "memory");
 }
 /// Whether the thread is the last one; where lanes of a warp arrive together, perhaps none is.

@@ -69,13 +69,14 @@ class EmptiedPlaces {
   uint64_t* empty_;
 };
 
-/// Filled by the threads that feed, emptied by the warps that multiply.
-template <uint32_t kPlaces>
-class FedRing : public EmptiedPlaces<kPlaces> {
+/// Filled by the threads that feed, emptied by the warps that multiply. A place is full after so
+/// many arrivals.
+template <uint32_t kPlaces, uint32_t kArrivals>
+class FilledPlaces : public EmptiedPlaces<kPlaces> {
  public:
   using Place = RingPlace<kPlaces>;
   /// `arrivals`: fed_ring_bytes(kPlaces) of shared memory.
-  TETRAD_DEVICE explicit FedRing(char* arrivals)
+  TETRAD_DEVICE explicit FilledPlaces(char* arrivals)
       : EmptiedPlaces<kPlaces>(arrivals + emptied_places_bytes(kPlaces)),
         full_(reinterpret_cast<uint64_t*>(arrivals)) {}
   /// By one thread; a sync_block() must follow.
@@ -83,19 +84,46 @@ class FedRing : public EmptiedPlaces<kPlaces> {
     EmptiedPlaces<kPlaces>::init();
     TETRAD_NO_UNROLL
     for (uint32_t index = 0; index < kPlaces; ++index)
-      init_arrivals_of(full_ + index, FedBlock::kGroupThreads);
+      init_arrivals_of(full_ + index, kArrivals);
+  }
+  TETRAD_DEVICE bool is_full(const Place& place) const {
+    return has_arrived(full_ + place.index, place.parity);
   }
   TETRAD_DEVICE void wait_until_full(const Place& place) const {
     wait_for_arrival(full_ + place.index, place.parity);
   }
+
+ protected:
+  uint64_t* full_;
+};
+
+/// What is in a place was written by those who feed, or has been waited for by them.
+template <uint32_t kPlaces>
+class FedRing : public FilledPlaces<kPlaces, FedBlock::kGroupThreads> {
+ public:
+  using FilledPlaces<kPlaces, FedBlock::kGroupThreads>::FilledPlaces;
   /// By all who feed, each when what it wrote or copied is there.
   TETRAD_DEVICE void say_full(uint32_t index) const {
     show_to_warpgroups();
-    arrive(full_ + index);
+    arrive(this->full_ + index);
   }
+};
 
- private:
-  uint64_t* full_;
+/// What is in a place is copied there, and those who feed do not wait for it: the copies say
+/// themselves that they have arrived, and a lane of each warp says that they have been asked for.
+/// Between wait_until_full() and products those who multiply must call show_to_warpgroups().
+template <uint32_t kPlaces>
+class CopiedRing
+    : public FilledPlaces<kPlaces, FedBlock::kGroupThreads + FedBlock::kGroupThreads / 32> {
+ public:
+  using FilledPlaces<kPlaces, FedBlock::kGroupThreads + FedBlock::kGroupThreads / 32>::FilledPlaces;
+  /// By all who feed: full once what each has begun to copy is there. What they wrote themselves
+  /// before is there, too.
+  TETRAD_DEVICE void say_asked(uint32_t index) const {
+    arrive_with_copies(this->full_ + index);
+    sync_warp();
+    if (lane() == 0) arrive(this->full_ + index);
+  }
 };
 
 #endif

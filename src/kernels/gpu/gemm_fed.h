@@ -29,6 +29,7 @@ class FedWarp {
     Memory::steps().wait_until_full(place_.tokens);
     load_tiles();
     look_up<0>();
+    show_to_warpgroups();
   }
 
   /// All of an item; `store` gets the sums. Then the next one's first step is there.
@@ -87,13 +88,17 @@ class FedWarp {
     scale<0>(scales);
     multiply_pair<0>(sums, step);
     if (step != 0) Memory::steps().say_empty(stage_before);
-    look_up<1>();
+    // Asked before the look-ups, behind which the answer would come.
     place_.next();
-    Memory::steps().wait_until_full(place_.tokens);
+    const bool is_full = Memory::steps().is_full(place_.tokens);
+    look_up<1>();
+    if (!is_full) Memory::steps().wait_until_full(place_.tokens);
     load_tiles();
     wait_for_products();
     scale<1>(scales);
     multiply_pair<1>(sums, 1);
+    // The next step's tokens; here, where nothing is on its way but the next tiles.
+    show_to_warpgroups();
     look_up<0>();
     // At the beginning of the next step sums would be on their way where loops meet, and ptxas
     // would keep each loop's registers from the others.

@@ -112,7 +112,7 @@ struct FedMemory {
   }
 
   /// Of steps: the places of their tokens, and what is full there is so of weights, too.
-  using Ring = FedRing<Shape::kTokenPlaces>;
+  using Ring = CopiedRing<Shape::kTokenPlaces>;
   TETRAD_DEVICE static Ring steps() { return Ring(shared_memory() + Shape::kFirstArrival); }
   using WeightRing = EmptiedPlaces<Shape::kWeightPlaces>;
   TETRAD_DEVICE static WeightRing weight_places() {
@@ -165,24 +165,14 @@ class GemmFeeder {
     for (uint32_t item = block_x(); item < items.count(); item += grid_x()) {
       const FedWork<kParts> work = items.work(item);
       take(work);
-      TETRAD_NO_UNROLL
-      for (uint32_t column_tile = 0; column_tile < work.weights.column_tiles; ++column_tile) {
-        wait_for_place_of_weights();
-        copy_weights(column_tile);
-        Memory::steps().wait_until_empty(place_.tokens);
-        // Those who multiply are past the item that had this place: see Shape::kItems.
-        if (column_tile == 0) tell(work, number++);
-        copy_tokens(column_tile);
-        end_copy_group();
-        say_last_full<1>();
-        is_first_ = false;
-        place_.next();
-      }
+      feed_item<kTokenCopies>(work, number++);
     }
-    say_last_full<0>();
     // Those who multiply look one step ahead.
     Memory::steps().wait_until_empty(place_.tokens);
-    Memory::steps().say_full(place_.tokens.index);
+    Memory::steps().say_asked(place_.tokens.index);
+    // A thread stays as long as its copies are on their way.
+    end_copy_group();
+    wait_for_copy_groups<0>();
   }
 
  private:
@@ -195,6 +185,25 @@ class GemmFeeder {
   static constexpr uint32_t kTokenCopies = Shape::kTokens / kTokensAtOnce;
   static_assert(kTokenCopies * kTokensAtOnce == Shape::kTokens);
 
+  /// All steps of an item, of whose tokens' pieces kCopies or fewer are this thread's. Without a
+  /// branch before each of the copies, which would take as long as the copy.
+  template <uint32_t kCopies>
+  TETRAD_DEVICE void feed_item(const FedWork<kParts>& work, uint32_t number) {
+    if constexpr (kCopies > 1) {
+      if (num_tokens_ <= (kCopies - 1) * kTokensAtOnce) return feed_item<kCopies - 1>(work, number);
+    }
+    TETRAD_NO_UNROLL
+    for (uint32_t column_tile = 0; column_tile < work.weights.column_tiles; ++column_tile) {
+      wait_for_place_of_weights();
+      copy_weights();
+      Memory::steps().wait_until_empty(place_.tokens);
+      // Those who multiply are past the item that had this place: see Shape::kItems.
+      if (column_tile == 0) tell(work, number);
+      copy_tokens<kCopies>();
+      Memory::steps().say_asked(place_.tokens.index);
+      place_.next();
+    }
+  }
   TETRAD_DEVICE void take(const FedWork<kParts>& work) {
     const GemmWork<kParts>& of = work.weights;
     num_tokens_ = of.num_tokens;
@@ -212,7 +221,7 @@ class GemmFeeder {
     for (uint32_t i = 0; i < kTokenCopies; ++i) {
       const uint32_t token = i * kTokensAtOnce + thread_ / 8;
       const uint32_t row = work.row_of_output(token < num_tokens_ ? token : 0) / work.divisor;
-      pieces_[i] = row * (x_stride_ / 8) + thread_ % 8;
+      tokens_[i] = x_ + (static_cast<uint64_t>(row) * x_stride_ + thread_ % 8 * 8);
     }
   }
   TETRAD_DEVICE void tell(const FedWork<kParts>& work, uint32_t number) const {
@@ -231,40 +240,35 @@ class GemmFeeder {
     else
       Memory::weight_places().wait_until_empty(place_.weights);
   }
-  TETRAD_DEVICE void copy_weights(uint32_t column_tile) const {
-    char* weights = Memory::weights(place_.weights_index());
+  /// A step's, and on to the next one's: addresses stay in the registers that the copies read.
+  TETRAD_DEVICE void copy_weights() {
+    char* to = Memory::weights(place_.weights_index()) + thread_ * 16;
     TETRAD_UNROLL
-    for (uint32_t i = 0; i < kWeightCopies; ++i)
-      copy_16_async(weights + (i * Shape::kGroupThreads + thread_) * 16,
-                    weights_[i] + column_tile * kCodeTileBytes);
-  }
-  TETRAD_DEVICE void copy_tokens(uint32_t column_tile) const {
-    char* activations = Memory::activations(place_.tokens.index);
-    TETRAD_UNROLL
-    for (uint32_t i = 0; i < kTokenCopies; ++i) {
-      // Columns of tokens that are not there may be any numbers: nobody stores what comes of them.
-      if (i * kTokensAtOnce >= num_tokens_) break;
-      const uint32_t token = i * kTokensAtOnce + thread_ / 8;
-      const uint64_t from = pieces_[i] + column_tile * (kTileColumns / 8);
-      copy_16_async(staged_piece(activations, token, thread_ % 8), x_ + from * 8);
+    for (uint32_t i = 0; i < kWeightCopies; ++i) {
+      copy_16_async(to + i * (Shape::kGroupThreads * 16), weights_[i]);
+      weights_[i] += kCodeTileBytes;
     }
   }
-  /// Of the steps that have been asked for all but kLater are there. More than one on its way
-  /// besides was no faster, and those who multiply would hear of each the later.
-  template <uint32_t kLater>
-  TETRAD_DEVICE void say_last_full() const {
-    if (is_first_) return;
-    wait_for_copy_groups<kLater>();
-    Memory::steps().say_full(place_.tokens.index_before());
+  /// Likewise. What is in the places of tokens that are not there may be any numbers: nobody stores
+  /// what comes of them.
+  template <uint32_t kCopies>
+  TETRAD_DEVICE void copy_tokens() {
+    static_assert(kTokensAtOnce % 8 == 0);
+    char* to = staged_piece(Memory::activations(place_.tokens.index), thread_ / 8, thread_ % 8);
+    TETRAD_UNROLL
+    for (uint32_t i = 0; i < kCopies; ++i) {
+      copy_16_async(to + i * (kTokensAtOnce * kTileColumns * 2), tokens_[i]);
+      tokens_[i] += kTileColumns;
+    }
   }
 
   const uint16_t* x_;
   uint32_t x_stride_;
   uint32_t thread_;
-  bool is_first_ = true;
   uint32_t num_tokens_ = 0;
-  const char* weights_[kWeightCopies];  // this thread's pieces of 16 bytes of the first step
-  uint32_t pieces_[kTokenCopies];       // of 16 bytes, from x on
+  // This thread's pieces of 16 bytes of the next step.
+  const char* weights_[kWeightCopies];
+  const uint16_t* tokens_[kTokenCopies];
   FedPlace<Shape> place_;
 };
 
