@@ -38,7 +38,6 @@ struct RingPlace {
     index = 0;
     parity ^= 1;
   }
-  TETRAD_DEVICE uint32_t index_before() const { return index == 0 ? kPlaces - 1 : index - 1; }
 };
 
 /// Places that the warps that multiply empty: all that is known of those which are full when
