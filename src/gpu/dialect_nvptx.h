@@ -249,9 +249,9 @@ TETRAD_DEVICE void arrive(uint64_t* arrivals) {
 /// arrive() as soon as all copies are there that the thread has begun with copy_16_async(). What it
 /// wrote itself before need not be seen then.
 TETRAD_DEVICE void arrive_with_copies(uint64_t* arrivals) {
-  asm volatile("cp.async.mbarrier.arrive.noinc.shared::cta.b64 [%0];" ::"r"(
-                   shared_address(arrivals))
-               : "memory");
+  asm volatile(
+      "cp.async.mbarrier.arrive.noinc.shared::cta.b64 [%0];" ::"r"(shared_address(arrivals))
+      : "memory");
 }
 /// Whether the thread is the last one; where lanes of a warp arrive together, perhaps none is.
 /// Whoever then waits for the arrival sees what all of them wrote before theirs.
