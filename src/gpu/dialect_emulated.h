@@ -168,8 +168,8 @@ inline void copy_bulk(void* shared, const void* global, uint32_t bytes, uint64_t
 inline void wait_for_arrival(uint64_t* arrivals, uint32_t parity) {
   emulated_thread().wait_for_copy(arrivals, parity);
 }
-inline bool has_arrived(uint64_t*, uint32_t) {
-  return false;
+inline bool has_arrived(uint64_t* arrivals, uint32_t parity) {
+  return *arrivals % 2 != parity;
 }
 inline void init_arrivals_of(uint64_t* arrivals, uint32_t count) {
   *arrivals = EmulatedThread::arrivals_of(count);

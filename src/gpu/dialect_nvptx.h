@@ -232,10 +232,10 @@ TETRAD_DEVICE bool has_arrived(uint64_t* arrivals, uint32_t parity) {
       : "memory");
   return is_there != 0;
 }
-/// Where `count` threads of a block arrive, time after time: 8 bytes of shared memory. Made by one
-/// thread; a sync_block() must follow before others use it. compute-sanitizer's racecheck knows
-/// that what a thread wrote is ordered by its own arrival; it knows no such thing of counters, nor
-/// of what another lane of the warp wrote.
+/// Where threads of a block arrive `count` times, time after time: 8 bytes of shared memory. Made
+/// by one thread; a sync_block() must follow before others use it. compute-sanitizer's racecheck
+/// knows that what a thread wrote is ordered by its own arrival; it knows no such thing of
+/// counters, nor of what another lane of the warp wrote.
 TETRAD_DEVICE void init_arrivals_of(uint64_t* arrivals, uint32_t count) {
   asm volatile("mbarrier.init.shared::cta.b64 [%0], %1;" ::"r"(shared_address(arrivals)), "r"(count)
                : "memory");

@@ -58,7 +58,8 @@ TETRAD_DEVICE void take_registers() {
 }
 
 /// What this thread wrote to shared memory before is seen by the products that come after the
-/// block's next meeting, or this thread's next arrival.
+/// block's next meeting, or this thread's next arrival; what others wrote or copied, for whose
+/// arrival it has waited, by its own products after this.
 TETRAD_DEVICE void show_to_warpgroups() {
   asm volatile("fence.proxy.async.shared::cta;" ::: "memory");
 }

@@ -23,6 +23,8 @@ WARPGROUP_KERNELS = {"attend_prefill_rows_64", "attend_prefill_rows_128", "gemm_
                      "experts_up_gemm_codes_fed", "experts_down_gemm_codes_fed", "gemm_codes_fed_wide",
                      "experts_up_gemm_codes_fed_wide", "experts_down_gemm_codes_fed_wide", "segment_staged_four_codes",
                      "segment_staged_six_codes"}
+# Those whose copies are waited for by others than who began them.
+FED_KERNELS = re.compile(r"gemm_codes_fed(_wide)?$")
 # Those whose weights come by copies that run by themselves.
 STREAMING_KERNELS = {"experts_of_one", "experts_stream"}
 
@@ -130,6 +132,13 @@ def check_ptx(path):
         names.add(name)
         if name in STREAMING_KERNELS and "cp.async.bulk" not in entry:
             problems.append(f"{name} has no cp.async.bulk")
+        if FED_KERNELS.search(name):
+            # Emulated copies are there at once and seen by all: no test would miss these. A step has two groups of
+            # products and a fence; the first step has one before the loops.
+            if "cp.async.mbarrier.arrive.noinc" not in entry:
+                problems.append(f"{name} has no cp.async.mbarrier.arrive")
+            if 2 * entry.count("fence.proxy.async") <= entry.count("wgmma.commit_group"):
+                problems.append(f"{name} has products of copies that no fence.proxy.async has shown to them")
         for line in touched_on_the_way(entry):
             problems.append(f"{name} does not wait for wgmma before: {line}")
     problems += [f"{name} is missing" for name in sorted(STREAMING_KERNELS - names)]

@@ -85,6 +85,7 @@ class FilledPlaces : public EmptiedPlaces<kPlaces> {
     for (uint32_t index = 0; index < kPlaces; ++index)
       init_arrivals_of(full_ + index, kArrivals);
   }
+  /// If it is, all is there as after wait_until_full(); perhaps not yet although it is.
   TETRAD_DEVICE bool is_full(const Place& place) const {
     return has_arrived(full_ + place.index, place.parity);
   }
@@ -110,12 +111,13 @@ class FedRing : public FilledPlaces<kPlaces, FedBlock::kGroupThreads> {
 
 /// What is in a place is copied there, and those who feed do not wait for it: the copies say
 /// themselves that they have arrived, and a lane of each warp says that they have been asked for.
-/// Between wait_until_full() and products those who multiply must call show_to_warpgroups().
+/// Between wait_until_full(), or is_full(), and products those who multiply must call
+/// show_to_warpgroups().
+inline constexpr uint32_t kCopiedArrivals = FedBlock::kGroupThreads + FedBlock::kGroupThreads / 32;
 template <uint32_t kPlaces>
-class CopiedRing
-    : public FilledPlaces<kPlaces, FedBlock::kGroupThreads + FedBlock::kGroupThreads / 32> {
+class CopiedRing : public FilledPlaces<kPlaces, kCopiedArrivals> {
  public:
-  using FilledPlaces<kPlaces, FedBlock::kGroupThreads + FedBlock::kGroupThreads / 32>::FilledPlaces;
+  using FilledPlaces<kPlaces, kCopiedArrivals>::FilledPlaces;
   /// By all who feed: full once what each has begun to copy is there. What they wrote themselves
   /// before is there, too.
   TETRAD_DEVICE void say_asked(uint32_t index) const {

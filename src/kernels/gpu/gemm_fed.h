@@ -6,7 +6,8 @@
 // multiply, each 128 of an item's 256 rows, and wait for nobody but those who feed.
 //
 // What a step of 64 columns costs an H200's multiprocessor, in cycles, for T tokens (8 T are the
-// products): about 1,120 for 64, of which 640 are without copies and levels, and 1,500 for 96.
+// products): about 1,650 for 128; before copies said themselves that they had arrived 1,120 for 64,
+// of which 640 were without copies and levels.
 // Levels, 96 of a step's 155 instructions a warp, add their time to the products' in whatever order
 // they are asked for: by four warps while the other four multiply, in turns, or a half step ahead,
 // as here (docs/performance.md). By byte permutes instead of the table they take 150 more.

@@ -170,7 +170,7 @@ class GemmFeeder {
     // Those who multiply look one step ahead.
     Memory::steps().wait_until_empty(place_.tokens);
     Memory::steps().say_asked(place_.tokens.index);
-    // A thread stays as long as its copies are on their way.
+    // A thread does not end before its copies, which nothing else here waits for.
     end_copy_group();
     wait_for_copy_groups<0>();
   }
@@ -185,8 +185,9 @@ class GemmFeeder {
   static constexpr uint32_t kTokenCopies = Shape::kTokens / kTokensAtOnce;
   static_assert(kTokenCopies * kTokensAtOnce == Shape::kTokens);
 
-  /// All steps of an item, of whose tokens' pieces kCopies or fewer are this thread's. Without a
-  /// branch before each of the copies, which would take as long as the copy.
+  /// All steps of an item, of whose tokens' pieces as many are this thread's as it has tokens for,
+  /// kCopies at most: a loop for each number, without a branch before each of the copies, which
+  /// would take as long as the copy. Places of tokens that are not there get a token that is.
   template <uint32_t kCopies>
   TETRAD_DEVICE void feed_item(const FedWork<kParts>& work, uint32_t number) {
     if constexpr (kCopies > 1) {
