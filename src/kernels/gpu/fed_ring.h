@@ -109,11 +109,13 @@ class FedRing : public FilledPlaces<kPlaces, FedBlock::kGroupThreads> {
   }
 };
 
+/// By copies, and by a lane of each warp.
+inline constexpr uint32_t kCopiedArrivals = FedBlock::kGroupThreads + FedBlock::kGroupThreads / 32;
+
 /// What is in a place is copied there, and those who feed do not wait for it: the copies say
 /// themselves that they have arrived, and a lane of each warp says that they have been asked for.
 /// Between wait_until_full(), or is_full(), and products those who multiply must call
 /// show_to_warpgroups().
-inline constexpr uint32_t kCopiedArrivals = FedBlock::kGroupThreads + FedBlock::kGroupThreads / 32;
 template <uint32_t kPlaces>
 class CopiedRing : public FilledPlaces<kPlaces, kCopiedArrivals> {
  public:

@@ -187,7 +187,7 @@ class GemmFeeder {
 
   /// All steps of an item, of whose tokens' pieces as many are this thread's as it has tokens for,
   /// kCopies at most: a loop for each number, without a branch before each of the copies, which
-  /// would take as long as the copy. Places of tokens that are not there get a token that is.
+  /// would take as long as the copy.
   template <uint32_t kCopies>
   TETRAD_DEVICE void feed_item(const FedWork<kParts>& work, uint32_t number) {
     if constexpr (kCopies > 1) {
