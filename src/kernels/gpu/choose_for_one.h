@@ -30,8 +30,11 @@ class OneTokenChoice {
   /// What must be known before the logits are there.
   TETRAD_DEVICE explicit OneTokenChoice(const ExpertChoice& args) : bias_(bias_of_thread(args)) {}
 
-  /// By all threads of a block of kMaxExperts or more: memory.picks but for the weights.
-  TETRAD_DEVICE void choose(const ExpertChoice& args, ChoiceOfOneMemory& memory) {
+  /// By all threads of a block of kMaxExperts or more: memory.picks but for the weights. Meanwhile
+  /// the warps that do not choose do what `others` says; the block meets after it.
+  template <class Others>
+  TETRAD_DEVICE void choose(const ExpertChoice& args, ChoiceOfOneMemory& memory,
+                            const Others& others) {
     const uint32_t expert = thread_index();
     if (expert < kMaxExperts) {
       const bool is_expert = expert < args.num_experts;
@@ -40,7 +43,10 @@ class OneTokenChoice {
       memory.scores[expert] = score;
     }
     sync_block();
-    if (warp() == 0) pick(args, memory);
+    if (warp() == 0)
+      pick(args, memory);
+    else
+      others();
     sync_block();
   }
   /// By the warp that chose: the weights, which nobody needs at first.

@@ -30,7 +30,7 @@ struct ChooseForOneArgs {
 TETRAD_KERNEL(choose_for_one, ChooseForOneArgs, 384) {
   auto& memory = *reinterpret_cast<ChoiceOfOneMemory*>(shared_memory());
   OneTokenChoice chooser(args.choice);
-  chooser.choose(args.choice, memory);
+  chooser.choose(args.choice, memory, [] {});
   const uint32_t count = memory.picks.count;
   if (lane() < count) args.experts[warp() * kMaxPicks + lane()] = memory.picks.expert[lane()];
   if (lane() == 0) args.counts[warp()] = count;
@@ -219,7 +219,7 @@ INSTANTIATE_TEST_SUITE_P(
                 .top_k = 2,
                 .num_multiprocessors = 4,
                 .order = ThreadOrder::shuffled},
-        OneCase{.name = "much_between", .intermediate = 1536, .top_k = 4},
+        OneCase{.name = "much_between", .intermediate = 1536, .top_k = 4, .num_multiprocessors = 4},
         OneCase{.name = "one_pick", .top_k = 1, .num_multiprocessors = 3},
         OneCase{.name = "eight_picks",
                 .num_experts = 9,
@@ -376,7 +376,7 @@ TEST(ExpertsOfOne, EveryWarpFindsTheBestOfAllTheFirstOfEquals) {
 }
 
 TEST(ExpertsOfOne, IsForWholeSegmentsOfCodesOfOneToken) {
-  Emulation gpu(kEmulations[0]);
+  Emulation gpu(kEmulations[0], ThreadOrder::ascending, 4);
   const auto args = [](uint32_t hidden, uint32_t intermediate, TileFormat format, uint32_t tokens) {
     return ExpertsOfOneArgs{.w1 = {.rows = intermediate, .cols = hidden},
                             .w3 = {.rows = intermediate, .cols = hidden},
@@ -391,7 +391,7 @@ TEST(ExpertsOfOne, IsForWholeSegmentsOfCodesOfOneToken) {
   EXPECT_FALSE(gpu.kernels().takes_experts_of_one(mixed));
   EXPECT_FALSE(gpu.kernels().takes_experts_of_one(args(512, 768, TileFormat::codes, 1)));
   EXPECT_FALSE(gpu.kernels().takes_experts_of_one(args(768, 512, TileFormat::codes, 1)));
-  // Two blocks have no memory for the parts of so many rows, 132 have.
+  // Four blocks have no memory for the parts of so many rows, 132 have.
   EXPECT_FALSE(gpu.kernels().takes_experts_of_one(args(3072, 1536, TileFormat::codes, 1)));
   Emulation large(kEmulations[0], ThreadOrder::ascending, 132);
   EXPECT_TRUE(large.kernels().takes_experts_of_one(args(3072, 1536, TileFormat::codes, 1)));

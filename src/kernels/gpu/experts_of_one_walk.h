@@ -1,7 +1,9 @@
 #pragma once
 
-// The work of one token's experts, dealt out to blocks and warps, and each warp's way through its
-// segments: first of w1 and w3, then of w2 (experts_of_one.h).
+// The work of one token's experts, dealt out to blocks and warps: each warp's steps, a segment
+// each, first of w1 and w3, then of w2 (experts_of_one.h). They are planned before the picks are
+// known, while a warp has nothing else to do: what dividing takes between two segments is missing
+// there.
 
 #include "kernels/gpu/choose_for_one.h"
 #include "kernels/gpu/weight_stream.h"
@@ -61,6 +63,28 @@ struct ExpertsOfOneWork {
     const uint32_t tiles = tiles_for(down_tiles, num_pairs);
     return (tiles / 2 * num_picks + tiles % 2 * tiles_for(num_picks, 2)) * down_segments;
   }
+  TETRAD_DEVICE constexpr uint32_t segments_of_block(uint32_t num_picks) const {
+    return strips_of_block(num_picks) * segments_of_strip() + down_segments_of_block(num_picks);
+  }
+  /// Blocks that have a strip less than the others: the last ones.
+  TETRAD_DEVICE constexpr uint32_t blocks_of_fewer_strips(uint32_t num_picks) const {
+    const uint32_t more = num_picks * up_tiles % num_blocks;
+    return more == 0 ? 0 : num_blocks - more;
+  }
+};
+
+/// A step of a warp: a segment, and what becomes of its sums.
+struct alignas(16) ExpertStep {
+  const char* tiles = nullptr;  // of expert 0; null at the end
+  uint32_t tile = 0;            // of rows
+  uint32_t place = 0;           // of its sums among the block's
+  uint32_t first = 0;           // place of the first of those that are added up with them
+  uint32_t unit = 0;            // whose arrivals it counts among, or kNobody
+  uint16_t pick = 0;
+  uint16_t column = 0;  // in segments
+  uint32_t is_up = 0;   // of w1 or w3
+
+  static constexpr uint32_t kNobody = ~0u;
 };
 
 /// Where what lies in a block's shared memory, in bytes.
@@ -70,77 +94,65 @@ struct ExpertsOfOneLayout {
   uint32_t hidden = chunks + kStreamChunkBytes;  // a segment for each warp
   uint32_t choice = hidden + kStreamWarps * kSegmentColumns * 2;
   uint32_t x = choice + tiles_for(sizeof(ChoiceOfOneMemory), 16) * 16;
-  uint32_t up_parts = 0;    // floats [strips][segments of a strip][kTileRows]
-  uint32_t down_parts = 0;  // floats [picks and tiles of w2][segments][kTileRows]
+  uint32_t parts = 0;  // floats [steps][kTileRows]: of strips, by segments, then of w2, by pick,
+                       // tile and segment
+  uint32_t steps = 0;  // the warps' first ones, then their second ones, and so on; one more at
+                       // least for each, its end
+  uint32_t num_steps = 0;
   uint32_t finished = 0;  // arrivals of segments' lanes: [strips], then [picks / 2], of a tile that
                           // another block adds up
   uint32_t end = 0;
 
   TETRAD_DEVICE constexpr ExpertsOfOneLayout(const ExpertsOfOneWork& work, uint32_t num_picks) {
-    up_parts = x + work.up_segments * kSegmentColumns * 2;
-    const uint32_t strips = work.strips_of_block(num_picks);
-    down_parts = up_parts + strips * work.segments_of_strip() * kTileRows * 4;
-    finished = down_parts + work.down_segments_of_block(num_picks) * kTileRows * 4;
-    end = finished + (strips + num_picks / 2) * 8;
+    parts = x + work.up_segments * kSegmentColumns * 2;
+    const uint32_t segments = work.segments_of_block(num_picks);
+    steps = parts + segments * kTileRows * 4;
+    num_steps = (tiles_for(segments, kStreamWarps) + 1) * kStreamWarps;
+    finished = steps + num_steps * static_cast<uint32_t>(sizeof(ExpertStep));
+    end = finished + (work.strips_of_block(num_picks) + num_picks / 2) * 8;
   }
 };
 
 namespace TETRAD_MACHINE {
 
-/// A warp's way through its block's segments of w1 and w3.
-struct UpWalk {
-  uint32_t strip = 0;  // of the block
-  uint32_t part = 0;   // segment of w1, then of w3
-  uint32_t tile = 0;   // of rows
-  uint32_t pick = 0;
-
-  TETRAD_DEVICE bool is_w1(const ExpertsOfOneWork& work) const { return part < work.up_segments; }
-  /// The segment's, in its matrix.
-  TETRAD_DEVICE uint32_t column(const ExpertsOfOneWork& work) const {
-    return is_w1(work) ? part : part - work.up_segments;
-  }
-  TETRAD_DEVICE void go_on(const ExpertsOfOneWork& work, uint32_t parts) {
-    part += parts;
-    for (; part >= work.segments_of_strip(); ++strip) {
-      part -= work.segments_of_strip();
-      tile += work.num_blocks;
-    }
-    for (; tile >= work.up_tiles; ++pick)
-      tile -= work.up_tiles;
-  }
-};
-
 /// What a block has of w2: whole tiles, and maybe half of one, which is some picks of it.
 class DownShare {
  public:
   DownShare() = default;
-  TETRAD_DEVICE explicit DownShare(const ExpertsOfOneWork& work) {
-    pair_ = block_x() / 2;
+  TETRAD_DEVICE DownShare(const ExpertsOfOneWork& work, uint32_t num_picks)
+      : num_pairs_(work.num_pairs), num_picks_(num_picks) {
+    if (block_x() / 2 >= num_pairs_) return;
+    // The last pairs have a tile less. They are not those of blocks with a strip less.
+    pair_ = (block_x() / 2 + work.blocks_of_fewer_strips(num_picks) / 2) % num_pairs_;
     adds_half_ = block_x() % 2 == 1;
-    num_pairs_ = work.num_pairs;
-    if (pair_ >= num_pairs_ || pair_ >= work.down_tiles) return;
+    if (pair_ >= work.down_tiles) return;
     const uint32_t num_tiles = (work.down_tiles - pair_ + num_pairs_ - 1) / num_pairs_;
     num_whole_ = num_tiles / 2;
     has_half_ = num_tiles % 2;
   }
-  TETRAD_DEVICE void take(uint32_t num_picks) { num_picks_ = num_picks; }
-
   TETRAD_DEVICE uint32_t num_picks() const { return num_picks_; }
   /// Of the half tile, the first num_told() picks are the block's that tells, the others the
   /// block's that adds up.
   TETRAD_DEVICE uint32_t num_told() const { return num_picks_ / 2; }
   TETRAD_DEVICE bool is_half(uint32_t unit) const { return unit == num_whole_; }
   TETRAD_DEVICE bool is_told(uint32_t unit) const { return is_half(unit) && !adds_half_; }
-  /// Units are the block's tiles of a pick, the whole ones first.
-  TETRAD_DEVICE uint32_t num_units(uint32_t pick) const {
-    return num_whole_ + (has_half_ != 0 && (pick >= num_told()) == adds_half_);
+  /// Units are the block's tiles of a pick, the whole ones first. They are gone over pick by pick,
+  /// but for those that another block waits for, which come before all.
+  TETRAD_DEVICE uint32_t index_of(uint32_t pick, uint32_t unit) const {
+    return is_told(unit) ? pick : first_added(pick) + unit;
   }
-  /// Of all picks before this one.
-  TETRAD_DEVICE uint32_t units_before(uint32_t pick) const {
-    const uint32_t others = adds_half_ ? num_told() : 0;
-    const uint32_t end = adds_half_ ? num_picks_ : num_told();
-    const uint32_t halves = smaller_of(pick, end) - smaller_of(pick, others);
-    return pick * num_whole_ + has_half_ * halves;
+  TETRAD_DEVICE uint32_t num_units() const { return first_added(num_picks_); }
+  struct Unit {
+    uint32_t pick;
+    uint32_t unit;
+  };
+  /// The one with this index.
+  TETRAD_DEVICE Unit unit_at(uint32_t index) const {
+    if (index < first_added(0)) return {index, num_whole_};
+    uint32_t pick = 0;
+    while (index >= first_added(pick + 1))
+      ++pick;
+    return {pick, index - first_added(pick)};
   }
   TETRAD_DEVICE uint32_t tile_of(uint32_t unit) const {
     const uint32_t nth = is_half(unit) ? 2 * num_whole_ : 2 * unit + adds_half_;
@@ -150,6 +162,12 @@ class DownShare {
   TETRAD_DEVICE uint32_t num_sums() const { return num_whole_ + (adds_half_ ? has_half_ : 0); }
 
  private:
+  /// Index of the first of a pick's units that this block adds up.
+  TETRAD_DEVICE uint32_t first_added(uint32_t pick) const {
+    const uint32_t halves = adds_half_ ? pick - smaller_of(pick, num_told()) : num_told();
+    return has_half_ * halves + pick * num_whole_;
+  }
+
   uint32_t pair_ = 0;
   uint32_t num_pairs_ = 0;
   uint32_t num_whole_ = 0;
@@ -158,65 +176,86 @@ class DownShare {
   uint32_t num_picks_ = 0;
 };
 
-/// A warp's way through its block's segments of w2: pick by pick, of each the block's units.
-struct DownWalk {
-  uint32_t index = 0;  // of the block's segments
-  uint32_t segment = 0;
-  uint32_t unit = 0;
-  uint32_t pick = 0;
+/// What a block's steps are; ExpertsOfOneLayout says where each stands.
+class ExpertPlan {
+ public:
+  TETRAD_DEVICE ExpertPlan(const ExpertsOfOneArgs& args, const ExpertsOfOneWork& work,
+                           const DownShare& share)
+      : args_(args), work_(work), share_(share) {}
 
-  TETRAD_DEVICE void go_on(const DownShare& share, uint32_t segments_of_unit, uint32_t segments) {
-    index += segments;
-    segment += segments;
-    for (; segment >= segments_of_unit; ++unit)
-      segment -= segments_of_unit;
-    while (pick < share.num_picks() && unit >= share.num_units(pick))
-      unit -= share.num_units(pick++);
+  /// Steps of w1 and w3, which come first.
+  TETRAD_DEVICE uint32_t num_up() const {
+    const uint32_t strips = share_.num_picks() * work_.up_tiles;
+    if (block_x() >= strips) return 0;
+    return tiles_for(strips - block_x(), work_.num_blocks) * work_.segments_of_strip();
   }
+  TETRAD_DEVICE ExpertStep step(uint32_t index) const {
+    return index < num_up() ? up_step(index) : down_step(index, index - num_up());
+  }
+
+ private:
+  TETRAD_DEVICE ExpertStep up_step(uint32_t index) const {
+    const uint32_t strip_of_block = index / work_.segments_of_strip();
+    const uint32_t part = index % work_.segments_of_strip();  // segments of w1, then of w3
+    const uint32_t strip = block_x() + strip_of_block * work_.num_blocks;
+    const bool is_w1 = part < work_.up_segments;
+    ExpertStep step;
+    step.tile = strip % work_.up_tiles;
+    step.place = index;
+    step.first = index - part;
+    step.unit = strip_of_block;
+    step.pick = static_cast<uint16_t>(strip / work_.up_tiles);
+    step.column = static_cast<uint16_t>(is_w1 ? part : part - work_.up_segments);
+    step.is_up = 1;
+    step.tiles = segment(is_w1 ? args_.w1 : args_.w3, work_.up_segments, step);
+    return step;
+  }
+  TETRAD_DEVICE ExpertStep down_step(uint32_t index, uint32_t of_down) const {
+    ExpertStep step;
+    const uint32_t nth = of_down / work_.down_segments;
+    if (nth >= share_.num_units()) return step;
+    const auto [pick, unit] = share_.unit_at(nth);
+    step.tile = share_.tile_of(unit);
+    step.place = index;
+    step.pick = static_cast<uint16_t>(pick);
+    step.column = static_cast<uint16_t>(of_down % work_.down_segments);
+    step.first = index - step.column;
+    step.unit = share_.is_told(unit)
+                    ? work_.strips_of_block(args_.choice.num_experts_per_tok) + pick
+                    : ExpertStep::kNobody;
+    step.tiles = segment(args_.w2, work_.down_segments, step);
+    return step;
+  }
+  TETRAD_DEVICE static const char* segment(const PackedMatrix& matrix, uint32_t segments,
+                                           const ExpertStep& of) {
+    return matrix.tiles + static_cast<uint64_t>(of.tile * segments + of.column) * kSegmentBytes;
+  }
+
+  const ExpertsOfOneArgs& args_;
+  const ExpertsOfOneWork& work_;
+  const DownShare& share_;
 };
 
-/// A warp's way through both.
+/// Where a warp is on its way.
 class OneWalk {
  public:
   OneWalk() = default;
-  TETRAD_DEVICE OneWalk(const ExpertsOfOneArgs& args, const ExpertsOfOneWork& work,
+  TETRAD_DEVICE OneWalk(const ExpertsOfOneArgs& args, const ExpertStep* steps,
                         const PicksOfOne& picks)
-      : share(work), args_(&args), work_(&work), picks_(&picks) {
-    up.tile = block_x();
-    up.go_on(work, warp());
-  }
-  /// When the picks are known, before all else.
-  TETRAD_DEVICE void begin() {
-    share.take(picks_->count);
-    down.go_on(share, work_->down_segments, warp());
-  }
-  TETRAD_DEVICE bool is_up() const { return up.pick < share.num_picks(); }
-  TETRAD_DEVICE bool is_done() const { return !is_up() && down.pick >= share.num_picks(); }
-  TETRAD_DEVICE void next() {
-    if (is_up()) return up.go_on(*work_, kStreamWarps);
-    down.go_on(share, work_->down_segments, kStreamWarps);
-  }
+      : args_(&args), step_(steps + warp()), picks_(&picks) {}
+  TETRAD_DEVICE const ExpertStep& step() const { return *step_; }
+  TETRAD_DEVICE bool is_done() const { return step_->tiles == nullptr; }
+  TETRAD_DEVICE void next() { step_ += kStreamWarps; }
   /// Where the segment lies; null at the end.
   TETRAD_DEVICE const char* segment() const {
-    if (is_up()) {
-      const char* tiles = up.is_w1(*work_) ? args_->w1.tiles : args_->w3.tiles;
-      return tiles + picks_->expert[up.pick] * args_->up_stride +
-             static_cast<uint64_t>(up.tile * work_->up_segments + up.column(*work_)) *
-                 kSegmentBytes;
-    }
     if (is_done()) return nullptr;
-    return args_->w2.tiles + picks_->expert[down.pick] * args_->down_stride +
-           static_cast<uint64_t>(share.tile_of(down.unit) * work_->down_segments + down.segment) *
-               kSegmentBytes;
+    const uint64_t stride = step_->is_up != 0 ? args_->up_stride : args_->down_stride;
+    return step_->tiles + picks_->expert[step_->pick] * stride;
   }
-
-  DownShare share;
-  UpWalk up;
-  DownWalk down;
 
  private:
   const ExpertsOfOneArgs* args_ = nullptr;
-  const ExpertsOfOneWork* work_ = nullptr;
+  const ExpertStep* step_ = nullptr;
   const PicksOfOne* picks_ = nullptr;
 };
 

@@ -43,6 +43,10 @@ class StreamingBlock {
         layout_(args.w1.cols, args.w2.cols),
         stream_(shared_memory() + layout_.chunks, shared_memory() + layout_.arrivals) {
     fill_level_table<kWideRowWords>(table(), args.codebook, kStreamThreads);
+    // By a warp that chooses nobody's experts.
+    static_assert(kFewTokens < kStreamWarps && kMaxExperts / 32 < kStreamWarps);
+    if (warp() == kStreamWarps - 1)
+      WeightStream<StreamWalk>::init(shared_memory() + layout_.arrivals);
     if (is_few()) bias_ = bias_of_thread(args.choice);
   }
 
@@ -61,7 +65,7 @@ class StreamingBlock {
     // Few tokens' experts were chosen where the weights come.
     leave_to_copies();
     sync_block();
-    stream_.start(StreamWalk(parts, passes));
+    stream_.start(StreamWalk(parts, passes), [] {});
 
     StreamedUnit unit(parts);
     uint32_t b[4] = {};

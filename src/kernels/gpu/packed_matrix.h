@@ -101,14 +101,15 @@ TETRAD_DEVICE void load_b(const PieceAt& piece_at, uint32_t pair, uint32_t (&b)[
 /// the same bank: [256][32]. Two codes become two halves by one load.
 inline constexpr uint32_t kLevelTableBytes = 256 * 32 * 4;
 
-/// Written by all threads of the block, a multiple of 128 and at most 2048; a sync_block() must
-/// follow. A thread writes 16 bytes for some bytes of codes that have their low code in common.
+/// Written by `num_threads` of the block's threads, a multiple of 128 and at most 2048, of which
+/// this one is the `thread`th; a sync_block() must follow. A thread writes 16 bytes for some bytes
+/// of codes that have their low code in common.
 template <uint32_t kRowWords = 32>
 TETRAD_DEVICE void fill_level_table(uint32_t* table, const int8_t (&codebook)[16],
-                                    uint32_t num_threads) {
-  const uint32_t first = thread_index() / 8;
+                                    uint32_t num_threads, uint32_t thread = thread_index()) {
+  const uint32_t first = thread / 8;
   // Threads of a warp write to 32 different banks: the place in the row turns with the row.
-  const uint32_t place = (thread_index() + first) % 8 * 4;
+  const uint32_t place = (thread + first) % 8 * 4;
   const uint32_t low = float_to_half(static_cast<float>(codebook[first % 16]));
   for (uint32_t byte = first; byte < 256; byte += num_threads / 8) {
     const int8_t high_level = codebook[byte / 16];

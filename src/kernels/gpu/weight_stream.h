@@ -42,20 +42,22 @@ class WeightStream {
   /// `chunks` and `arrivals`: of all warps of the block. By all lanes, as all else here.
   TETRAD_DEVICE WeightStream(char* chunks, char* arrivals)
       : chunks_(chunks + warp() * kChunksAhead * kChunkBytes),
-        arrivals_(reinterpret_cast<uint64_t*>(arrivals) + warp() * kChunksAhead) {
-    if (lane() == 0) {
-      for (uint32_t i = 0; i < kChunksAhead; ++i)
-        init_arrivals(arrivals_ + i);
-    }
-    sync_warp();
+        arrivals_(reinterpret_cast<uint64_t*>(arrivals) + warp() * kChunksAhead) {}
+  /// By one warp for all of the block, which must meet before start(): it takes some 0.6 us.
+  TETRAD_DEVICE static void init(char* arrivals) {
+    static_assert(kStreamWarps * kChunksAhead <= 32);
+    if (lane() < kStreamWarps * kChunksAhead)
+      init_arrivals(reinterpret_cast<uint64_t*>(arrivals) + lane());
   }
   /// By all warps of the block, which meet in it: the first chunks of all are asked for before any
-  /// second one, and what the threads wrote before is there after it. What the threads had in
-  /// `chunks` before must have been left to copies.
-  TETRAD_DEVICE void start(const Walk& walk) {
+  /// second one, and what the threads wrote before, or in `meanwhile`, is there after it. What the
+  /// threads had in `chunks` before must have been left to copies.
+  template <class Meanwhile>
+  TETRAD_DEVICE void start(const Walk& walk, const Meanwhile& meanwhile) {
     walk_ = walk;
     next_ = walk_.segment();
     ask(0);
+    meanwhile();
     sync_block();
     for (uint32_t i = 1; i < kChunksAhead; ++i)
       ask(i);
@@ -153,16 +155,24 @@ TETRAD_DEVICE void multiply_chunk(const char* chunk, const uint16_t* x, bool is_
   }
 }
 
-/// sums += W x of the stream's next segment; `x` as for a chunk.
-template <class Walk>
+/// sums += W x of the stream's next segment; `x` as for a chunk. After the first chunk `then` is
+/// done.
+template <class Walk, class Then>
 TETRAD_DEVICE void multiply_segment(WeightStream<Walk>& stream, const uint16_t* x, bool is_there,
                                     const uint32_t* table, uint32_t (&b)[4],
-                                    float (&sums)[Fragment::kD]) {
+                                    float (&sums)[Fragment::kD], const Then& then) {
   TETRAD_NO_UNROLL
   for (uint32_t chunk = 0; chunk < kChunksOfSegment; ++chunk) {
     multiply_chunk(stream.wait(), x + chunk * kChunkTiles * kTileColumns, is_there, table, b, sums);
     stream.release();
+    if (chunk == 0) then();
   }
+}
+template <class Walk>
+TETRAD_DEVICE void multiply_segment(WeightStream<Walk>& stream, const uint16_t* x, bool is_there,
+                                    const uint32_t* table, uint32_t (&b)[4],
+                                    float (&sums)[Fragment::kD]) {
+  multiply_segment(stream, x, is_there, table, b, sums, [] {});
 }
 
 }  // namespace TETRAD_MACHINE
